@@ -1,0 +1,115 @@
+import Kernels
+import Runtime
+
+/// The samples of one batch, and what the losses compare a model's logits with. Borrowed memory.
+public struct AttackBatch {
+    /// (count, channels, height, width) in [0,1].
+    public let images: UnsafePointer<Float>
+    /// (count), each in `0..<classes`.
+    public let labels: UnsafePointer<Int64>
+    /// (count, classes), for the KL loss; nil for the others.
+    public let targetLogits: UnsafePointer<Float>?
+    /// (count): what a sample's random numbers are keyed by, usually its index in the dataset.
+    public let keys: UnsafePointer<UInt64>
+    public let count: Int
+
+    public init(
+        images: UnsafePointer<Float>, labels: UnsafePointer<Int64>, targetLogits: UnsafePointer<Float>? = nil,
+        keys: UnsafePointer<UInt64>, count: Int
+    ) {
+        self.images = images
+        self.labels = labels
+        self.targetLogits = targetLogits
+        self.keys = keys
+        self.count = count
+    }
+}
+
+/// What an attack maximises: a loss per sample, with its gradient at the images.
+public protocol AttackObjective: AnyObject {
+    /// Of one image.
+    var shape: ImageShape { get }
+    /// Number of logits of the attacked model.
+    var classes: Int { get }
+
+    /// - Parameters:
+    ///   - images: (count, channels, height, width), the iterates.
+    ///   - rows: (count), which sample of `batch` each iterate belongs to.
+    ///   - loss: (count), written.
+    ///   - gradient: (count, channels, height, width), written where given.
+    ///   - logits: (count, classes) of the attacked model, written.
+    func evaluate(
+        _ images: UnsafePointer<Float>, rows: UnsafePointer<Int>, count: Int, of batch: AttackBatch,
+        loss: UnsafeMutablePointer<Float>, gradient: UnsafeMutablePointer<Float>?,
+        logits: UnsafeMutablePointer<Float>) throws
+}
+
+/// A loss on one model's logits, to be maximised.
+public enum AttackLoss: Equatable, Sendable {
+    /// -log softmax(z)_y.
+    case crossEntropy
+    /// min(max_{i≠y} z_i - z_y, κ).
+    case margin(kappa: Float)
+    /// KL(softmax(target) ‖ softmax(z)), the target being the batch's `targetLogits`.
+    case divergence
+
+    /// Names that options take, in the order in which messages list them.
+    public static let names = ["ce", "margin", "kl"]
+
+    /// Throws `invalidArgument` for an unknown name.
+    public init(name: String, kappa: Float) throws {
+        switch name {
+        case "ce": self = .crossEntropy
+        case "margin": self = .margin(kappa: kappa)
+        case "kl": self = .divergence
+        default: throw EngineError.unknownName("loss", got: name, known: AttackLoss.names)
+        }
+    }
+}
+
+/// An `AttackLoss` on one classifier.
+public final class ClassifierObjective: AttackObjective {
+    public let shape: ImageShape
+    public let classes: Int
+    private let classifier: any DifferentiableClassifier
+    private let kind: AttackLoss
+    private let cotangent: FloatBuffer
+
+    /// Memory for batches of up to `capacity` samples. Throws `outOfMemory`.
+    public init(_ classifier: any DifferentiableClassifier, loss: AttackLoss, capacity: Int) throws {
+        self.classifier = classifier
+        kind = loss
+        shape = classifier.shape
+        classes = classifier.classes
+        cotangent = try FloatBuffer(capacity * classifier.classes)
+    }
+
+    public func evaluate(
+        _ images: UnsafePointer<Float>, rows: UnsafePointer<Int>, count: Int, of batch: AttackBatch,
+        loss: UnsafeMutablePointer<Float>, gradient: UnsafeMutablePointer<Float>?,
+        logits: UnsafeMutablePointer<Float>
+    ) throws {
+        try classifier.forward(images, count: count, logits: logits, retain: gradient != nil)
+        let slopes = cotangent.pointer
+        slopes.update(repeating: 0, count: count * classes)
+        for i in 0..<count {
+            let row = rows[i]
+            let z = logits + i * classes
+            let slope = gradient == nil ? nil : slopes + i * classes
+            switch kind {
+            case .crossEntropy:
+                loss[i] = crossEntropy(z, label: Int(batch.labels[row]), classes: classes, scale: 1, gradient: slope)
+            case .margin(let kappa):
+                loss[i] = marginLoss(
+                    z, label: Int(batch.labels[row]), classes: classes, kappa: kappa, scale: 1, gradient: slope)
+            case .divergence:
+                guard let targets = batch.targetLogits else {
+                    throw EngineError(.internal, "the KL objective was given no target logits")
+                }
+                loss[i] = klDivergence(
+                    target: targets + row * classes, model: z, classes: classes, scale: 1, dq: slope, dp: nil)
+            }
+        }
+        if let gradient { try classifier.inputGradient(slopes, count: count, gradient: gradient) }
+    }
+}

@@ -1,0 +1,209 @@
+import Kernels
+import Runtime
+
+/// Labelled images that an evaluation reads one by one.
+public protocol ImageSource {
+    var shape: ImageShape { get }
+    var classes: Int { get }
+    var count: Int { get }
+    /// Copies sample `index` as floats in [0,1], (channels, height, width). Called from several threads.
+    func readImage(_ index: Int, into image: UnsafeMutablePointer<Float>)
+    /// In `0..<classes`.
+    func label(_ index: Int) -> Int
+}
+
+/// What a caller may choose about an evaluation. The defaults are those of the C header, section 5.
+public struct EvaluationOptions {
+    /// Comma-separated: "fgsm", "pgd-K", "cw" or "cw-K"; "" = clean only.
+    public var attacks = "fgsm,pgd-20,cw"
+    public var norm = "linf"
+    public var epsilon = 8.0 / 255
+    /// 0 means epsilon / 4.
+    public var step = 0.0
+    public var restarts = 1
+    /// The first so many samples; 0 means all.
+    public var count = 0
+    /// Changes speed and memory only.
+    public var batchSize = 128
+    public var seed: UInt64 = 0
+
+    public init() {}
+
+    /// The plan of one entry of `attacks`.
+    fileprivate func plan(attack: String, steps: Int) throws -> AttackPlan {
+        var options = AttackOptions()
+        options.attack = attack
+        options.steps = steps
+        options.norm = norm
+        options.epsilon = epsilon
+        options.step = step
+        options.restarts = restarts
+        options.seed = seed
+        var plan = try options.plan()
+        plan.rest = .afterSuccessfulRun
+        return plan
+    }
+}
+
+/// Accuracy under one attack, or clean.
+public struct EvaluationRow {
+    /// "clean", or the entry of the attack list.
+    public let name: String
+    /// Per sample, 1 where it is still classified correctly.
+    public let flags: [UInt8]
+    public let seconds: Double
+    public var count: Int { flags.count }
+    public let correct: Int
+
+    init(name: String, flags: [UInt8], seconds: Double) {
+        self.name = name
+        self.flags = flags
+        self.seconds = seconds
+        correct = flags.reduce(0) { $0 + Int($1) }
+    }
+
+    public var accuracy: Double { count == 0 ? 0 : Double(correct) / Double(count) }
+}
+
+/// The result of `evaluate`.
+public struct Evaluation {
+    /// "clean", then one row per attack.
+    public let rows: [EvaluationRow]
+    /// With a teacher only.
+    public let agreement: GradientAgreement?
+}
+
+/// Measures the accuracy of `model`, clean and under each attack.
+///
+/// Samples that are misclassified clean are not attacked and count as misclassified under every attack; of each run the
+/// last iterate counts. With a teacher the agreement of the input gradients is measured on all samples.
+///
+/// The classifiers must take batches of `options.batchSize`. Throws `invalidArgument` (options), `shape` (source, model
+/// and teacher do not fit), `notFinite`, `outOfMemory`, and whatever the monitor throws.
+public func evaluate(
+    _ model: any DifferentiableClassifier, on source: any ImageSource, teacher: (any DifferentiableClassifier)? = nil,
+    options: EvaluationOptions, monitor: RunMonitor = RunMonitor()
+) throws -> Evaluation {
+    let attacks = try AttackRegistry.parse(list: options.attacks).map {
+        (name: $0.name, plan: try options.plan(attack: $0.attack, steps: $0.steps))
+    }
+    guard (0...source.count).contains(options.count) else {
+        throw EngineError.invalid(
+            "count", got: options.count, want: "0 (all) ... \(source.count), the size of the dataset")
+    }
+    guard options.batchSize >= 1 else {
+        throw EngineError.invalid("batch_size", got: options.batchSize, want: "at least 1")
+    }
+    try checkFit(model, "model", source)
+    if let teacher { try checkFit(teacher, "teacher", source) }
+
+    let count = options.count == 0 ? source.count : options.count
+    let reader = try BatchReader(source, capacity: min(options.batchSize, max(count, 1)))
+    var rows = [try cleanRow(model, reader, count: count, monitor)]
+    for attack in attacks {
+        rows.append(try attackedRow(model, reader, attack.name, attack.plan, clean: rows[0].flags, monitor))
+    }
+    let agreement = try teacher.map {
+        try GradientAgreement.measure(student: model, teacher: $0, reader, count: count, monitor)
+    }
+    return Evaluation(rows: rows, agreement: agreement)
+}
+
+private func checkFit(
+    _ model: any DifferentiableClassifier, _ name: String, _ source: any ImageSource
+) throws {
+    guard model.shape == source.shape, model.classes == source.classes else {
+        throw EngineError(
+            .shape,
+            "\(name): takes images \(model.shape) in \(model.classes) classes, "
+                + "the dataset has \(source.shape) in \(source.classes)")
+    }
+}
+
+private func cleanRow(
+    _ model: any DifferentiableClassifier, _ reader: BatchReader, count: Int, _ monitor: RunMonitor
+) throws -> EvaluationRow {
+    let classes = model.classes
+    let logits = try FloatBuffer(reader.capacity * classes)
+    var flags = [UInt8](repeating: 0, count: count)
+    let seconds = try reader.forEachBatch(of: Array(0..<count), stage: "clean", monitor) { indices, batch in
+        try monitor.checkpoint?()
+        try model.forward(batch.images, count: batch.count, logits: logits.pointer, retain: false)
+        try Validation.checkFinite(logits.pointer, count: batch.count * classes, argument: "the model's logits")
+        for (i, index) in indices.enumerated() {
+            flags[index] = argmax(logits.pointer + i * classes, classes) == Int(batch.labels[i]) ? 1 : 0
+        }
+    }
+    return EvaluationRow(name: "clean", flags: flags, seconds: seconds)
+}
+
+private func attackedRow(
+    _ model: any DifferentiableClassifier, _ reader: BatchReader, _ name: String, _ plan: AttackPlan, clean: [UInt8],
+    _ monitor: RunMonitor
+) throws -> EvaluationRow {
+    let objective = try ClassifierObjective(model, loss: plan.loss, capacity: reader.capacity)
+    let attack = try GradientAttack(objective, plan: plan, capacity: reader.capacity)
+    let adversarial = try FloatBuffer(reader.capacity * model.shape.count)
+    var success = [UInt8](repeating: 0, count: reader.capacity)
+    var flags = clean
+    let attacked = clean.indices.filter { clean[$0] == 1 }
+    let seconds = try reader.forEachBatch(of: attacked, stage: name, monitor) { indices, batch in
+        try success.withUnsafeMutableBufferPointer {
+            try attack.run(
+                batch, into: adversarial.pointer, success: $0.baseAddress, checkpoint: monitor.checkpoint)
+        }
+        for (i, index) in indices.enumerated() { flags[index] = 1 - success[i] }
+    }
+    return EvaluationRow(name: name, flags: flags, seconds: seconds)
+}
+
+/// Reads chosen samples of a source in batches.
+final class BatchReader {
+    let source: any ImageSource
+    let capacity: Int
+    private let images: FloatBuffer
+    private var labels: [Int64]
+    private var keys: [UInt64]
+
+    init(_ source: any ImageSource, capacity: Int) throws {
+        self.source = source
+        self.capacity = capacity
+        images = try FloatBuffer(capacity * source.shape.count)
+        labels = [Int64](repeating: 0, count: capacity)
+        keys = [UInt64](repeating: 0, count: capacity)
+    }
+
+    /// Calls `body` with each batch of the samples `indices`, reporting progress after it; returns the seconds spent.
+    func forEachBatch(
+        of indices: [Int], stage: String, _ monitor: RunMonitor, _ body: (ArraySlice<Int>, AttackBatch) throws -> Void
+    ) throws -> Double {
+        let began = monotonicSeconds()
+        var first = 0
+        while first < indices.count {
+            let chosen = indices[first..<min(first + capacity, indices.count)]
+            try read(chosen) { try body(chosen, $0) }
+            first += chosen.count
+            try monitor.progress?(
+                RunProgress(
+                    stage: stage, done: first, total: indices.count, seconds: monotonicSeconds() - began))
+        }
+        return monotonicSeconds() - began
+    }
+
+    private func read(_ indices: ArraySlice<Int>, _ body: (AttackBatch) throws -> Void) throws {
+        let pixels = source.shape.count
+        WorkerPool.parallelFor(indices.count) { i in
+            source.readImage(indices[indices.startIndex + i], into: images.pointer + i * pixels)
+        }
+        for (i, index) in indices.enumerated() {
+            labels[i] = Int64(source.label(index))
+            keys[i] = UInt64(index)
+        }
+        try labels.withUnsafeBufferPointer { labels in
+            try keys.withUnsafeBufferPointer { keys in
+                guard let labels = labels.baseAddress, let keys = keys.baseAddress else { return }
+                try body(AttackBatch(images: images.pointer, labels: labels, keys: keys, count: indices.count))
+            }
+        }
+    }
+}

@@ -1,0 +1,237 @@
+import Kernels
+import Runtime
+
+/// Where an attack starts.
+public enum AttackStart: Equatable, Sendable {
+    /// At the image itself.
+    case clean
+    /// At a point drawn uniformly from the ball.
+    case uniform
+    /// At the image plus normal deviates times `scale`.
+    case gaussian(scale: Float)
+}
+
+/// When a sample is done before all steps and restarts are over.
+public enum AttackRest: Sendable {
+    /// Never: the last iterate of each run counts, and the strongest run is kept.
+    case never
+    /// After the first run whose last iterate is misclassified; for counting that changes nothing.
+    case afterSuccessfulRun
+    /// At its first misclassified iterate, the start included.
+    case atFirstSuccess
+}
+
+/// The parameters of the loop; an attack is a choice of these.
+public struct AttackPlan: Sendable {
+    public var norm: any AttackNorm
+    public var loss: AttackLoss
+    /// Radius of the ball and length of a step, in units of the [0,1] pixel scale.
+    public var epsilon: Float
+    public var step: Float
+    public var steps: Int
+    public var restarts = 1
+    public var start = AttackStart.uniform
+    public var rest = AttackRest.never
+    /// The random numbers of a start are keyed by (seed, stream, sample, attackNumber, restart).
+    public var seed: UInt64 = 0
+    public var stream = RandomStream.attackStart
+    public var attackNumber: UInt32 = 0
+
+    public init(norm: any AttackNorm, loss: AttackLoss, epsilon: Float, step: Float, steps: Int) {
+        self.norm = norm
+        self.loss = loss
+        self.epsilon = epsilon
+        self.step = step
+        self.steps = steps
+    }
+}
+
+/// The one loop of all gradient attacks (Madry et al. 2018, section 2.1):
+/// `x' <- clamp01(project(x' + step * direction(∇ loss)))`, `steps` times from each of `restarts` starts.
+///
+/// A sample's result depends on the sample, its key and the plan alone, not on its batch. All memory is taken when the
+/// object is made; running allocates nothing.
+public final class GradientAttack {
+    public let plan: AttackPlan
+    /// Samples that one run can take.
+    public let capacity: Int
+
+    private let objective: any AttackObjective
+    private let pixels: Int
+    private let classes: Int
+    // Of the samples still at work, packed to the front; rows says which sample of the batch each of them is.
+    private let iterates: FloatBuffer
+    private let gradient: FloatBuffer
+    private let logits: FloatBuffer
+    private let loss: FloatBuffer
+    private let rows: UnsafeMutablePointer<Int>
+    // Of every sample of the batch.
+    private let bestLoss: FloatBuffer
+    private let broken: UnsafeMutablePointer<Bool>
+    private let resting: UnsafeMutablePointer<Bool>
+
+    /// Throws `outOfMemory`.
+    public init(_ objective: any AttackObjective, plan: AttackPlan, capacity: Int) throws {
+        self.objective = objective
+        self.plan = plan
+        self.capacity = capacity
+        pixels = objective.shape.count
+        classes = objective.classes
+        iterates = try FloatBuffer(capacity * pixels)
+        gradient = try FloatBuffer(capacity * pixels)
+        logits = try FloatBuffer(capacity * classes)
+        loss = try FloatBuffer(capacity)
+        bestLoss = try FloatBuffer(capacity)
+        rows = .allocate(capacity: capacity)
+        broken = .allocate(capacity: capacity)
+        resting = .allocate(capacity: capacity)
+    }
+
+    deinit {
+        rows.deallocate()
+        broken.deallocate()
+        resting.deallocate()
+    }
+
+    /// Attacks up to `capacity` samples.
+    ///
+    /// - Parameters:
+    ///   - adversarial: (count, channels, height, width), written; must not be the memory of `batch.images`. Each
+    ///     result lies in [0,1] and in the ball around its image.
+    ///   - success: (count), written: 1 where the model misclassifies the result. Without it a plan of one run and no
+    ///     rest saves its last pass.
+    ///   - checkpoint: called before each pass; what it throws ends the run.
+    /// Throws `notFinite` where the model's output or loss is NaN or infinite.
+    public func run(
+        _ batch: AttackBatch, into adversarial: UnsafeMutablePointer<Float>,
+        success: UnsafeMutablePointer<UInt8>?, checkpoint: (() throws -> Void)? = nil
+    ) throws {
+        guard batch.count <= capacity else {
+            throw EngineError(.internal, "an attack for \(capacity) samples was given \(batch.count)")
+        }
+        resting.update(repeating: false, count: batch.count)
+        let judged = success != nil || plan.restarts > 1 || plan.rest != .never
+        for restart in 0..<plan.restarts {
+            var active = start(batch, restart)
+            if active == 0 { break }
+            for _ in 0..<plan.steps {
+                try evaluate(active, of: batch, withGradient: true, checkpoint)
+                if plan.rest == .atFirstSuccess {
+                    active = restMisclassified(active, of: batch, adversarial)
+                    if active == 0 { break }
+                }
+                advance(active, of: batch)
+            }
+            guard judged else { return keep(active, adversarial) }
+            if active > 0 {
+                try evaluate(active, of: batch, withGradient: false, checkpoint)
+                keepStrongest(active, of: batch, isFirst: restart == 0, adversarial)
+            }
+        }
+        if let success {
+            for i in 0..<batch.count { success[i] = broken[i] ? 1 : 0 }
+        }
+    }
+
+    /// Puts every sample that does not rest at its start; returns how many they are.
+    private func start(_ batch: AttackBatch, _ restart: Int) -> Int {
+        var active = 0
+        for i in 0..<batch.count where !resting[i] {
+            rows[active] = i
+            active += 1
+        }
+        let sub = plan.attackNumber << 16 | UInt32(truncatingIfNeeded: restart)
+        WorkerPool.parallelFor(active) { i in
+            let clean = batch.images + rows[i] * pixels
+            let iterate = iterates.pointer + i * pixels
+            var random = CounterRandom(
+                seed: plan.seed, stream: plan.stream, index: batch.keys[rows[i]], sub: sub)
+            switch plan.start {
+            case .clean:
+                iterate.update(from: clean, count: pixels)
+                return
+            case .uniform:
+                plan.norm.randomStart(iterate, around: clean, radius: plan.epsilon, count: pixels, random: &random)
+            case .gaussian(let scale):
+                for j in 0..<pixels { iterate[j] = clean[j] + scale * random.normal() }
+            }
+            plan.norm.project(iterate, around: clean, radius: plan.epsilon, count: pixels)
+        }
+        return active
+    }
+
+    private func evaluate(
+        _ active: Int, of batch: AttackBatch, withGradient: Bool, _ checkpoint: (() throws -> Void)?
+    ) throws {
+        try checkpoint?()
+        try objective.evaluate(
+            iterates.pointer, rows: rows, count: active, of: batch, loss: loss.pointer,
+            gradient: withGradient ? gradient.pointer : nil, logits: logits.pointer)
+        for i in 0..<active {
+            let row = logits.pointer + i * classes
+            var finite = loss.pointer[i].isFinite
+            for c in 0..<classes { finite = finite && row[c].isFinite }
+            guard finite else {
+                throw EngineError(
+                    .notFinite, "attack: the model's output for sample \(rows[i]) of the batch is NaN or infinite")
+            }
+        }
+    }
+
+    private func advance(_ active: Int, of batch: AttackBatch) {
+        WorkerPool.parallelFor(active) { i in
+            let iterate = iterates.pointer + i * pixels
+            let clean = batch.images + rows[i] * pixels
+            plan.norm.step(iterate, along: gradient.pointer + i * pixels, size: plan.step, count: pixels)
+            plan.norm.project(iterate, around: clean, radius: plan.epsilon, count: pixels)
+        }
+    }
+
+    /// Keeps the misclassified iterates as results and packs the others, with their gradients; returns how many remain.
+    private func restMisclassified(
+        _ active: Int, of batch: AttackBatch, _ adversarial: UnsafeMutablePointer<Float>
+    ) -> Int {
+        var remaining = 0
+        for i in 0..<active {
+            let row = rows[i]
+            let iterate = iterates.pointer + i * pixels
+            if isMisclassified(i, of: batch) {
+                (adversarial + row * pixels).update(from: iterate, count: pixels)
+                broken[row] = true
+                resting[row] = true
+            } else {
+                if remaining < i {
+                    rows[remaining] = row
+                    (iterates.pointer + remaining * pixels).update(from: iterate, count: pixels)
+                    (gradient.pointer + remaining * pixels).update(from: gradient.pointer + i * pixels, count: pixels)
+                }
+                remaining += 1
+            }
+        }
+        return remaining
+    }
+
+    /// Of two results a misclassified one is stronger than one that is not, then the one with the higher loss.
+    private func keepStrongest(
+        _ active: Int, of batch: AttackBatch, isFirst: Bool, _ adversarial: UnsafeMutablePointer<Float>
+    ) {
+        for i in 0..<active {
+            let row = rows[i]
+            let misclassified = isMisclassified(i, of: batch)
+            let higher = loss.pointer[i] > bestLoss.pointer[row]
+            guard isFirst || (misclassified == broken[row] ? higher : misclassified) else { continue }
+            (adversarial + row * pixels).update(from: iterates.pointer + i * pixels, count: pixels)
+            bestLoss.pointer[row] = loss.pointer[i]
+            broken[row] = misclassified
+            resting[row] = misclassified && plan.rest != .never
+        }
+    }
+
+    private func keep(_ active: Int, _ adversarial: UnsafeMutablePointer<Float>) {
+        adversarial.update(from: iterates.pointer, count: active * pixels)
+    }
+
+    private func isMisclassified(_ i: Int, of batch: AttackBatch) -> Bool {
+        argmax(logits.pointer + i * classes, classes) != Int(batch.labels[rows[i]])
+    }
+}

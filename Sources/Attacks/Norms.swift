@@ -1,0 +1,159 @@
+import Glibc
+import Runtime
+
+/// The geometry of one attack: how to start, step and stay within the ball. All work is on one sample of `count`
+/// floats.
+///
+/// After `project` the iterate lies in the box [0,1] and in the ball around `clean` (itself in the box), with no
+/// tolerance: the norm of the exact difference of the two float images is at most `radius`.
+public protocol AttackNorm: Sendable {
+    /// The name that options use.
+    static var name: String { get }
+
+    /// Writes a point drawn uniformly from the ball around `clean`; it still needs `project`.
+    func randomStart(
+        _ iterate: UnsafeMutablePointer<Float>, around clean: UnsafePointer<Float>, radius: Float, count: Int,
+        random: inout CounterRandom)
+
+    /// Moves the iterate by `size` in the direction of steepest ascent. A zero gradient does not move it.
+    func step(
+        _ iterate: UnsafeMutablePointer<Float>, along gradient: UnsafePointer<Float>, size: Float, count: Int)
+
+    /// Moves the iterate to the nearest point of the ball, then into the box.
+    func project(
+        _ iterate: UnsafeMutablePointer<Float>, around clean: UnsafePointer<Float>, radius: Float, count: Int)
+}
+
+/// The norms by name.
+public enum AttackNorms {
+    public static let all: [any AttackNorm] = [MaximumNorm(), EuclideanNorm()]
+    public static var names: [String] { all.map { type(of: $0).name } }
+
+    /// Throws `invalidArgument` for an unknown name.
+    public static func named(_ name: String) throws -> any AttackNorm {
+        guard let norm = all.first(where: { type(of: $0).name == name }) else {
+            throw EngineError.unknownName("norm", got: name, known: names)
+        }
+        return norm
+    }
+}
+
+@inline(__always)
+private func clampToBox(_ value: Float) -> Float { min(max(value, 0), 1) }
+
+/// L∞: every pixel may move by the radius.
+public struct MaximumNorm: AttackNorm {
+    public static let name = "linf"
+
+    public init() {}
+
+    public func randomStart(
+        _ iterate: UnsafeMutablePointer<Float>, around clean: UnsafePointer<Float>, radius: Float, count: Int,
+        random: inout CounterRandom
+    ) {
+        for i in 0..<count { iterate[i] = clean[i] + radius * (2 * random.uniform() - 1) }
+    }
+
+    /// x' + size * sign(g), sign(0) = 0.
+    public func step(
+        _ iterate: UnsafeMutablePointer<Float>, along gradient: UnsafePointer<Float>, size: Float, count: Int
+    ) {
+        for i in 0..<count {
+            let up = gradient[i] > 0 ? size : 0
+            let down = gradient[i] < 0 ? size : 0
+            iterate[i] += up - down
+        }
+    }
+
+    public func project(
+        _ iterate: UnsafeMutablePointer<Float>, around clean: UnsafePointer<Float>, radius: Float, count: Int
+    ) {
+        for i in 0..<count {
+            let x = clean[i]
+            let value = clampToBox(min(max(iterate[i], x - radius), x + radius))
+            // x ± radius was rounded, perhaps outwards. The exact distance is distance + rest (Dekker's fast
+            // two-sum, both numbers being non-negative); one unit in the last place brings it back inside.
+            let larger = max(value, x)
+            let smaller = min(value, x)
+            let distance = larger - smaller
+            let rest = (larger - distance) - smaller
+            let outside = distance > radius || (distance == radius && rest > 0)
+            let inward: UInt32 = value > x ? ~0 : 1
+            iterate[i] = Float(bitPattern: value.bitPattern &+ (outside ? inward : 0))
+        }
+    }
+}
+
+/// L2: the difference of the images has at most the radius as its Euclidean length.
+public struct EuclideanNorm: AttackNorm {
+    public static let name = "l2"
+
+    public init() {}
+
+    /// Direction from normal deviates, distance radius * u^(1/count).
+    public func randomStart(
+        _ iterate: UnsafeMutablePointer<Float>, around clean: UnsafePointer<Float>, radius: Float, count: Int,
+        random: inout CounterRandom
+    ) {
+        var squares = 0.0
+        for i in 0..<count {
+            let deviate = random.normal()
+            iterate[i] = deviate
+            squares += Double(deviate) * Double(deviate)
+        }
+        let distance = Double(radius) * pow(Double(random.uniform()), 1 / Double(count))
+        let scale = squares > 0 ? Float(distance / squares.squareRoot()) : 0
+        for i in 0..<count { iterate[i] = clean[i] + scale * iterate[i] }
+    }
+
+    /// x' + size * g / ‖g‖.
+    public func step(
+        _ iterate: UnsafeMutablePointer<Float>, along gradient: UnsafePointer<Float>, size: Float, count: Int
+    ) {
+        let length = euclideanLength(gradient, count)
+        guard length > 0, length.isFinite else { return }
+        // Divided first: the quotient is at most 1, where size / length could overflow for a tiny gradient.
+        for i in 0..<count { iterate[i] += size * Float(Double(gradient[i]) / length) }
+    }
+
+    public func project(
+        _ iterate: UnsafeMutablePointer<Float>, around clean: UnsafePointer<Float>, radius: Float, count: Int
+    ) {
+        let limit = Double(radius)
+        var length = euclideanDistance(iterate, clean, count)
+        // Rounding to float can leave the shortened difference a trifle too long: then shorten it a little more.
+        var slack = 0.0
+        for _ in 0..<16 where length > limit {
+            let scale = limit / length * (1 - slack)
+            for i in 0..<count {
+                iterate[i] = Float(Double(clean[i]) + scale * (Double(iterate[i]) - Double(clean[i])))
+            }
+            length = euclideanDistance(iterate, clean, count)
+            slack = slack == 0 ? 0x1p-23 : 2 * slack
+        }
+        if length <= limit {
+            // The image lies in the box, so this brings every pixel nearer to it or leaves it.
+            for i in 0..<count { iterate[i] = clampToBox(iterate[i]) }
+            return
+        }
+        // The radius is below the spacing of floats around the image: nothing but the image itself lies in the ball.
+        iterate.update(from: clean, count: count)
+    }
+}
+
+/// ‖vector‖₂, summed in double precision.
+func euclideanLength(_ vector: UnsafePointer<Float>, _ count: Int) -> Double {
+    var squares = 0.0
+    for i in 0..<count { squares += Double(vector[i]) * Double(vector[i]) }
+    return squares.squareRoot()
+}
+
+/// ‖a - b‖₂, summed in double precision.
+func euclideanDistance(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int) -> Double {
+    var squares = 0.0
+    for i in 0..<count {
+        let difference = Double(a[i]) - Double(b[i])
+        squares += difference * difference
+    }
+    return squares.squareRoot()
+}

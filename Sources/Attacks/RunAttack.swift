@@ -1,0 +1,73 @@
+import Kernels
+import Runtime
+
+/// Attacks any number of samples of the host, in batches.
+///
+/// - Parameters:
+///   - images: (count, channels, height, width) in [0,1].
+///   - labels: (count), each in `0..<classes`.
+///   - targetLogits: (count, classes) for the "kl" loss; without them the model's clean output is the target.
+///   - firstIndex: index of the first sample in its dataset; keys the random numbers.
+///   - batchSize: samples that go through the model together, at least 1; changes speed and memory only.
+///   - adversarial: like images, may be the same memory.
+///   - success: (count), 1 where the model misclassifies the result; may be nil.
+/// Outputs are written at the end, all at once. Throws `invalidArgument` (options, values, labels out of range),
+/// `notFinite`, `outOfMemory`, and whatever the monitor throws.
+public func runAttack(
+    on classifier: any DifferentiableClassifier, images: UnsafePointer<Float>, labels: UnsafePointer<Int64>, count: Int,
+    targetLogits: UnsafePointer<Float>? = nil, options: AttackOptions, firstIndex: UInt64 = 0, batchSize: Int,
+    monitor: RunMonitor = RunMonitor(), adversarial: UnsafeMutablePointer<Float>, success: UnsafeMutablePointer<UInt8>?
+) throws {
+    let plan = try options.plan()
+    let (shape, classes, pixels) = (classifier.shape, classifier.classes, classifier.shape.count)
+    try Validation.checkImages(images, count: count, shape: shape, argument: "images")
+    try Validation.checkLabels(labels, count: count, classes: classes, argument: "labels")
+    if let targetLogits {
+        try Validation.checkFinite(targetLogits, count: count * classes, argument: "target_logits")
+    }
+    let usesOwnTarget = plan.loss == .divergence && targetLogits == nil
+    if usesOwnTarget, plan.start == .clean {
+        throw EngineError(
+            .invalidArgument,
+            "loss: \"kl\" against the model's own clean output has no gradient at the image; "
+                + "set random_start = 1 (with pgd), give target_logits, or choose ce or margin")
+    }
+
+    let capacity = min(max(batchSize, 1), max(count, 1))
+    let objective = try ClassifierObjective(classifier, loss: plan.loss, capacity: capacity)
+    let attack = try GradientAttack(objective, plan: plan, capacity: capacity)
+    let results = try FloatBuffer(count * pixels)
+    let ownTarget = try FloatBuffer(usesOwnTarget ? capacity * classes : 0)
+    var flags = [UInt8](repeating: 0, count: count)
+    let began = monotonicSeconds()
+    var first = 0
+    while first < count {
+        let size = min(capacity, count - first)
+        let batchImages = images + first * pixels
+        var target = targetLogits.map { $0 + first * classes }
+        if usesOwnTarget {
+            try monitor.checkpoint?()
+            try classifier.forward(batchImages, count: size, logits: ownTarget.pointer, retain: false)
+            target = UnsafePointer(ownTarget.pointer)
+        }
+        let keys = (0..<size).map { firstIndex &+ UInt64(first + $0) }
+        try keys.withUnsafeBufferPointer { keys in
+            try flags.withUnsafeMutableBufferPointer { flags in
+                guard let keys = keys.baseAddress, let flags = flags.baseAddress else { return }
+                let batch = AttackBatch(
+                    images: batchImages, labels: labels + first, targetLogits: target, keys: keys, count: size)
+                try attack.run(
+                    batch, into: results.pointer + first * pixels, success: flags + first,
+                    checkpoint: monitor.checkpoint)
+            }
+        }
+        first += size
+        try monitor.progress?(
+            RunProgress(
+                stage: options.attack, done: first, total: count, seconds: monotonicSeconds() - began))
+    }
+    adversarial.update(from: results.pointer, count: count * pixels)
+    if let success {
+        for i in 0..<count { success[i] = flags[i] }
+    }
+}

@@ -1,0 +1,24 @@
+/// How far a long computation has come.
+public struct RunProgress: Sendable {
+    /// What is being done: "clean", "pgd-20", …
+    public let stage: String
+    /// Samples finished, of `total`.
+    public let done: Int
+    public let total: Int
+    /// Since the stage began.
+    public let seconds: Double
+}
+
+/// How the caller of a long computation watches and stops it. Both closures may throw, which ends the computation
+/// with that error: to cancel, throw an `EngineError` with the code `cancelled`.
+public struct RunMonitor {
+    /// Called after each batch.
+    public var progress: ((RunProgress) throws -> Void)?
+    /// Called before each pass through a model, so that a cancellation waits for one pass at most.
+    public var checkpoint: (() throws -> Void)?
+
+    public init(progress: ((RunProgress) throws -> Void)? = nil, checkpoint: (() throws -> Void)? = nil) {
+        self.progress = progress
+        self.checkpoint = checkpoint
+    }
+}

@@ -1,0 +1,32 @@
+/*
+ * Written in C because Swift reaches neither __builtin_cpu_supports nor the CPUID and XGETBV instructions behind it. The
+ * builtin asks the operating system too: a feature counts only where the kernel saves the registers it needs. The
+ * affinity calls of glibc are hidden from Swift behind _GNU_SOURCE.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#define _GNU_SOURCE
+#include "ccpu.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+int ccpu_level(void) {
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 0;
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw")
+                   && __builtin_cpu_supports("avx512vl")
+               ? 3
+               : 2;
+}
+#else
+int ccpu_level(void) { return 0; }
+#endif
+
+int ccpu_processor_count(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 0 ? (int)online : 1;
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CCPU_H
+#define CCPU_H
+
+/* Which vector instructions this process may use: 3 = AVX-512 F, DQ, BW and VL; 2 = AVX2 and FMA; 0 = neither is certain
+ * (older processors, other architectures). */
+int ccpu_level(void);
+
+/* Processors that this process may run on, at least 1. */
+int ccpu_processor_count(void);
+
+#endif

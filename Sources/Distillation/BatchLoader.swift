@@ -1,0 +1,62 @@
+import Kernels
+import Runtime
+import Storage
+
+/// Batches of a dataset in an order drawn anew for each epoch, augmented. What it gives depends on (seed, epoch, batch)
+/// alone.
+final class BatchLoader {
+    private let dataset: Dataset
+    private let augmentation: Augmentation
+    private let batchSize: Int
+    private let seed: UInt64
+    private let asRead: FloatBuffer
+    private let images: FloatBuffer
+    private let labels: UnsafeMutablePointer<Int64>
+    private let order: UnsafeMutablePointer<Int>
+    private var orderedEpoch = -1
+
+    /// Throws `outOfMemory`.
+    init(_ dataset: Dataset, _ options: TrainerOptions) throws {
+        self.dataset = dataset
+        augmentation = Augmentation(padding: options.cropPadding, flip: options.flip, seed: options.seed)
+        batchSize = min(options.batchSize, dataset.count)
+        seed = options.seed
+        asRead = try FloatBuffer(batchSize * dataset.shape.count)
+        images = try FloatBuffer(batchSize * dataset.shape.count)
+        labels = .allocate(capacity: batchSize)
+        order = .allocate(capacity: dataset.count)
+    }
+
+    deinit {
+        labels.deallocate()
+        order.deallocate()
+    }
+
+    /// Batch `batch` of epoch `epoch`, both counted from 0; valid until the next call.
+    func load(epoch: Int, batch: Int) throws -> TrainingBatch {
+        if orderedEpoch != epoch { shuffle(epoch) }
+        let chosen = order + batch * batchSize
+        let count = min(batchSize, dataset.count - batch * batchSize)
+        let shape = dataset.shape
+        let firstKey = UInt64(epoch) * UInt64(dataset.count)
+        WorkerPool.parallelFor(count) { i in
+            let image = asRead.pointer + i * shape.count
+            dataset.readImage(chosen[i], into: image)
+            augmentation.apply(
+                image, into: images.pointer + i * shape.count, shape: shape, key: firstKey + UInt64(chosen[i]))
+        }
+        for i in 0..<count { labels[i] = Int64(dataset.label(chosen[i])) }
+        return TrainingBatch(images: images.pointer, labels: labels, count: count)
+    }
+
+    /// Fisher–Yates, from the sorted order.
+    private func shuffle(_ epoch: Int) {
+        var random = CounterRandom(seed: seed, stream: .shuffle, index: UInt64(epoch))
+        for i in 0..<dataset.count { order[i] = i }
+        for i in stride(from: dataset.count - 1, to: 0, by: -1) {
+            let j = random.below(i + 1)
+            (order[i], order[j]) = (order[j], order[i])
+        }
+        orderedEpoch = epoch
+    }
+}

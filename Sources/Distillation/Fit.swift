@@ -1,0 +1,149 @@
+import Attacks
+import Kernels
+import Runtime
+import Storage
+
+extension Dataset: ImageSource {}
+
+extension Trainer {
+    /// Trains from the current position to the last epoch.
+    ///
+    /// - Parameters:
+    ///   - train: shuffled anew each epoch and augmented as the options say; the last batch of an epoch may be smaller.
+    ///   - validation: evaluated after each epoch, where given.
+    ///   - onEvent: called after each batch and each epoch. What it throws ends the fit; the student keeps what it has
+    ///     learned, and a further fit goes on from there, to the same bits as one that was never stopped.
+    /// Throws `shape` (dataset and student), `invalidArgument` (a position inside an epoch of another length, a crop
+    /// wider than the image), `notFinite` (the student keeps the weights before that step), `outOfMemory`, `busy`.
+    public func fit(
+        train: Dataset, validation: Dataset? = nil, onEvent: ((FitEvent) throws -> Void)? = nil
+    ) throws {
+        try exclusively {
+            try checkFit(train, "train")
+            if let validation { try checkFit(validation, "validation") }
+            try checkCrop()
+            try setStepsPerEpoch(for: train)
+            mirrorWarningDue = true
+            var clock = FitClock()
+            let loader = try BatchLoader(train, options)
+            while true {
+                if fitProgress.epochEndDue {
+                    try finishEpoch(validation, &clock, onEvent)
+                }
+                guard epochsDone < options.epochs else { return }
+                let batch = try loader.load(epoch: epochsDone, batch: batchesDone)
+                let report = try perform(batch)
+                clock.count(images: batch.count)
+                fitProgress.add(report, count: batch.count)
+                fitProgress.epochEndDue = batchesDone == 0
+                var event = FitProgress.stepEvent(report)
+                event.batch = fitProgress.epochEndDue ? stepsPerEpoch : batchesDone
+                try send(event, clock, validates: validation != nil, onEvent)
+            }
+        }
+    }
+
+    private func checkFit(_ dataset: Dataset, _ name: String) throws {
+        let (shape, classes) = (student.options.shape, student.options.classes)
+        guard dataset.shape == shape, dataset.classes == classes else {
+            throw EngineError(
+                .shape,
+                "\(name): has images \(dataset.shape) in \(dataset.classes) classes, the student takes \(shape) in "
+                    + "\(classes)")
+        }
+        guard dataset.count >= 1 else { throw EngineError(.shape, "\(name): has no samples, want at least 1") }
+    }
+
+    private func checkCrop() throws {
+        let (padding, shape) = (options.cropPadding, student.options.shape)
+        guard padding <= min(shape.height, shape.width) else {
+            throw EngineError.invalid(
+                "crop_padding", got: padding,
+                want: "at most \(min(shape.height, shape.width)), the smaller side of the image; 0 = no crop")
+        }
+    }
+
+    private func setStepsPerEpoch(for train: Dataset) throws {
+        let batches = (train.count - 1) / options.batchSize + 1
+        guard batches == stepsPerEpoch || batchesDone == 0 else {
+            throw EngineError(
+                .invalidArgument,
+                "train: the trainer stands at batch \(batchesDone) of \(stepsPerEpoch) in an epoch, and this dataset "
+                    + "has \(batches) batches; give the dataset that the epoch was begun with")
+        }
+        stepsPerEpoch = batches
+    }
+
+    private func finishEpoch(
+        _ validation: Dataset?, _ clock: inout FitClock, _ onEvent: ((FitEvent) throws -> Void)?
+    ) throws {
+        var event = fitProgress.epochEvent()
+        event.batch = stepsPerEpoch
+        if let validation {
+            let began = monotonicSeconds()
+            let rows = try validate(validation)
+            event.validationClean = rows[0].accuracy
+            if rows.count > 1 { event.validationRobust = rows[1].accuracy }
+            clock.countValidation(seconds: monotonicSeconds() - began)
+        }
+        fitProgress = FitProgress()
+        try send(event, clock, validates: validation != nil, onEvent)
+    }
+
+    /// Rows for clean images and, where the options say so, under PGD.
+    private func validate(_ dataset: Dataset) throws -> [EvaluationRow] {
+        let memory = try prepareMemory(capacity: 1)
+        var evaluation = EvaluationOptions()
+        evaluation.attacks = options.validationSteps > 0 ? "pgd-\(options.validationSteps)" : ""
+        evaluation.epsilon = options.epsilon
+        evaluation.step = options.step
+        evaluation.seed = options.seed
+        evaluation.batchSize = memory.capacity
+        evaluation.count = min(options.validationCount, dataset.count)
+        return try evaluate(memory.studentInference, on: dataset, options: evaluation).rows
+    }
+
+    private func send(
+        _ event: FitEvent, _ clock: FitClock, validates: Bool, _ onEvent: ((FitEvent) throws -> Void)?
+    ) throws {
+        guard let onEvent else { return }
+        var event = event
+        event.epochs = options.epochs
+        event.batches = stepsPerEpoch
+        let stepsLeft = (options.epochs - epochsDone) * stepsPerEpoch - batchesDone
+        let epochsLeft = options.epochs - epochsDone + (fitProgress.epochEndDue ? 1 : 0)
+        event.seconds = clock.seconds
+        event.imagesPerSecond = clock.imagesPerSecond
+        event.etaSeconds = clock.estimate(steps: stepsLeft, validations: validates ? epochsLeft : 0)
+        try onEvent(event)
+    }
+}
+
+/// Times a fit.
+private struct FitClock {
+    private let began = monotonicSeconds()
+    private var images = 0
+    private var steps = 0
+    private var validations = 0
+    private var validationSeconds = 0.0
+
+    mutating func count(images count: Int) {
+        images += count
+        steps += 1
+    }
+
+    mutating func countValidation(seconds: Double) {
+        validations += 1
+        validationSeconds += seconds
+    }
+
+    var seconds: Double { monotonicSeconds() - began }
+    private var trainingSeconds: Double { max(seconds - validationSeconds, 1e-9) }
+    var imagesPerSecond: Double { Double(images) / trainingSeconds }
+
+    func estimate(steps stepsLeft: Int, validations validationsLeft: Int) -> Double {
+        let perStep = trainingSeconds / Double(max(steps, 1))
+        let perValidation = validationSeconds / Double(max(validations, 1))
+        return Double(stepsLeft) * perStep + Double(validationsLeft) * perValidation
+    }
+}

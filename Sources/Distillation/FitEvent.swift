@@ -1,0 +1,79 @@
+/// What `Trainer.fit` reports, after each batch and after each epoch.
+public struct FitEvent {
+    public enum Kind: Int32, Sendable {
+        case step = 1
+        case epoch = 2
+    }
+
+    public internal(set) var kind = Kind.step
+    /// Counted from 1.
+    public internal(set) var epoch = 0
+    public internal(set) var epochs = 0
+    /// Counted from 1, within the epoch.
+    public internal(set) var batch = 0
+    public internal(set) var batches = 0
+    /// Of the batch; in an epoch's event these four, and `mirrorOutside`, are means over the epoch's samples.
+    public internal(set) var loss = 0.0
+    public internal(set) var baseLoss = 0.0
+    public internal(set) var igdmLoss = 0.0
+    public internal(set) var adversarialAccuracy = 0.0
+    public internal(set) var igdmWeight = 0.0
+    public internal(set) var learningRate = 0.0
+    public internal(set) var mirrorOutside = 0.0
+    /// Accuracies in [0,1] in an epoch's event with validation; else -1.
+    public internal(set) var validationClean = -1.0
+    public internal(set) var validationRobust = -1.0
+    /// Since the fit began, validation not counted.
+    public internal(set) var imagesPerSecond = 0.0
+    /// Since the fit began.
+    public internal(set) var seconds = 0.0
+    /// Estimated time to the end.
+    public internal(set) var etaSeconds = 0.0
+}
+
+/// Where a fit stands between two calls: what an epoch has added up, and whether its end is still to be reported.
+struct FitProgress {
+    private(set) var samples = 0
+    private var totals = FitEvent()
+    var epochEndDue = false
+
+    /// Adds a batch of `count` samples.
+    mutating func add(_ report: StepReport, count: Int) {
+        let weight = Double(count)
+        samples += count
+        totals.loss += weight * report.loss
+        totals.baseLoss += weight * report.baseLoss
+        totals.igdmLoss += weight * report.igdmLoss
+        totals.adversarialAccuracy += weight * report.adversarialAccuracy
+        totals.mirrorOutside += weight * report.mirrorOutside
+        totals.epoch = report.epoch
+        totals.igdmWeight = report.igdmWeight
+        totals.learningRate = report.learningRate
+    }
+
+    /// The epoch's event, without what only the fit knows.
+    func epochEvent() -> FitEvent {
+        let weight = 1 / Double(max(samples, 1))
+        var event = totals
+        event.kind = .epoch
+        event.loss *= weight
+        event.baseLoss *= weight
+        event.igdmLoss *= weight
+        event.adversarialAccuracy *= weight
+        event.mirrorOutside *= weight
+        return event
+    }
+
+    static func stepEvent(_ report: StepReport) -> FitEvent {
+        var event = FitEvent()
+        event.epoch = report.epoch
+        event.loss = report.loss
+        event.baseLoss = report.baseLoss
+        event.igdmLoss = report.igdmLoss
+        event.adversarialAccuracy = report.adversarialAccuracy
+        event.igdmWeight = report.igdmWeight
+        event.learningRate = report.learningRate
+        event.mirrorOutside = report.mirrorOutside
+        return event
+    }
+}

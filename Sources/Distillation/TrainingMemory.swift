@@ -1,0 +1,81 @@
+import Attacks
+import Kernels
+import Networks
+import Runtime
+
+/// The passes and buffers of training steps on batches of up to `capacity` samples. Made once: steps allocate nothing.
+final class TrainingMemory {
+    let capacity: Int
+    let studentInference: InferencePass
+    let teacherInference: InferencePass?
+    let attack: GradientAttack
+    /// One pass for each of x+d, x and x-d: all that are run are kept until the backward passes.
+    let adversarialPass: TrainingPass
+    let cleanPass: TrainingPass?
+    let mirroredPass: TrainingPass?
+
+    /// (count, channels, height, width): x_adv, and x-d.
+    let adversarial: FloatBuffer
+    let mirrored: FloatBuffer
+    /// (count, classes).
+    let student: Logits
+    let teacher: Logits
+    /// d loss / d student logits.
+    let gradient: Logits
+    /// 3 * classes floats.
+    let rowScratch: FloatBuffer
+    let keys: UnsafeMutablePointer<UInt64>
+    let outside: UnsafeMutablePointer<Int>
+
+    /// One model's logits at x+d, x and x-d.
+    struct Logits {
+        let adversarial: FloatBuffer
+        let clean: FloatBuffer
+        let mirrored: FloatBuffer
+
+        init(_ count: Int) throws {
+            adversarial = try FloatBuffer(count)
+            clean = try FloatBuffer(count)
+            mirrored = try FloatBuffer(count)
+        }
+
+        func clear() {
+            for buffer in [adversarial, clean, mirrored] { buffer.fill(0) }
+        }
+    }
+
+    /// - Parameter plan: of the inner maximisation.
+    /// Throws `outOfMemory`.
+    init(
+        student network: Network, teacher teacherNetwork: Network?, method: any DistillationMethod,
+        inner: InnerMaximisation, plan: AttackPlan, usesMirror: Bool, capacity: Int
+    ) throws {
+        let (classes, pixels) = (network.options.classes, network.options.shape.count)
+        let floatsPerSample = max(pixels, classes)
+        guard capacity <= Int.max / MemoryLayout<Double>.stride / floatsPerSample else {
+            throw EngineError(.outOfMemory, "cannot allocate memory for batches of \(capacity) samples")
+        }
+        self.capacity = capacity
+        studentInference = try InferencePass(network, capacity: capacity)
+        teacherInference = try teacherNetwork.map { try InferencePass($0, capacity: capacity) }
+        let objective = try inner.makeObjective(
+            student: studentInference, teacher: teacherInference, capacity: capacity)
+        attack = try GradientAttack(objective, plan: plan, capacity: capacity)
+        adversarialPass = try TrainingPass(network, capacity: capacity)
+        cleanPass = method.needs.contains(.studentClean) ? try TrainingPass(network, capacity: capacity) : nil
+        mirroredPass = usesMirror ? try TrainingPass(network, capacity: capacity) : nil
+        adversarial = try FloatBuffer(capacity * pixels)
+        mirrored = try FloatBuffer(usesMirror ? capacity * pixels : 0)
+        student = try Logits(capacity * classes)
+        teacher = try Logits(capacity * classes)
+        gradient = try Logits(capacity * classes)
+        rowScratch = try FloatBuffer(3 * classes)
+        keys = .allocate(capacity: capacity)
+        outside = .allocate(capacity: capacity)
+    }
+
+    deinit {
+        keys.deallocate()
+        outside.deallocate()
+    }
+}

@@ -1,0 +1,172 @@
+import Attacks
+import Kernels
+import Runtime
+
+/// A batch of the host. Borrowed for the call.
+public struct TrainingBatch {
+    /// (count, channels, height, width) in [0,1].
+    public var images: UnsafePointer<Float>
+    /// (count), each in `0..<classes`.
+    public var labels: UnsafePointer<Int64>
+    public var count: Int
+    /// The host's own x_adv, like images; nil = the trainer attacks.
+    public var adversarial: UnsafePointer<Float>?
+    /// false: compute loss and gradients only; weights and running statistics stay.
+    public var update: Bool
+
+    public init(
+        images: UnsafePointer<Float>, labels: UnsafePointer<Int64>, count: Int,
+        adversarial: UnsafePointer<Float>? = nil,
+        update: Bool = true
+    ) {
+        self.images = images
+        self.labels = labels
+        self.count = count
+        self.adversarial = adversarial
+        self.update = update
+    }
+}
+
+/// What a training step did. Losses are means over the batch.
+public struct StepReport {
+    /// baseLoss + igdmWeight * igdmLoss.
+    public var loss: Double { baseLoss + igdmWeight * igdmLoss }
+    public internal(set) var baseLoss = 0.0
+    public internal(set) var igdmLoss = 0.0
+    public internal(set) var igdmWeight = 0.0
+    public internal(set) var learningRate = 0.0
+    /// Of the student in training mode on x_adv.
+    public internal(set) var adversarialAccuracy = 0.0
+    /// Part of the pixels of x-d outside [0,1], before clipping.
+    public internal(set) var mirrorOutside = 0.0
+    /// Counted from 1.
+    public internal(set) var epoch = 0
+    /// Updates by this trainer, this one included.
+    public internal(set) var step = 0
+}
+
+/// The parts of a step, in their order.
+extension Trainer {
+    /// x_adv: the host's, or the result of the inner maximisation.
+    func findAdversary(_ batch: TrainingBatch, _ memory: TrainingMemory) throws {
+        if let adversarial = batch.adversarial {
+            memory.adversarial.pointer.update(from: adversarial, count: batch.count * student.options.shape.count)
+            return
+        }
+        var target: UnsafePointer<Float>?
+        if inner.objective == .divergenceFromCleanTeacher {
+            try teach(batch.images, batch.count, into: memory.teacher.clean, memory)
+            target = UnsafePointer(memory.teacher.clean.pointer)
+        }
+        for i in 0..<batch.count { memory.keys[i] = UInt64(stepsDone) << 32 | UInt64(i) }
+        try memory.attack.run(
+            AttackBatch(
+                images: batch.images, labels: batch.labels, targetLogits: target, keys: memory.keys,
+                count: batch.count),
+            into: memory.adversarial.pointer, success: nil)
+    }
+
+    /// T(x), T(x+d) and T(x-d), as far as they are needed, and the mirrored images.
+    func runTeacher(
+        _ batch: TrainingBatch, _ memory: TrainingMemory, _ report: inout StepReport
+    ) throws {
+        let hasClean = batch.adversarial == nil && inner.objective == .divergenceFromCleanTeacher
+        if method.needs.contains(.teacherClean), !hasClean {
+            try teach(batch.images, batch.count, into: memory.teacher.clean, memory)
+        }
+        if method.needs.contains(.teacherAdversarial) || igdm != nil {
+            try teach(memory.adversarial.pointer, batch.count, into: memory.teacher.adversarial, memory)
+        }
+        guard let igdm else { return }
+        report.igdmWeight = igdm.weight(epoch: report.epoch, epochs: options.epochs)
+        report.mirrorOutside = igdm.reflect(
+            batch.images, memory.adversarial.pointer, count: batch.count, pixels: student.options.shape.count,
+            into: memory.mirrored.pointer, outside: memory.outside)
+        warnOfMirror(igdm, outside: report.mirrorOutside)
+        try teach(memory.mirrored.pointer, batch.count, into: memory.teacher.mirrored, memory)
+    }
+
+    private func teach(
+        _ images: UnsafePointer<Float>, _ count: Int, into logits: FloatBuffer, _ memory: TrainingMemory
+    ) throws {
+        guard let teacher = memory.teacherInference else {
+            throw EngineError(.internal, "a training without teacher asked for the teacher's logits")
+        }
+        try teacher.forward(images, count: count, logits: logits.pointer, retain: false)
+        try Validation.checkFinite(logits.pointer, count: count * teacher.classes, argument: "the teacher's logits")
+    }
+
+    private func warnOfMirror(_ igdm: IGDM, outside: Double) {
+        guard mirrorWarningDue, igdm.mirror == .paper, outside > 0.02 else { return }
+        mirrorWarningDue = false
+        let percent = (outside * 1000).rounded() / 10
+        Log.warning(
+            "IGDM: \(percent) % of the mirrored pixels x-d lie outside [0,1], where the teacher has never been; "
+                + "this can make the student worse. Set mirror = \"clip\"")
+    }
+
+    /// S(x+d), S(x) and S(x-d) in training mode, in this order.
+    func runStudent(
+        _ batch: TrainingBatch, _ memory: TrainingMemory, _ report: inout StepReport
+    ) throws {
+        // Where no loss reads S(x+d) it is run for the accuracy only and leaves no trace in the statistics.
+        let counts = method.needs.contains(.studentAdversarial) || igdm != nil
+        try memory.adversarialPass.forward(
+            memory.adversarial.pointer, count: batch.count, logits: memory.student.adversarial.pointer,
+            updateStatistics: batch.update && counts)
+        try memory.cleanPass?.forward(
+            batch.images, count: batch.count, logits: memory.student.clean.pointer, updateStatistics: batch.update)
+        try memory.mirroredPass?.forward(
+            memory.mirrored.pointer, count: batch.count, logits: memory.student.mirrored.pointer,
+            updateStatistics: batch.update)
+
+        let classes = student.options.classes
+        var correct = 0
+        for i in 0..<batch.count
+        where argmax(memory.student.adversarial.pointer + i * classes, classes) == Int(batch.labels[i]) {
+            correct += 1
+        }
+        report.adversarialAccuracy = Double(correct) / Double(batch.count)
+    }
+
+    /// The losses, and their gradients with respect to the student's logits.
+    func takeLoss(
+        _ batch: TrainingBatch, _ memory: TrainingMemory, _ report: inout StepReport
+    ) throws {
+        let (s, t, ds) = (memory.student, memory.teacher, memory.gradient)
+        let classes = student.options.classes
+        ds.clear()
+        report.baseLoss = method.loss(
+            LossContext(
+                epoch: report.epoch, epochs: options.epochs, count: batch.count, classes: classes,
+                labels: batch.labels,
+                studentAdversarial: s.adversarial.pointer, studentClean: s.clean.pointer,
+                teacherAdversarial: t.adversarial.pointer, teacherClean: t.clean.pointer,
+                adversarialGradient: ds.adversarial.pointer, cleanGradient: ds.clean.pointer))
+        if let igdm {
+            report.igdmLoss = igdm.loss(
+                teacher: (UnsafePointer(t.adversarial.pointer), UnsafePointer(t.mirrored.pointer)),
+                student: (UnsafePointer(s.adversarial.pointer), UnsafePointer(s.mirrored.pointer)),
+                count: batch.count, classes: classes, weight: report.igdmWeight,
+                gradient: (ds.adversarial.pointer, ds.mirrored.pointer), scratch: memory.rowScratch.pointer)
+        }
+        guard report.loss.isFinite else {
+            throw EngineError(.notFinite, "the loss is \(report.loss)")
+        }
+    }
+
+    /// The gradients of the loss with respect to the weights.
+    func runBackward(_ batch: TrainingBatch, _ memory: TrainingMemory) throws {
+        gradients.fill(0)
+        let ds = memory.gradient
+        if method.needs.contains(.studentAdversarial) || igdm != nil {
+            try memory.adversarialPass.backward(
+                ds.adversarial.pointer, count: batch.count, addingTo: gradients.pointer)
+        }
+        try memory.cleanPass?.backward(ds.clean.pointer, count: batch.count, addingTo: gradients.pointer)
+        try memory.mirroredPass?.backward(ds.mirrored.pointer, count: batch.count, addingTo: gradients.pointer)
+        guard Validation.isFinite(gradients.pointer, count: gradients.count) else {
+            throw EngineError(.notFinite, "the gradient of the loss is NaN or infinite")
+        }
+    }
+}

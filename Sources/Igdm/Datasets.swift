@@ -1,0 +1,163 @@
+import Attacks
+import CIgdm
+import Distillation
+import Kernels
+import Runtime
+import Storage
+
+// Section 3 of the header: datasets.
+
+final class DatasetHandle: Handle {
+    override class var typeName: String { "igdm_dataset" }
+    let dataset: Dataset
+    init(_ dataset: Dataset) { self.dataset = dataset }
+}
+
+/// Makes a dataset and hands it out; nothing is written where making it fails.
+private func create(_ out: UnsafeMutablePointer<OpaquePointer?>?, _ make: () throws -> Dataset) -> Int32 {
+    guarded {
+        let out = try pointer(out, "dataset")
+        out.pointee = HandleTable.register(DatasetHandle(try make()))
+    }
+}
+
+private func classCount(_ classes: Int64, atLeast: Int = 2) throws -> Int {
+    try dimension(classes, "classes", atLeast...1_000_000)
+}
+
+private func imageShape(_ channels: Int64, _ height: Int64, _ width: Int64) throws -> ImageShape {
+    ImageShape(
+        try dimension(channels, "channels", 1...4096), try dimension(height, "height", 1...16384),
+        try dimension(width, "width", 1...16384))
+}
+
+@_cdecl("igdm_dataset_from_floats") @implementation
+public func igdm_dataset_from_floats(
+    _ images: UnsafePointer<Float>!, _ labels: UnsafePointer<Int64>!, _ count: Int, _ channels: Int64,
+    _ height: Int64, _ width: Int64, _ classes: Int64, _ dataset: UnsafeMutablePointer<OpaquePointer?>!
+) -> Int32 {
+    create(dataset) {
+        let images = try pointer(images, "images")
+        let labels = try pointer(labels, "labels")
+        let shape = try imageShape(channels, height, width)
+        let count = try sampleCount(count, floatsPerSample: shape.count, atLeast: 1)
+        return try Dataset(
+            floats: images, labels: labels, count: count, shape: shape, classes: try classCount(classes))
+    }
+}
+
+@_cdecl("igdm_dataset_from_bytes") @implementation
+public func igdm_dataset_from_bytes(
+    _ images: UnsafePointer<UInt8>!, _ labels: UnsafePointer<Int64>!, _ count: Int, _ channels: Int64,
+    _ height: Int64, _ width: Int64, _ classes: Int64, _ dataset: UnsafeMutablePointer<OpaquePointer?>!
+) -> Int32 {
+    create(dataset) {
+        let images = try pointer(images, "images")
+        let labels = try pointer(labels, "labels")
+        let shape = try imageShape(channels, height, width)
+        let count = try sampleCount(count, floatsPerSample: shape.count, atLeast: 1)
+        return try Dataset(
+            bytes: images, labels: labels, count: count, shape: shape, classes: try classCount(classes))
+    }
+}
+
+@_cdecl("igdm_dataset_open_idx") @implementation
+public func igdm_dataset_open_idx(
+    _ images_path: UnsafePointer<CChar>!, _ labels_path: UnsafePointer<CChar>!, _ classes: Int64,
+    _ dataset: UnsafeMutablePointer<OpaquePointer?>!
+) -> Int32 {
+    create(dataset) {
+        try Dataset.openIDX(
+            images: try text(images_path, "images_path"), labels: try text(labels_path, "labels_path"),
+            classes: try classCount(classes))
+    }
+}
+
+@_cdecl("igdm_dataset_open_cifar") @implementation
+public func igdm_dataset_open_cifar(
+    _ folder: UnsafePointer<CChar>!, _ classes: Int64, _ split: UnsafePointer<CChar>!,
+    _ dataset: UnsafeMutablePointer<OpaquePointer?>!
+) -> Int32 {
+    create(dataset) {
+        try Dataset.openCIFAR(
+            folder: try text(folder, "folder"), classes: try classCount(classes), split: try text(split, "split"))
+    }
+}
+
+@_cdecl("igdm_dataset_open_hdf5") @implementation
+public func igdm_dataset_open_hdf5(
+    _ path: UnsafePointer<CChar>!, _ images_name: UnsafePointer<CChar>!, _ labels_name: UnsafePointer<CChar>!,
+    _ classes: Int64, _ dataset: UnsafeMutablePointer<OpaquePointer?>!
+) -> Int32 {
+    create(dataset) {
+        let path = try text(path, "path")
+        let images = try optionalPointer(images_name, "images_name").map { String(cString: $0) } ?? "images"
+        let labels = try optionalPointer(labels_name, "labels_name").map { String(cString: $0) } ?? "labels"
+        // 0: as many as the labels say.
+        let classes = classes == 0 ? 0 : try classCount(classes)
+        return try Dataset.openHDF5(path: path, images: images, labels: labels, classes: classes)
+    }
+}
+
+@_cdecl("igdm_dataset_subset") @implementation
+public func igdm_dataset_subset(
+    _ dataset: OpaquePointer!, _ first: Int, _ count: Int, _ subset: UnsafeMutablePointer<OpaquePointer?>!
+) -> Int32 {
+    guarded {
+        let handle: DatasetHandle = try HandleTable.get(dataset, "dataset")
+        try checkRange(handle.dataset, first, count)
+        guard count >= 1 else { throw EngineError.invalid("count", got: count, want: "at least 1") }
+        let subset = try pointer(subset, "subset")
+        let part = try handle.dataset.subset(first: first, count: count)
+        subset.pointee = HandleTable.register(DatasetHandle(part))
+    }
+}
+
+/// first ..< first + count inside the dataset, without overflow.
+private func checkRange(_ dataset: Dataset, _ first: Int, _ count: Int) throws {
+    guard first >= 0, first <= dataset.count else {
+        throw EngineError.invalid("first", got: UInt(bitPattern: first), want: "0 ... \(dataset.count)")
+    }
+    guard count >= 0, count <= dataset.count - first else {
+        throw EngineError.invalid(
+            "count", got: UInt(bitPattern: count),
+            want: "at most \(dataset.count - first): the dataset has \(dataset.count) samples, first is \(first)")
+    }
+}
+
+@_cdecl("igdm_dataset_get_info") @implementation
+public func igdm_dataset_get_info(
+    _ dataset: OpaquePointer!, _ info: UnsafeMutablePointer<igdm_dataset_info>!
+) -> Int32 {
+    guarded {
+        let handle: DatasetHandle = try HandleTable.get(dataset, "dataset")
+        var result = igdm_dataset_info()
+        result.count = Int64(handle.dataset.count)
+        result.classes = Int64(handle.dataset.classes)
+        result.channels = Int64(handle.dataset.shape.channels)
+        result.height = Int64(handle.dataset.shape.height)
+        result.width = Int64(handle.dataset.shape.width)
+        try fill(info, "info", result, firstSize: MemoryLayout<igdm_dataset_info>.size)
+    }
+}
+
+@_cdecl("igdm_dataset_read") @implementation
+public func igdm_dataset_read(
+    _ dataset: OpaquePointer!, _ first: Int, _ count: Int, _ images: UnsafeMutablePointer<Float>!,
+    _ labels: UnsafeMutablePointer<Int64>!
+) -> Int32 {
+    guarded {
+        let handle: DatasetHandle = try HandleTable.get(dataset, "dataset")
+        let data = handle.dataset
+        try checkRange(data, first, count)
+        let images = try optionalPointer(images, "images")
+        let labels = try optionalPointer(labels, "labels")
+        WorkerPool.parallelFor(count) { i in
+            if let images { data.readImage(first + i, into: images + i * data.shape.count) }
+            labels?[i] = Int64(data.label(first + i))
+        }
+    }
+}
+
+@_cdecl("igdm_dataset_release") @implementation
+public func igdm_dataset_release(_ dataset: OpaquePointer!) { HandleTable.release(dataset, as: DatasetHandle.self) }

@@ -1,0 +1,145 @@
+import Attacks
+import CIgdm
+import Networks
+import Runtime
+
+// Section 5 of the header: evaluation.
+
+final class EvaluationHandle: Handle {
+    override class var typeName: String { "igdm_evaluation" }
+
+    let evaluation: Evaluation
+    let names: [StaticText]
+
+    init(_ evaluation: Evaluation) {
+        self.evaluation = evaluation
+        names = evaluation.rows.map { StaticText($0.name) }
+    }
+
+    func row(_ index: Int) throws -> EvaluationRow {
+        guard evaluation.rows.indices.contains(index) else {
+            throw EngineError.invalid(
+                "index", got: UInt(bitPattern: index), want: "below the number of rows, \(evaluation.rows.count)")
+        }
+        return evaluation.rows[index]
+    }
+}
+
+private let attacksText = StaticText(EvaluationOptions().attacks)
+private let normText = StaticText(EvaluationOptions().norm)
+
+private func defaultEvaluateOptions() -> igdm_evaluate_options {
+    let defaults = EvaluationOptions()
+    var options = igdm_evaluate_options()
+    options.struct_size = UInt32(MemoryLayout<igdm_evaluate_options>.size)
+    options.attacks = attacksText.pointer
+    options.norm = normText.pointer
+    options.epsilon = defaults.epsilon
+    options.step = defaults.step
+    options.restarts = Int64(defaults.restarts)
+    options.count = Int64(defaults.count)
+    options.batch_size = Int64(defaults.batchSize)
+    options.seed = defaults.seed
+    return options
+}
+
+@_cdecl("igdm_evaluate_options_init") @implementation
+public func igdm_evaluate_options_init(_ options: UnsafeMutablePointer<igdm_evaluate_options>!) -> Int32 {
+    guarded { try pointer(options, "options").pointee = defaultEvaluateOptions() }
+}
+
+@_cdecl("igdm_evaluate") @implementation
+public func igdm_evaluate(
+    _ model: OpaquePointer!, _ dataset: OpaquePointer!, _ teacher: OpaquePointer!,
+    _ options: UnsafePointer<igdm_evaluate_options>!, _ evaluation: UnsafeMutablePointer<OpaquePointer?>!
+) -> Int32 {
+    guarded {
+        let handle: ModelHandle = try HandleTable.get(model, "model")
+        let data: DatasetHandle = try HandleTable.get(dataset, "dataset")
+        let teacher: ModelHandle? = teacher == nil ? nil : try HandleTable.get(teacher, "teacher")
+        let given = try Igdm.options(
+            options, "options", defaults: defaultEvaluateOptions(),
+            firstSize: MemoryLayout<igdm_evaluate_options>.size)
+        let evaluation = try pointer(evaluation, "evaluation")
+        let r = given.reserved
+        try checkReserved(Int64(given.reserved0), r.0, r.1, r.2, r.3, argument: "options")
+        var chosen = EvaluationOptions()
+        chosen.attacks = try text(given.attacks, "options.attacks")
+        chosen.norm = try text(given.norm, "options.norm")
+        chosen.epsilon = given.epsilon
+        chosen.step = given.step
+        chosen.restarts = Int(given.restarts)
+        chosen.count = Int(given.count)
+        chosen.batchSize = try dimension(given.batch_size, "options.batch_size", 1...65536)
+        chosen.seed = given.seed
+        let cancel = try optionalPointer(given.cancel, "options.cancel")
+        let result = try locked([handle, teacher]) {
+            try evaluate(
+                InferencePass(handle.network, capacity: chosen.batchSize), on: data.dataset,
+                teacher: teacher.map { try InferencePass($0.network, capacity: chosen.batchSize) }, options: chosen,
+                monitor: Callbacks.monitor(given.progress, given.user, cancel: cancel))
+        }
+        evaluation.pointee = HandleTable.register(EvaluationHandle(result))
+    }
+}
+
+@_cdecl("igdm_evaluation_row_count") @implementation
+public func igdm_evaluation_row_count(_ evaluation: OpaquePointer!, _ count: UnsafeMutablePointer<Int>!) -> Int32 {
+    guarded {
+        let handle: EvaluationHandle = try HandleTable.get(evaluation, "evaluation")
+        try pointer(count, "count").pointee = handle.evaluation.rows.count
+    }
+}
+
+@_cdecl("igdm_evaluation_get_row") @implementation
+public func igdm_evaluation_get_row(
+    _ evaluation: OpaquePointer!, _ index: Int, _ row: UnsafeMutablePointer<igdm_evaluation_row>!
+) -> Int32 {
+    guarded {
+        let handle: EvaluationHandle = try HandleTable.get(evaluation, "evaluation")
+        let source = try handle.row(index)
+        var result = igdm_evaluation_row()
+        result.name = handle.names[index].pointer
+        result.correct = Int64(source.correct)
+        result.count = Int64(source.count)
+        result.accuracy = source.accuracy
+        result.seconds = source.seconds
+        try fill(row, "row", result, firstSize: MemoryLayout<igdm_evaluation_row>.size)
+    }
+}
+
+@_cdecl("igdm_evaluation_get_correct") @implementation
+public func igdm_evaluation_get_correct(
+    _ evaluation: OpaquePointer!, _ index: Int, _ correct: UnsafeMutablePointer<UInt8>!, _ count: Int
+) -> Int32 {
+    guarded {
+        let handle: EvaluationHandle = try HandleTable.get(evaluation, "evaluation")
+        let row = try handle.row(index)
+        let correct = try pointer(correct, "correct")
+        guard count == row.count else {
+            throw EngineError(.shape, "count: got \(UInt(bitPattern: count)), want \(row.count), the samples evaluated")
+        }
+        for (i, flag) in row.flags.enumerated() { correct[i] = flag }
+    }
+}
+
+@_cdecl("igdm_evaluation_get_gradient_agreement") @implementation
+public func igdm_evaluation_get_gradient_agreement(
+    _ evaluation: OpaquePointer!, _ cosine: UnsafeMutablePointer<Double>!, _ distance: UnsafeMutablePointer<Double>!
+) -> Int32 {
+    guarded {
+        let handle: EvaluationHandle = try HandleTable.get(evaluation, "evaluation")
+        let cosine = try optionalPointer(cosine, "cosine")
+        let distance = try optionalPointer(distance, "distance")
+        guard let agreement = handle.evaluation.agreement else {
+            throw EngineError(.notFound, "evaluation: it was made without a teacher; give igdm_evaluate one")
+        }
+        cosine?.pointee = agreement.cosine
+        distance?.pointee = agreement.distance
+    }
+}
+
+@_cdecl("igdm_evaluation_release") @implementation
+public func igdm_evaluation_release(_ evaluation: OpaquePointer!) {
+    HandleTable.release(evaluation, as: EvaluationHandle.self)
+}

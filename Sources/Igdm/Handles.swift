@@ -1,0 +1,59 @@
+import Runtime
+
+/// What a handle points to.
+class Handle {
+    /// One call at a time; recursive, so that a callback may use the handle whose call it interrupts.
+    let lock = Mutex(recursive: true)
+    class var typeName: String { "handle" }
+}
+
+/// The live handles by address. A pointer from the host is looked up, never followed: a released, foreign or random one
+/// is an error message and not a crash.
+enum HandleTable {
+    nonisolated(unsafe) private static var live: [UInt: Handle] = [:]
+    private static let lock = Mutex()
+
+    static func register(_ handle: Handle) -> OpaquePointer {
+        let address = Unmanaged.passUnretained(handle).toOpaque()
+        lock.withLock { live[UInt(bitPattern: address)] = handle }
+        return OpaquePointer(address)
+    }
+
+    /// The handle behind a pointer of the host.
+    static func get<H: Handle>(_ pointer: OpaquePointer?, _ argument: String, as type: H.Type = H.self) throws -> H {
+        guard let pointer else {
+            throw EngineError.invalid(argument, got: "NULL", want: "a handle of type \(H.typeName)")
+        }
+        let found = lock.withLock { live[UInt(bitPattern: pointer)] }
+        guard let found else {
+            throw EngineError.invalid(
+                argument, got: "a pointer that is no handle of this library (released already?)",
+                want: "a handle of type \(H.typeName)")
+        }
+        guard let handle = found as? H else {
+            throw EngineError.invalid(
+                argument, got: "a handle of type \(Swift.type(of: found).typeName)",
+                want: "a handle of type \(H.typeName)")
+        }
+        return handle
+    }
+
+    /// Forgets a handle; its object lives on as long as others depend on it. Foreign pointers are left alone.
+    static func release<H: Handle>(_ pointer: OpaquePointer?, as type: H.Type) {
+        guard let pointer else { return }
+        // The object is destroyed outside the lock: that may take a while, or release others.
+        let removed: Handle? = lock.withLock {
+            guard live[UInt(bitPattern: pointer)] is H else { return nil }
+            return live.removeValue(forKey: UInt(bitPattern: pointer))
+        }
+        withExtendedLifetime(removed) {}
+    }
+}
+
+/// Holds several handles at once, always in the same order, so that two threads cannot wait for each other.
+func locked<Result>(_ handles: [Handle?], _ body: () throws -> Result) rethrows -> Result {
+    let ordered = handles.compactMap { $0 }.sorted { ObjectIdentifier($0) < ObjectIdentifier($1) }
+    for handle in ordered { handle.lock.lock() }
+    defer { for handle in ordered.reversed() { handle.lock.unlock() } }
+    return try body()
+}

@@ -1,0 +1,314 @@
+import Attacks
+import CIgdm
+import Glibc
+import Kernels
+import Networks
+import Runtime
+import Storage
+
+// Section 2 of the header: models.
+
+final class ModelHandle: Handle {
+    override class var typeName: String { "igdm_model" }
+
+    let network: Network
+    /// Strings handed out, valid as long as the model.
+    let architecture: StaticText
+    let names: [StaticText]
+    /// The model's own pass for predictions; trainers and evaluations have theirs.
+    private var pass: InferencePass?
+
+    /// Samples computed at a time in predictions: changes speed and memory only.
+    static let batchSize = 64
+
+    init(_ network: Network) {
+        self.network = network
+        architecture = StaticText(network.architecture)
+        names = network.parameters.map { StaticText($0.name) }
+    }
+
+    func inference() throws -> InferencePass {
+        let pass = try pass ?? InferencePass(network, capacity: Self.batchSize)
+        self.pass = pass
+        return pass
+    }
+
+    func parameter(named name: UnsafePointer<CChar>?) throws -> Parameter {
+        let wanted = try text(name, "name")
+        guard let parameter = network.parameters.first(where: { $0.name == wanted }) else {
+            throw EngineError(
+                .notFound,
+                "name: got \"\(wanted)\", want a parameter of \(network.architecture) such as "
+                    + "\"\(network.parameters[0].name)\" (igdm_model_parameter_info lists them)")
+        }
+        return parameter
+    }
+
+    func checkSize(_ parameter: Parameter, _ count: Int) throws {
+        guard count == parameter.count else {
+            throw EngineError(
+                .shape,
+                "count: got \(UInt(bitPattern: count)), want \(parameter.count), "
+                    + "the size of \(parameter.name) \(parameter.shape)")
+        }
+    }
+}
+
+private func defaultModelOptions() -> igdm_model_options {
+    var options = igdm_model_options()
+    let defaults = NetworkOptions()
+    options.struct_size = UInt32(MemoryLayout<igdm_model_options>.size)
+    options.classes = Int64(defaults.classes)
+    options.channels = Int64(defaults.shape.channels)
+    options.height = Int64(defaults.shape.height)
+    options.width = Int64(defaults.shape.width)
+    return options
+}
+
+@_cdecl("igdm_model_options_init") @implementation
+public func igdm_model_options_init(_ options: UnsafeMutablePointer<igdm_model_options>!) -> Int32 {
+    guarded { try pointer(options, "options").pointee = defaultModelOptions() }
+}
+
+@_cdecl("igdm_model_create") @implementation
+public func igdm_model_create(
+    _ architecture: UnsafePointer<CChar>!, _ options: UnsafePointer<igdm_model_options>!,
+    _ model: UnsafeMutablePointer<OpaquePointer?>!
+) -> Int32 {
+    guarded {
+        let name = try text(architecture, "architecture")
+        let given = try Igdm.options(
+            options, "options", defaults: defaultModelOptions(), firstSize: MemoryLayout<igdm_model_options>.size)
+        let model = try pointer(model, "model")
+        let r = given.reserved
+        try checkReserved(Int64(given.reserved0), r.0, r.1, r.2, r.3, argument: "options")
+        var network = NetworkOptions()
+        network.classes = Int(given.classes)
+        network.shape = ImageShape(Int(given.channels), Int(given.height), Int(given.width))
+        network.baseWidth = Int(given.base_width)
+        (network.mean, network.std) = try normalisation(given)
+        let made = try Network(architecture: name, options: network, seed: given.seed)
+        model.pointee = HandleTable.register(ModelHandle(made))
+    }
+}
+
+private func normalisation(_ options: igdm_model_options) throws -> (mean: [Float], std: [Float]) {
+    let mean = try optionalPointer(options.mean, "options.mean")
+    let std = try optionalPointer(options.std, "options.std")
+    let count = options.normalisation_count
+    guard let mean, let std else {
+        guard mean == nil, std == nil else {
+            throw EngineError.invalid(
+                mean == nil ? "options.mean" : "options.std", got: "NULL", want: "both mean and std, or neither")
+        }
+        guard count == 0 else {
+            throw EngineError.invalid(
+                "options.normalisation_count", got: UInt(bitPattern: count), want: "0: mean and std are NULL")
+        }
+        return ([], [])
+    }
+    guard Int64(count) == options.channels, count >= 1, count <= 4096 else {
+        throw EngineError.invalid(
+            "options.normalisation_count", got: UInt(bitPattern: count),
+            want: "the number of input channels, \(options.channels)")
+    }
+    return (
+        Array(UnsafeBufferPointer(start: mean, count: count)), Array(UnsafeBufferPointer(start: std, count: count))
+    )
+}
+
+@_cdecl("igdm_model_load") @implementation
+public func igdm_model_load(_ path: UnsafePointer<CChar>!, _ model: UnsafeMutablePointer<OpaquePointer?>!) -> Int32 {
+    guarded {
+        let path = try text(path, "path")
+        let model = try pointer(model, "model")
+        model.pointee = HandleTable.register(ModelHandle(try Network.load(path)))
+    }
+}
+
+@_cdecl("igdm_model_load_weights") @implementation
+public func igdm_model_load_weights(_ model: OpaquePointer!, _ path: UnsafePointer<CChar>!) -> Int32 {
+    guarded {
+        let handle: ModelHandle = try HandleTable.get(model, "model")
+        let path = try text(path, "path")
+        try locked([handle]) { try handle.network.loadWeights(path) }
+    }
+}
+
+@_cdecl("igdm_model_save") @implementation
+public func igdm_model_save(_ model: OpaquePointer!, _ path: UnsafePointer<CChar>!) -> Int32 {
+    guarded {
+        let handle: ModelHandle = try HandleTable.get(model, "model")
+        let path = try text(path, "path")
+        try locked([handle]) { try handle.network.save(to: path) }
+    }
+}
+
+@_cdecl("igdm_model_copy") @implementation
+public func igdm_model_copy(_ model: OpaquePointer!, _ copy: UnsafeMutablePointer<OpaquePointer?>!) -> Int32 {
+    guarded {
+        let handle: ModelHandle = try HandleTable.get(model, "model")
+        let copy = try pointer(copy, "copy")
+        let network = try locked([handle]) { try handle.network.copy() }
+        copy.pointee = HandleTable.register(ModelHandle(network))
+    }
+}
+
+@_cdecl("igdm_model_get_info") @implementation
+public func igdm_model_get_info(_ model: OpaquePointer!, _ info: UnsafeMutablePointer<igdm_model_info>!) -> Int32 {
+    guarded {
+        let handle: ModelHandle = try HandleTable.get(model, "model")
+        let network = handle.network
+        var result = igdm_model_info()
+        result.classes = Int64(network.classes)
+        result.channels = Int64(network.shape.channels)
+        result.height = Int64(network.shape.height)
+        result.width = Int64(network.shape.width)
+        result.base_width = Int64(network.options.baseWidth)
+        result.parameter_count = Int64(network.trainableCount)
+        result.multiply_adds = Int64(network.multiplyAdds)
+        result.architecture = handle.architecture.pointer
+        result.has_normalisation = network.options.mean.isEmpty ? 0 : 1
+        try fill(info, "info", result, firstSize: MemoryLayout<igdm_model_info>.size)
+    }
+}
+
+@_cdecl("igdm_model_get_normalisation") @implementation
+public func igdm_model_get_normalisation(
+    _ model: OpaquePointer!, _ mean: UnsafeMutablePointer<Float>!, _ std: UnsafeMutablePointer<Float>!
+) -> Int32 {
+    guarded {
+        let handle: ModelHandle = try HandleTable.get(model, "model")
+        let mean = try optionalPointer(mean, "mean")
+        let std = try optionalPointer(std, "std")
+        let options = handle.network.options
+        for c in 0..<options.shape.channels {
+            mean?[c] = options.mean.isEmpty ? 0 : options.mean[c]
+            std?[c] = options.std.isEmpty ? 1 : options.std[c]
+        }
+    }
+}
+
+/// The larger of what a sample needs as an image and as logits.
+private func floatsPerSample(_ network: Network) -> Int { max(network.shape.count, network.classes) }
+
+@_cdecl("igdm_model_predict") @implementation
+public func igdm_model_predict(
+    _ model: OpaquePointer!, _ images: UnsafePointer<Float>!, _ count: Int, _ logits: UnsafeMutablePointer<Float>!
+) -> Int32 {
+    guarded {
+        let handle: ModelHandle = try HandleTable.get(model, "model")
+        let network = handle.network
+        let images = try pointer(images, "images")
+        let count = try sampleCount(count, floatsPerSample: floatsPerSample(network))
+        let logits = try pointer(logits, "logits")
+        try Validation.checkImages(images, count: count, shape: network.shape, argument: "images")
+        try locked([handle]) {
+            try handle.inference().forward(images, count: count, logits: logits, retain: false)
+        }
+    }
+}
+
+@_cdecl("igdm_model_input_gradient") @implementation
+public func igdm_model_input_gradient(
+    _ model: OpaquePointer!, _ images: UnsafePointer<Float>!, _ cotangent: UnsafePointer<Float>!, _ count: Int,
+    _ logits: UnsafeMutablePointer<Float>!, _ gradient: UnsafeMutablePointer<Float>!
+) -> Int32 {
+    guarded {
+        let handle: ModelHandle = try HandleTable.get(model, "model")
+        let network = handle.network
+        let images = try pointer(images, "images")
+        let cotangent = try pointer(cotangent, "cotangent")
+        let count = try sampleCount(count, floatsPerSample: floatsPerSample(network))
+        let logits = try optionalPointer(logits, "logits")
+        let gradient = try pointer(gradient, "gradient")
+        try Validation.checkImages(images, count: count, shape: network.shape, argument: "images")
+        try Validation.checkFinite(cotangent, count: count * network.classes, argument: "cotangent")
+        let batch = ModelHandle.batchSize
+        let own = try FloatBuffer(logits == nil ? batch * network.classes : 0)
+        try locked([handle]) {
+            let pass = try handle.inference()
+            for first in stride(from: 0, to: count, by: batch) {
+                let size = min(batch, count - first)
+                try pass.forward(
+                    images + first * network.shape.count, count: size,
+                    logits: logits.map { $0 + first * network.classes } ?? own.pointer, retain: true)
+                try pass.inputGradient(
+                    cotangent + first * network.classes, count: size, gradient: gradient + first * network.shape.count)
+            }
+        }
+    }
+}
+
+@_cdecl("igdm_model_parameter_count") @implementation
+public func igdm_model_parameter_count(_ model: OpaquePointer!, _ count: UnsafeMutablePointer<Int>!) -> Int32 {
+    guarded {
+        let handle: ModelHandle = try HandleTable.get(model, "model")
+        try pointer(count, "count").pointee = handle.network.parameters.count
+    }
+}
+
+@_cdecl("igdm_model_parameter_info") @implementation
+public func igdm_model_parameter_info(
+    _ model: OpaquePointer!, _ index: Int, _ name: UnsafeMutablePointer<UnsafePointer<CChar>?>!,
+    _ shape: UnsafeMutablePointer<Int64>!, _ dimensions: UnsafeMutablePointer<Int64>!,
+    _ trainable: UnsafeMutablePointer<Int32>!
+) -> Int32 {
+    guarded {
+        let handle: ModelHandle = try HandleTable.get(model, "model")
+        let parameters = handle.network.parameters
+        guard parameters.indices.contains(index) else {
+            throw EngineError.invalid(
+                "index", got: UInt(bitPattern: index), want: "below the number of parameters, \(parameters.count)")
+        }
+        let name = try optionalPointer(name, "name")
+        let shape = try optionalPointer(shape, "shape")
+        let dimensions = try optionalPointer(dimensions, "dimensions")
+        let trainable = try optionalPointer(trainable, "trainable")
+        let parameter = parameters[index]
+        name?.pointee = handle.names[index].pointer
+        dimensions?.pointee = Int64(parameter.shape.count)
+        trainable?.pointee = parameter.trainable ? 1 : 0
+        if let shape {
+            for (axis, length) in parameter.shape.enumerated() { shape[axis] = Int64(length) }
+        }
+    }
+}
+
+@_cdecl("igdm_model_get_parameter") @implementation
+public func igdm_model_get_parameter(
+    _ model: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ values: UnsafeMutablePointer<Float>!, _ count: Int
+) -> Int32 {
+    guarded {
+        let handle: ModelHandle = try HandleTable.get(model, "model")
+        let parameter = try handle.parameter(named: name)
+        let values = try pointer(values, "values")
+        try handle.checkSize(parameter, count)
+        locked([handle]) { values.update(from: handle.network.pointer(to: parameter), count: count) }
+    }
+}
+
+@_cdecl("igdm_model_set_parameter") @implementation
+public func igdm_model_set_parameter(
+    _ model: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ values: UnsafePointer<Float>!, _ count: Int
+) -> Int32 {
+    guarded {
+        let handle: ModelHandle = try HandleTable.get(model, "model")
+        let parameter = try handle.parameter(named: name)
+        let values = try pointer(values, "values")
+        try handle.checkSize(parameter, count)
+        try Validation.checkFinite(values, count: count, argument: "values")
+        if parameter.name.hasSuffix(".running_var") {
+            for i in 0..<count where values[i] < 0 {
+                throw EngineError.invalid("values[\(i)]", got: values[i], want: "a running variance >= 0")
+            }
+        }
+        locked([handle]) {
+            handle.network.pointer(to: parameter).update(from: values, count: count)
+            handle.network.weightsChanged()
+        }
+    }
+}
+
+@_cdecl("igdm_model_release") @implementation
+public func igdm_model_release(_ model: OpaquePointer!) { HandleTable.release(model, as: ModelHandle.self) }

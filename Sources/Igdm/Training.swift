@@ -1,0 +1,284 @@
+import Attacks
+import CIgdm
+import Distillation
+import Networks
+import Runtime
+import Storage
+
+// Section 6 of the header: distillation.
+
+final class TrainerHandle: Handle {
+    override class var typeName: String { "igdm_trainer" }
+
+    let trainer: Trainer
+    /// Kept alive, and locked while the trainer works.
+    let student: ModelHandle
+    let teacher: ModelHandle?
+    init(_ trainer: Trainer, student: ModelHandle, teacher: ModelHandle?) {
+        self.trainer = trainer
+        self.student = student
+        self.teacher = teacher
+    }
+
+    /// Holds all that a step or a fit uses. The locks are recursive: a call from inside a callback gets through, and the
+    /// trainer itself refuses what cannot be nested.
+    func work<Result>(_ body: () throws -> Result) rethrows -> Result {
+        try locked([self, student, teacher], body)
+    }
+}
+
+private let methodText = StaticText(TrainerOptions().method)
+private let mirrorText = StaticText(TrainerOptions().mirror)
+private let distanceText = StaticText(TrainerOptions().igdmDistance)
+private let innerText = StaticText(TrainerOptions().inner)
+private let scheduleText = StaticText(TrainerOptions().schedule)
+
+private func defaultTrainerOptions() -> igdm_trainer_options {
+    let defaults = TrainerOptions()
+    var options = igdm_trainer_options()
+    options.struct_size = UInt32(MemoryLayout<igdm_trainer_options>.size)
+    options.method = methodText.pointer
+    options.igdm = defaults.igdm
+    options.mirror = mirrorText.pointer
+    options.igdm_distance = distanceText.pointer
+    options.inner = innerText.pointer
+    options.temperature = defaults.temperature
+    options.adversarial_weight = defaults.adversarialWeight
+    options.epsilon = defaults.epsilon
+    options.step = defaults.step
+    options.steps = Int64(defaults.steps)
+    options.learning_rate = defaults.learningRate
+    options.momentum = defaults.momentum
+    options.weight_decay = defaults.weightDecay
+    options.nesterov = defaults.nesterov ? 1 : 0
+    options.flip = defaults.flip ? 1 : 0
+    options.crop_padding = Int64(defaults.cropPadding)
+    options.schedule = scheduleText.pointer
+    options.decay = defaults.decay
+    options.warmup = defaults.warmup
+    options.epochs = Int64(defaults.epochs)
+    options.batch_size = Int64(defaults.batchSize)
+    options.steps_per_epoch = Int64(defaults.stepsPerEpoch)
+    options.seed = defaults.seed
+    options.validation_count = Int64(defaults.validationCount)
+    options.validation_steps = Int64(defaults.validationSteps)
+    return options
+}
+
+@_cdecl("igdm_trainer_options_init") @implementation
+public func igdm_trainer_options_init(_ options: UnsafeMutablePointer<igdm_trainer_options>!) -> Int32 {
+    guarded { try pointer(options, "options").pointee = defaultTrainerOptions() }
+}
+
+/// The engine's options; ranges and names are checked there.
+private func trainerOptions(_ given: igdm_trainer_options) throws -> TrainerOptions {
+    let r = given.reserved
+    try checkReserved(
+        Int64(given.reserved0), r.0, r.1, r.2, r.3, r.4, r.5, r.6, r.7, argument: "options")
+    var chosen = TrainerOptions()
+    chosen.method = try text(given.method, "options.method")
+    chosen.igdm = given.igdm
+    chosen.mirror = try text(given.mirror, "options.mirror")
+    chosen.igdmDistance = try text(given.igdm_distance, "options.igdm_distance")
+    chosen.inner = try text(given.inner, "options.inner")
+    chosen.temperature = given.temperature
+    chosen.adversarialWeight = given.adversarial_weight
+    chosen.epsilon = given.epsilon
+    chosen.step = given.step
+    chosen.steps = Int(given.steps)
+    chosen.learningRate = given.learning_rate
+    chosen.momentum = given.momentum
+    chosen.weightDecay = given.weight_decay
+    chosen.nesterov = try flag(given.nesterov, "options.nesterov")
+    chosen.flip = try flag(given.flip, "options.flip")
+    chosen.cropPadding = Int(given.crop_padding)
+    chosen.schedule = try text(given.schedule, "options.schedule")
+    chosen.milestones = try milestones(given)
+    chosen.decay = given.decay
+    chosen.warmup = given.warmup
+    chosen.epochs = Int(given.epochs)
+    chosen.batchSize = Int(given.batch_size)
+    chosen.stepsPerEpoch = Int(given.steps_per_epoch)
+    chosen.seed = given.seed
+    chosen.validationCount = Int(given.validation_count)
+    chosen.validationSteps = Int(given.validation_steps)
+    return chosen
+}
+
+private func milestones(_ given: igdm_trainer_options) throws -> [Int]? {
+    let count = given.milestone_count
+    guard let milestones = try optionalPointer(given.milestones, "options.milestones") else {
+        guard count == 0 else {
+            throw EngineError.invalid(
+                "options.milestone_count", got: UInt(bitPattern: count), want: "0: milestones is NULL")
+        }
+        return nil
+    }
+    guard (0...1000).contains(count) else {
+        throw EngineError.invalid("options.milestone_count", got: UInt(bitPattern: count), want: "0 ... 1000")
+    }
+    return (0..<count).map { Int(milestones[$0]) }
+}
+
+@_cdecl("igdm_trainer_create") @implementation
+public func igdm_trainer_create(
+    _ student: OpaquePointer!, _ teacher: OpaquePointer!, _ options: UnsafePointer<igdm_trainer_options>!,
+    _ trainer: UnsafeMutablePointer<OpaquePointer?>!
+) -> Int32 {
+    guarded {
+        let student: ModelHandle = try HandleTable.get(student, "student")
+        let teacher: ModelHandle? = teacher == nil ? nil : try HandleTable.get(teacher, "teacher")
+        let given = try Igdm.options(
+            options, "options", defaults: defaultTrainerOptions(), firstSize: MemoryLayout<igdm_trainer_options>.size)
+        let trainer = try pointer(trainer, "trainer")
+        guard teacher !== student else {
+            throw EngineError.invalid(
+                "teacher", got: "the student itself", want: "another model (igdm_model_copy makes one)")
+        }
+        let chosen = try trainerOptions(given)
+        let made = try Trainer(student: student.network, teacher: teacher?.network, options: chosen)
+        trainer.pointee = HandleTable.register(TrainerHandle(made, student: student, teacher: teacher))
+    }
+}
+
+private func defaultBatch() -> igdm_batch {
+    var batch = igdm_batch()
+    batch.struct_size = UInt32(MemoryLayout<igdm_batch>.size)
+    batch.update = 1
+    return batch
+}
+
+@_cdecl("igdm_batch_init") @implementation
+public func igdm_batch_init(_ batch: UnsafeMutablePointer<igdm_batch>!) -> Int32 {
+    guarded { try pointer(batch, "batch").pointee = defaultBatch() }
+}
+
+@_cdecl("igdm_trainer_step") @implementation
+public func igdm_trainer_step(
+    _ trainer: OpaquePointer!, _ batch: UnsafePointer<igdm_batch>!, _ report: UnsafeMutablePointer<igdm_step_report>!
+) -> Int32 {
+    guarded {
+        let handle: TrainerHandle = try HandleTable.get(trainer, "trainer")
+        let reportSize = MemoryLayout<igdm_step_report>.size
+        guard batch != nil else { throw EngineError.invalid("batch", got: "NULL", want: "a pointer") }
+        let given = try Igdm.options(
+            batch, "batch", defaults: defaultBatch(), firstSize: MemoryLayout<igdm_batch>.size)
+        if report != nil { try checkOutput(report, "report", firstSize: reportSize) }
+        let r = given.reserved
+        try checkReserved(Int64(given.reserved0), Int64(given.reserved1), r.0, r.1, r.2, r.3, argument: "batch")
+        let network = handle.student.network
+        let images = try pointer(given.images, "batch.images")
+        let labels = try pointer(given.labels, "batch.labels")
+        let count = try sampleCount(
+            given.count, floatsPerSample: max(network.shape.count, network.classes), argument: "batch.count", atLeast: 1)
+        let adversarial = try optionalPointer(given.adversarial, "batch.adversarial")
+        let update = try flag(given.update, "batch.update")
+        let result = try handle.work {
+            try handle.trainer.step(
+                TrainingBatch(images: images, labels: labels, count: count, adversarial: adversarial, update: update))
+        }
+        if report != nil { try fill(report, "report", stepReport(result), firstSize: reportSize) }
+    }
+}
+
+private func stepReport(_ source: StepReport) -> igdm_step_report {
+    var report = igdm_step_report()
+    report.loss = source.loss
+    report.base_loss = source.baseLoss
+    report.igdm_loss = source.igdmLoss
+    report.igdm_weight = source.igdmWeight
+    report.learning_rate = source.learningRate
+    report.adversarial_accuracy = source.adversarialAccuracy
+    report.mirror_outside = source.mirrorOutside
+    report.epoch = Int64(source.epoch)
+    report.step = Int64(source.step)
+    return report
+}
+
+@_cdecl("igdm_trainer_get_gradient") @implementation
+public func igdm_trainer_get_gradient(
+    _ trainer: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ values: UnsafeMutablePointer<Float>!, _ count: Int
+) -> Int32 {
+    guarded {
+        let handle: TrainerHandle = try HandleTable.get(trainer, "trainer")
+        let name = try text(name, "name")
+        let values = try pointer(values, "values")
+        try locked([handle]) {
+            let gradient = try handle.trainer.gradient(of: name)
+            guard count == gradient.count, let source = gradient.baseAddress else {
+                throw EngineError(
+                    .shape, "count: got \(UInt(bitPattern: count)), want \(gradient.count), the size of \(name)")
+            }
+            values.update(from: source, count: count)
+        }
+    }
+}
+
+@_cdecl("igdm_trainer_get_adversarial") @implementation
+public func igdm_trainer_get_adversarial(
+    _ trainer: OpaquePointer!, _ images: UnsafeMutablePointer<Float>!, _ count: Int
+) -> Int32 {
+    guarded {
+        let handle: TrainerHandle = try HandleTable.get(trainer, "trainer")
+        let images = try pointer(images, "images")
+        try locked([handle]) {
+            let last = try handle.trainer.lastAdversarial()
+            guard count == last.count, let source = last.baseAddress else {
+                throw EngineError(
+                    .shape,
+                    "count: got \(UInt(bitPattern: count)), want \(last.count), the floats of the last step's batch")
+            }
+            images.update(from: source, count: count)
+        }
+    }
+}
+
+@_cdecl("igdm_trainer_fit") @implementation
+public func igdm_trainer_fit(
+    _ trainer: OpaquePointer!, _ train: OpaquePointer!, _ validation: OpaquePointer!,
+    _ callback: igdm_fit_callback!, _ user: UnsafeMutableRawPointer!
+) -> Int32 {
+    guarded {
+        let handle: TrainerHandle = try HandleTable.get(trainer, "trainer")
+        let train: DatasetHandle = try HandleTable.get(train, "train")
+        let validation: DatasetHandle? = validation == nil ? nil : try HandleTable.get(validation, "validation")
+        let callback = callback as igdm_fit_callback?
+        let user = user as UnsafeMutableRawPointer?
+        try handle.work {
+            try handle.trainer.fit(train: train.dataset, validation: validation?.dataset) { event in
+                guard let callback else { return }
+                var given = fitEvent(event)
+                let answer = Callbacks.run { callback(&given, user) }
+                if answer != 0 {
+                    throw EngineError(.cancelled, "cancelled by the fit callback (it returned \(answer))")
+                }
+            }
+        }
+    }
+}
+
+private func fitEvent(_ source: FitEvent) -> igdm_fit_event {
+    var event = igdm_fit_event()
+    event.struct_size = UInt32(MemoryLayout<igdm_fit_event>.size)
+    event.kind = source.kind == .step ? IGDM_EVENT_STEP : IGDM_EVENT_EPOCH
+    event.epoch = Int64(source.epoch)
+    event.epochs = Int64(source.epochs)
+    event.batch = Int64(source.batch)
+    event.batches = Int64(source.batches)
+    event.loss = source.loss
+    event.base_loss = source.baseLoss
+    event.igdm_loss = source.igdmLoss
+    event.adversarial_accuracy = source.adversarialAccuracy
+    event.igdm_weight = source.igdmWeight
+    event.learning_rate = source.learningRate
+    event.mirror_outside = source.mirrorOutside
+    event.validation_clean = source.validationClean
+    event.validation_robust = source.validationRobust
+    event.images_per_second = source.imagesPerSecond
+    event.seconds = source.seconds
+    event.eta_seconds = source.etaSeconds
+    return event
+}
+
+@_cdecl("igdm_trainer_release") @implementation
+public func igdm_trainer_release(_ trainer: OpaquePointer!) { HandleTable.release(trainer, as: TrainerHandle.self) }

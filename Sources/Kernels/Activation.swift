@@ -1,0 +1,57 @@
+import Glibc
+import Runtime
+
+/// Floats in one chunk of a flat elementwise pass.
+private let floatsPerChunk = 16384
+
+private func eachChunk(_ count: Int, _ body: (_ start: Int, _ count: Int) -> Void) {
+    WorkerPool.parallelFor((count + floatsPerChunk - 1) / floatsPerChunk) { chunk in
+        let start = chunk * floatsPerChunk
+        body(start, min(floatsPerChunk, count - start))
+    }
+}
+
+/// y = max(x, 0); y may be x.
+public func reluForward(_ y: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, count: Int) {
+    eachChunk(count) { start, n in
+        for i in start..<(start + n) { y[i] = x[i] < 0 ? 0 : x[i] }
+    }
+}
+
+/// dx = g where the output y > 0, else 0; added to dx where `accumulate`. dx may be g.
+public func reluBackward(
+    _ dx: UnsafeMutablePointer<Float>, gradient g: UnsafePointer<Float>, output y: UnsafePointer<Float>, count: Int,
+    accumulate: Bool
+) {
+    let kernel = KernelTable.active.rectifyGradient
+    eachChunk(count) { start, n in kernel(dx + start, g + start, y + start, n, accumulate) }
+}
+
+/// y = x·σ(x) (SiLU; Elfwing, Uchibe and Doya 2018); y may be x.
+public func siluForward(_ y: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, count: Int) {
+    eachChunk(count) { start, n in
+        for i in start..<(start + n) { y[i] = x[i] / (1 + expf(-x[i])) }
+    }
+}
+
+/// dx = g·σ(x)·(1 + x·(1 − σ(x))) for the input x, added to dx where `accumulate`. dx may be g.
+public func siluBackward(
+    _ dx: UnsafeMutablePointer<Float>, gradient g: UnsafePointer<Float>, input x: UnsafePointer<Float>, count: Int,
+    accumulate: Bool
+) {
+    eachChunk(count) { start, n in
+        for i in start..<(start + n) {
+            let sigmoid = 1 / (1 + expf(-x[i]))
+            let value = g[i] * sigmoid * (1 + x[i] * (1 - sigmoid))
+            dx[i] = accumulate ? dx[i] + value : value
+        }
+    }
+}
+
+/// out = a + b, rectified where asked; out may be either.
+public func addForward(
+    _ out: UnsafeMutablePointer<Float>, _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, count: Int, rectify: Bool
+) {
+    let kernel = KernelTable.active.add
+    eachChunk(count) { start, n in kernel(out + start, a + start, b + start, n, rectify) }
+}

@@ -1,0 +1,248 @@
+import Glibc
+import Runtime
+
+/// Per-channel parameters repeated to a period that is a whole number of vectors (see KernelsWide/Elementwise.swift).
+struct Periodic {
+    let channels: Int
+    let period: Int
+
+    init(channels: Int, laneCount: Int) {
+        self.channels = channels
+        var a = channels
+        var b = laneCount
+        while b != 0 { (a, b) = (b, a % b) }
+        period = channels / a * laneCount
+    }
+
+    func expand(_ values: UnsafePointer<Float>, into target: UnsafeMutablePointer<Float>) {
+        for p in 0..<period { target[p] = values[p % channels] }
+    }
+
+    /// Adds the sums of one period up to sums per channel, in double.
+    func fold(_ sums: UnsafePointer<Float>, into target: UnsafeMutablePointer<Double>) {
+        for p in 0..<period { target[p % channels] += Double(sums[p]) }
+    }
+}
+
+/// Pixels in one chunk of an elementwise pass: a multiple of every vector length, so that chunks hold whole periods.
+private let pixelsPerChunk = 512
+
+private func chunkCount(_ pixels: Int) -> Int { (pixels + pixelsPerChunk - 1) / pixelsPerChunk }
+
+/// BatchNorm over `channels` channels (Ioffe and Szegedy 2015) with its working memory; one object per layer and pass,
+/// because the backward pass needs the batch statistics of the forward pass.
+public final class BatchNormKernel {
+    let channels: Int
+    let epsilon: Float
+    let momentum: Float
+    private let layout: Periodic
+    private let table: KernelTable
+    /// Chunk results, [chunk][3][period], and expanded parameters, [4][period].
+    private let partial: FloatBuffer
+    private let expanded: FloatBuffer
+    private let mean: FloatBuffer
+    private let inverseDeviation: FloatBuffer
+    private let sums: UnsafeMutablePointer<Double>
+
+    /// `largestPixels`: samples × height × width of the largest batch.
+    public init(
+        channels: Int, epsilon: Float, momentum: Float, largestPixels: Int, table: KernelTable = .active
+    ) throws {
+        self.channels = channels
+        self.epsilon = epsilon
+        self.momentum = momentum
+        self.table = table
+        layout = Periodic(channels: channels, laneCount: table.laneCount)
+        partial = try FloatBuffer(chunkCount(largestPixels) * 3 * layout.period)
+        expanded = try FloatBuffer(4 * layout.period)
+        mean = try FloatBuffer(channels)
+        inverseDeviation = try FloatBuffer(channels)
+        sums = .allocate(capacity: 4 * channels)
+    }
+
+    deinit { sums.deallocate() }
+
+    /// y = (x − μ_B)/√(σ²_B + ε)·γ + β with the batch's own statistics. Where `runningMean` and `runningVariance` are
+    /// given they move towards the batch's mean and unbiased variance by `momentum`, as in PyTorch.
+    public func forward(
+        _ y: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, pixels: Int, gamma: UnsafePointer<Float>,
+        beta: UnsafePointer<Float>, runningMean: UnsafeMutablePointer<Float>?,
+        runningVariance: UnsafeMutablePointer<Float>?
+    ) {
+        statistics(x, pixels: pixels)
+        if let runningMean, let runningVariance {
+            let unbiased = pixels > 1 ? Double(pixels) / Double(pixels - 1) : 1
+            for c in 0..<channels {
+                let variance = sums[channels + c] * unbiased
+                runningMean[c] += momentum * (mean.pointer[c] - runningMean[c])
+                runningVariance[c] += momentum * (Float(variance) - runningVariance[c])
+            }
+        }
+        // (x − μ)·a + β needs no fourth parameter: scale = γ/σ, shift = β − μ·scale.
+        let scale = expanded.pointer
+        let shift = expanded.pointer + layout.period
+        for p in 0..<layout.period {
+            let c = p % channels
+            scale[p] = gamma[c] * inverseDeviation.pointer[c]
+            shift[p] = beta[c] - mean.pointer[c] * scale[p]
+        }
+        eachChunk(pixels) { start, count in
+            self.table.scaleShift(y + start, x + start, count, scale, shift, self.layout.period, nil, false)
+        }
+    }
+
+    /// Mean and biased variance of each channel. A chunk's float mean is a first guess only: deviations from it correct
+    /// the mean and give the squares. Chunks are combined in a fixed order (Chan, Golub and LeVeque, "Updating formulae
+    /// and a pairwise algorithm for computing sample variances", 1979).
+    private func statistics(_ x: UnsafePointer<Float>, pixels: Int) {
+        let period = layout.period
+        let channels = channels
+        let chunks = chunkCount(pixels)
+        WorkerPool.parallelFor(chunks) { chunk in
+            let start = chunk * pixelsPerChunk
+            let n = min(pixelsPerChunk, pixels - start)
+            let source = x + start * channels
+            let guess = self.partial.pointer + chunk * 3 * period
+            guess.update(repeating: 0, count: 3 * period)
+            self.table.periodicSums(guess, source, n * channels, period)
+            for c in 0..<channels {
+                var total: Float = 0
+                for p in stride(from: c, to: period, by: channels) { total += guess[p] }
+                for p in stride(from: c, to: period, by: channels) { guess[p] = total / Float(n) }
+            }
+            self.table.periodicDeviations(guess + period, guess + 2 * period, source, guess, n * channels, period)
+        }
+        let deviations = sums + 2 * channels
+        let squares = sums + 3 * channels
+        sums.update(repeating: 0, count: 2 * channels)
+        var seen = 0.0
+        for chunk in 0..<chunks {
+            let n = Double(min(pixelsPerChunk, pixels - chunk * pixelsPerChunk))
+            let guess = partial.pointer + chunk * 3 * period
+            deviations.update(repeating: 0, count: 2 * channels)
+            layout.fold(guess + period, into: deviations)
+            layout.fold(guess + 2 * period, into: squares)
+            for c in 0..<channels {
+                let delta = Double(guess[c]) + deviations[c] / n - sums[c]
+                sums[c] += delta * n / (seen + n)
+                sums[channels + c] +=
+                    squares[c] - deviations[c] * deviations[c] / n + delta * delta * seen * n / (seen + n)
+            }
+            seen += n
+        }
+        for c in 0..<channels {
+            sums[channels + c] = max(sums[channels + c] / Double(pixels), 0)
+            mean.pointer[c] = Float(sums[c])
+            inverseDeviation.pointer[c] = Float(1 / (sums[channels + c] + Double(epsilon)).squareRoot())
+        }
+    }
+
+    /// Gradients for the output gradient g: dgamma += Σ g·x̂, dbeta += Σ g, and (unless dx is nil)
+    /// dx = γ/σ·(g − mean(g) − x̂·mean(g·x̂)), added where `accumulate`. x is the forward pass's input; dx may be g.
+    public func backward(
+        _ dx: UnsafeMutablePointer<Float>?, accumulate: Bool, gradient g: UnsafePointer<Float>,
+        _ x: UnsafePointer<Float>, pixels: Int, gamma: UnsafePointer<Float>, dgamma: UnsafeMutablePointer<Float>,
+        dbeta: UnsafeMutablePointer<Float>
+    ) {
+        let period = layout.period
+        let channels = channels
+        let chunks = chunkCount(pixels)
+        let centre = expanded.pointer
+        layout.expand(mean.pointer, into: centre)
+        WorkerPool.parallelFor(chunks) { chunk in
+            let start = chunk * pixelsPerChunk
+            let n = min(pixelsPerChunk, pixels - start)
+            let chunkSums = self.partial.pointer + chunk * 2 * period
+            chunkSums.update(repeating: 0, count: 2 * period)
+            self.table.periodicGradientSums(
+                chunkSums, chunkSums + period, g + start * channels, x + start * channels, centre, n * channels, period)
+        }
+        let total = sums
+        let product = sums + channels
+        sums.update(repeating: 0, count: 2 * channels)
+        for chunk in 0..<chunks {
+            let chunkSums = partial.pointer + chunk * 2 * period
+            layout.fold(chunkSums, into: total)
+            layout.fold(chunkSums + period, into: product)
+        }
+        let a = expanded.pointer + period
+        let b = a + period
+        let c = b + period
+        for p in 0..<period {
+            let channel = p % channels
+            let inverse = Double(inverseDeviation.pointer[channel])
+            let scale = Double(gamma[channel]) * inverse
+            a[p] = Float(scale)
+            b[p] = Float(-scale * inverse * inverse * product[channel] / Double(pixels))
+            c[p] = Float(-scale * total[channel] / Double(pixels))
+        }
+        for channel in 0..<channels {
+            dgamma[channel] += Float(product[channel] * Double(inverseDeviation.pointer[channel]))
+            dbeta[channel] += Float(total[channel])
+        }
+        guard let dx else { return }
+        eachChunk(pixels) { start, count in
+            self.table.normGradient(
+                dx + start, g + start, x + start, count, centre, a, b, c, period, accumulate)
+        }
+    }
+
+    private func eachChunk(_ pixels: Int, _ body: (_ start: Int, _ count: Int) -> Void) {
+        let channels = channels
+        WorkerPool.parallelFor(chunkCount(pixels)) { chunk in
+            let start = chunk * pixelsPerChunk
+            body(start * channels, min(pixelsPerChunk, pixels - start) * channels)
+        }
+    }
+}
+
+/// A fixed per-channel scale and shift: BatchNorm in inference mode where it cannot be folded into a convolution, and
+/// the input normalisation.
+public final class ChannelAffineKernel {
+    private let layout: Periodic
+    private let table: KernelTable
+    private let scale: FloatBuffer
+    private let shift: FloatBuffer
+    private let zeros: FloatBuffer
+
+    public init(channels: Int, table: KernelTable = .active) throws {
+        self.table = table
+        layout = Periodic(channels: channels, laneCount: table.laneCount)
+        scale = try FloatBuffer(layout.period)
+        shift = try FloatBuffer(layout.period)
+        zeros = try FloatBuffer(layout.period)
+    }
+
+    public func set(scale newScale: UnsafePointer<Float>, shift newShift: UnsafePointer<Float>) {
+        layout.expand(newScale, into: scale.pointer)
+        layout.expand(newShift, into: shift.pointer)
+    }
+
+    /// y = x·scale + shift, rectified where asked; y may be x.
+    public func forward(
+        _ y: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, pixels: Int, rectify: Bool
+    ) {
+        run(y, x, pixels, shift.pointer, nil, rectify)
+    }
+
+    /// dx = g·scale, added to dx where `accumulate`; dx may be g.
+    public func backward(
+        _ dx: UnsafeMutablePointer<Float>, gradient g: UnsafePointer<Float>, pixels: Int, accumulate: Bool
+    ) {
+        run(dx, g, pixels, zeros.pointer, accumulate ? UnsafePointer(dx) : nil, false)
+    }
+
+    private func run(
+        _ y: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, _ pixels: Int, _ shift: UnsafePointer<Float>,
+        _ residual: UnsafePointer<Float>?, _ rectify: Bool
+    ) {
+        let channels = layout.channels
+        WorkerPool.parallelFor(chunkCount(pixels)) { chunk in
+            let start = chunk * pixelsPerChunk * channels
+            let count = min(pixelsPerChunk, pixels - chunk * pixelsPerChunk) * channels
+            self.table.scaleShift(
+                y + start, x + start, count, self.scale.pointer, shift, self.layout.period,
+                residual.map { $0 + start }, rectify)
+        }
+    }
+}

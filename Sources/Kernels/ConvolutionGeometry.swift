@@ -1,0 +1,124 @@
+/// The shapes of a two-dimensional convolution (cross-correlation, as in every framework of the field).
+public struct ConvolutionGeometry: Equatable, Sendable {
+    public var input: ImageShape
+    public var outputChannels: Int
+    public var kernelHeight: Int
+    public var kernelWidth: Int
+    public var stride: Int
+    public var padTop: Int
+    public var padLeft: Int
+    public var padBottom: Int
+    public var padRight: Int
+    public var groups: Int
+
+    /// Symmetric padding; the caller has seen to it that groups divides both channel counts and the output is not empty.
+    public init(
+        input: ImageShape, outputChannels: Int, kernelHeight: Int, kernelWidth: Int, stride: Int = 1,
+        padding: Int = 0, groups: Int = 1
+    ) {
+        self.input = input
+        self.outputChannels = outputChannels
+        self.kernelHeight = kernelHeight
+        self.kernelWidth = kernelWidth
+        self.stride = stride
+        padTop = padding
+        padLeft = padding
+        padBottom = padding
+        padRight = padding
+        self.groups = groups
+    }
+
+    public var output: ImageShape {
+        ImageShape(
+            outputChannels, (input.height + padTop + padBottom - kernelHeight) / stride + 1,
+            (input.width + padLeft + padRight - kernelWidth) / stride + 1)
+    }
+
+    public var taps: Int { kernelHeight * kernelWidth }
+    /// Input channels of one group: the depth of each filter.
+    public var depth: Int { input.channels / groups }
+    /// Output channels of one group.
+    public var groupColumns: Int { outputChannels / groups }
+    public var weightCount: Int { outputChannels * depth * taps }
+    public var isDepthwise: Bool { groups > 1 && depth == 1 && groupColumns == 1 }
+
+    /// Multiply-adds for one sample.
+    public var multiplyAdds: Int { output.pixels * weightCount }
+}
+
+/// Where each row of an indirect product finds its taps: the same for every sample, made once.
+///
+/// `offsets[row · taps + tap]` is the first channel of the pixel under the tap, in floats from the start of a sample, or
+/// -1 in the padding. `tapBlocks[tap]` says which filter tap that is (times the depth: the start of its panel rows).
+/// `outputs[row]` is where the row's result goes, in floats from the start of a sample.
+struct RowTable: Sendable {
+    let taps: Int
+    let offsets: [Int32]
+    let tapBlocks: [Int]
+    let outputs: [Int]
+
+    var rows: Int { outputs.count }
+
+    /// Forward: one row per output pixel, one tap per filter element.
+    static func forward(_ g: ConvolutionGeometry) -> RowTable {
+        let output = g.output
+        var offsets: [Int32] = []
+        offsets.reserveCapacity(output.pixels * g.taps)
+        for y in 0..<output.height {
+            for x in 0..<output.width {
+                for r in 0..<g.kernelHeight {
+                    for s in 0..<g.kernelWidth {
+                        let iy = y * g.stride + r - g.padTop
+                        let ix = x * g.stride + s - g.padLeft
+                        let inside = iy >= 0 && iy < g.input.height && ix >= 0 && ix < g.input.width
+                        offsets.append(inside ? Int32((iy * g.input.width + ix) * g.input.channels) : -1)
+                    }
+                }
+            }
+        }
+        return RowTable(
+            taps: g.taps, offsets: offsets, tapBlocks: (0..<g.taps).map { $0 * g.depth },
+            outputs: (0..<output.pixels).map { $0 * g.outputChannels })
+    }
+
+    /// Input gradient: rows are input pixels, taps the output pixels that each contributed to. With stride s, the
+    /// pixels fall into s² phases that see different taps; each phase is a table of its own.
+    static func backward(_ g: ConvolutionGeometry) -> [RowTable] {
+        var tables: [RowTable] = []
+        for phaseY in 0..<min(g.stride, g.input.height) {
+            for phaseX in 0..<min(g.stride, g.input.width) {
+                tables.append(backward(g, phaseY: phaseY, phaseX: phaseX))
+            }
+        }
+        return tables
+    }
+
+    private static func backward(_ g: ConvolutionGeometry, phaseY: Int, phaseX: Int) -> RowTable {
+        let output = g.output
+        var reachable: [(r: Int, s: Int)] = []
+        for r in 0..<g.kernelHeight where (phaseY + g.padTop - r) % g.stride == 0 {
+            for s in 0..<g.kernelWidth where (phaseX + g.padLeft - s) % g.stride == 0 {
+                reachable.append((r, s))
+            }
+        }
+        var offsets: [Int32] = []
+        var outputs: [Int] = []
+        for iy in Swift.stride(from: phaseY, to: g.input.height, by: g.stride) {
+            for ix in Swift.stride(from: phaseX, to: g.input.width, by: g.stride) {
+                outputs.append((iy * g.input.width + ix) * g.input.channels)
+                for (r, s) in reachable {
+                    // Exact divisions, by the choice of taps; floor matters for negative numerators only, which are out.
+                    let top = iy + g.padTop - r
+                    let left = ix + g.padLeft - s
+                    let y = top / g.stride
+                    let x = left / g.stride
+                    let inside = top >= 0 && left >= 0 && y < output.height && x < output.width
+                    offsets.append(inside ? Int32((y * output.width + x) * g.outputChannels) : -1)
+                }
+            }
+        }
+        return RowTable(
+            taps: reachable.count, offsets: offsets,
+            tapBlocks: reachable.map { ($0.r * g.kernelWidth + $0.s) * g.groupColumns }, outputs: outputs)
+    }
+}

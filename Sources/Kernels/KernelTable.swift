@@ -1,0 +1,87 @@
+import KernelsBaseline
+#if arch(x86_64)
+import KernelsAVX2
+import KernelsAVX512
+#endif
+
+/// The kernels of one instruction set (Sources/KernelsWide, where each is documented).
+///
+/// All are global functions without state, which the compiler does not see through the function types.
+public struct KernelTable: @unchecked Sendable {
+    public typealias Input = UnsafePointer<Float>
+    public typealias Output = UnsafeMutablePointer<Float>
+    public typealias Rows = UnsafePointer<UnsafePointer<Float>>
+
+    let laneCount: Int
+    let rowsPerTile: Int
+    let weightRows: Int
+    let indirectProduct:
+        (
+            Rows, _ count: Int, _ taps: Int, _ depth: Int, _ panels: Input, _ panelDepth: Int,
+            _ tapOffsets: UnsafePointer<Int>, _ columns: Int, _ bias: Input, _ residual: Input?, _ rectify: Bool,
+            Output, _ rowOffsets: UnsafePointer<Int>
+        ) -> Void
+    let indirectWeightGradient:
+        (
+            Rows, _ count: Int, _ rows: Int, _ gradient: Input, _ gradientStride: Int, _ columns: Int, _ sums: Output,
+            _ sumStride: Int
+        ) -> Void
+    let scaleShift:
+        (
+            Output, Input, _ count: Int, _ scale: Input, _ shift: Input, _ period: Int, _ residual: Input?,
+            _ rectify: Bool
+        ) -> Void
+    let periodicSums: (Output, Input, _ count: Int, _ period: Int) -> Void
+    let periodicDeviations: (Output, Output, Input, _ mean: Input, _ count: Int, _ period: Int) -> Void
+    let periodicGradientSums:
+        (Output, Output, _ gradient: Input, Input, _ mean: Input, _ count: Int, _ period: Int) -> Void
+    let normGradient:
+        (
+            Output, _ gradient: Input, Input, _ count: Int, _ mean: Input, _ a: Input, _ b: Input, _ c: Input,
+            _ period: Int, _ accumulate: Bool
+        ) -> Void
+    let rectifyGradient:
+        (Output, _ gradient: Input, _ output: Input, _ count: Int, _ accumulate: Bool) -> Void
+    let add: (Output, Input, Input, _ count: Int, _ rectify: Bool) -> Void
+
+    static let baseline = KernelTable(
+        laneCount: KernelsBaseline.laneCount, rowsPerTile: KernelsBaseline.rowsPerTile,
+        weightRows: KernelsBaseline.weightRows, indirectProduct: KernelsBaseline.indirectProduct,
+        indirectWeightGradient: KernelsBaseline.indirectWeightGradient, scaleShift: KernelsBaseline.scaleShift,
+        periodicSums: KernelsBaseline.periodicSums, periodicDeviations: KernelsBaseline.periodicDeviations,
+        periodicGradientSums: KernelsBaseline.periodicGradientSums, normGradient: KernelsBaseline.normGradient,
+        rectifyGradient: KernelsBaseline.rectifyGradient, add: KernelsBaseline.add)
+
+    #if arch(x86_64)
+    static let avx2 = KernelTable(
+        laneCount: KernelsAVX2.laneCount, rowsPerTile: KernelsAVX2.rowsPerTile, weightRows: KernelsAVX2.weightRows,
+        indirectProduct: KernelsAVX2.indirectProduct, indirectWeightGradient: KernelsAVX2.indirectWeightGradient,
+        scaleShift: KernelsAVX2.scaleShift, periodicSums: KernelsAVX2.periodicSums,
+        periodicDeviations: KernelsAVX2.periodicDeviations, periodicGradientSums: KernelsAVX2.periodicGradientSums,
+        normGradient: KernelsAVX2.normGradient, rectifyGradient: KernelsAVX2.rectifyGradient, add: KernelsAVX2.add)
+
+    static let avx512 = KernelTable(
+        laneCount: KernelsAVX512.laneCount, rowsPerTile: KernelsAVX512.rowsPerTile,
+        weightRows: KernelsAVX512.weightRows, indirectProduct: KernelsAVX512.indirectProduct,
+        indirectWeightGradient: KernelsAVX512.indirectWeightGradient, scaleShift: KernelsAVX512.scaleShift,
+        periodicSums: KernelsAVX512.periodicSums, periodicDeviations: KernelsAVX512.periodicDeviations,
+        periodicGradientSums: KernelsAVX512.periodicGradientSums, normGradient: KernelsAVX512.normGradient,
+        rectifyGradient: KernelsAVX512.rectifyGradient, add: KernelsAVX512.add)
+    #endif
+
+    /// The kernels of a path; for tests, which compare all that the processor can run.
+    public static func table(for path: CPUPath) -> KernelTable {
+        #if arch(x86_64)
+        switch path {
+        case .baseline: return baseline
+        case .avx2: return avx2
+        case .avx512: return avx512
+        }
+        #else
+        return baseline
+        #endif
+    }
+
+    /// The kernels in use.
+    public static let active = table(for: CPUPath.active)
+}

@@ -1,0 +1,58 @@
+// The sources of this folder are compiled once per instruction set, as the modules KernelsBaseline, KernelsAVX2 and
+// KernelsAVX512 (the folders of those names are links to this one). They know pointers and numbers only: types shared
+// with the rest of the engine, or generic code of the standard library that the linker could share between modules,
+// would let wide instructions leak into code that must run on any processor.
+
+/// One vector register, and half of one.
+#if AVX512
+typealias Lanes = SIMD16<Float>
+typealias HalfLanes = SIMD8<Float>
+#elseif AVX2
+typealias Lanes = SIMD8<Float>
+typealias HalfLanes = SIMD4<Float>
+#else
+typealias Lanes = SIMD4<Float>
+typealias HalfLanes = SIMD2<Float>
+#endif
+
+/// Floats in one vector register.
+#if AVX512
+public let laneCount = 16
+#elseif AVX2
+public let laneCount = 8
+#else
+public let laneCount = 4
+#endif
+
+/// Output rows that a register tile of `indirectProduct` holds.
+#if AVX512
+public let rowsPerTile = 8
+#else
+public let rowsPerTile = 6
+#endif
+
+@inline(__always)
+func load(_ pointer: UnsafePointer<Float>) -> Lanes {
+    UnsafeRawPointer(pointer).loadUnaligned(as: Lanes.self)
+}
+
+@inline(__always)
+func store(_ value: Lanes, _ pointer: UnsafeMutablePointer<Float>) {
+    UnsafeMutableRawPointer(pointer).storeBytes(of: value, as: Lanes.self)
+}
+
+/// a + b·c; fused where the processor does it in one instruction (elsewhere a fused product is a slow library call).
+@inline(__always)
+func multiplyAdd(_ a: Lanes, _ b: Lanes, _ c: Lanes) -> Lanes {
+    #if AVX512 || AVX2
+    return a.addingProduct(b, c)
+    #else
+    return a + b * c
+    #endif
+}
+
+/// max(x, 0), with NaN kept: a NaN must reach the loss, where it is seen.
+@inline(__always)
+func rectified(_ x: Lanes) -> Lanes {
+    x.replacing(with: Lanes.zero, where: x .< Lanes.zero)
+}

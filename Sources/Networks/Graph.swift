@@ -1,0 +1,168 @@
+import Kernels
+
+/// A weight, bias or running statistic, under the name that the field's PyTorch definitions use.
+public struct Parameter: Sendable {
+    /// How a parameter is initialised.
+    public enum Role: Sendable {
+        /// Convolution (OIHW) or linear (out, in) weights, or a linear layer's bias, with the inputs of one output.
+        case weight(fanIn: Int)
+        case one
+        case zero
+    }
+
+    public let name: String
+    public let shape: [Int]
+    public let trainable: Bool
+    public let role: Role
+    /// Start in `Network.weights` if trainable, else in `Network.statistics`.
+    public let offset: Int
+    public var count: Int { shape.reduce(1, *) }
+}
+
+/// A nonlinearity, elementwise.
+public enum Activation: String, Sendable {
+    case relu
+    case silu
+}
+
+/// What a node of the layer graph computes. Numbers are indices into the graph's parameters.
+public enum Operation: Sendable {
+    /// The image, normalised.
+    case input
+    case convolution(ConvolutionGeometry, weight: Int, bias: Int?)
+    case batchNorm(weight: Int, bias: Int, mean: Int, variance: Int)
+    case activation(Activation)
+    case add
+    case averagePool(PoolingGeometry)
+    case globalAveragePool
+    case linear(weight: Int, bias: Int)
+}
+
+/// A layer graph in order of execution: the inputs of a node come before it. Node 0 is the input, the last one gives
+/// the logits.
+public struct Graph: Sendable {
+    public struct Node: Sendable {
+        public let operation: Operation
+        public let inputs: [Int]
+        /// Of one sample.
+        public let shape: ImageShape
+    }
+
+    /// BatchNorm's ε and momentum, the same in all architectures of the field.
+    public static let batchNormEpsilon: Float = 1e-5
+    public static let batchNormMomentum: Float = 0.1
+
+    public private(set) var nodes: [Node] = []
+    /// In state_dict order: the order of declaration.
+    public private(set) var parameters: [Parameter] = []
+    private var trainableCount = 0
+    private var statisticsCount = 0
+    /// The first thing that does not fit (an image too small for a window, sizes beyond memory), reported by `validate`.
+    private(set) var problem: String?
+
+    /// A value of the graph: the output of a node.
+    public struct Value: Sendable {
+        let node: Int
+        public let shape: ImageShape
+    }
+
+    /// No tensor of one sample and no weight may be larger: kernels address them with 32 bits.
+    static let largestTensor = 1 << 30
+
+    init(input: ImageShape) {
+        _ = append(.input, [], input)
+    }
+
+    var input: Value { Value(node: 0, shape: nodes[0].shape) }
+
+    /// Convolution without bias, the field's usual: BatchNorm follows or precedes.
+    mutating func convolution(
+        _ name: String, _ x: Value, channels: Int, kernel: Int, stride: Int = 1, padding: Int = 0, groups: Int = 1
+    ) -> Value {
+        var geometry = ConvolutionGeometry(
+            input: x.shape, outputChannels: channels, kernelHeight: kernel, kernelWidth: kernel, stride: stride,
+            padding: padding, groups: groups)
+        if x.shape.height + 2 * padding < kernel || x.shape.width + 2 * padding < kernel {
+            note("\(name): the image has shrunk to \(x.shape), too small for a \(kernel)x\(kernel) window")
+            geometry = ConvolutionGeometry(input: x.shape, outputChannels: channels, kernelHeight: 1, kernelWidth: 1)
+        }
+        let fanIn = geometry.depth * geometry.taps
+        let weight = parameter(
+            name + ".weight", [channels, geometry.depth, geometry.kernelHeight, geometry.kernelWidth],
+            .weight(fanIn: fanIn))
+        return append(.convolution(geometry, weight: weight, bias: nil), [x], geometry.output)
+    }
+
+    mutating func batchNorm(_ name: String, _ x: Value) -> Value {
+        let channels = [x.shape.channels]
+        let weight = parameter(name + ".weight", channels, .one)
+        let bias = parameter(name + ".bias", channels, .zero)
+        let mean = parameter(name + ".running_mean", channels, .zero, trainable: false)
+        let variance = parameter(name + ".running_var", channels, .one, trainable: false)
+        return append(.batchNorm(weight: weight, bias: bias, mean: mean, variance: variance), [x], x.shape)
+    }
+
+    mutating func activation(_ kind: Activation, _ x: Value) -> Value {
+        append(.activation(kind), [x], x.shape)
+    }
+
+    mutating func relu(_ x: Value) -> Value { activation(.relu, x) }
+
+    mutating func add(_ a: Value, _ b: Value) -> Value {
+        if a.shape != b.shape { note("add: shapes \(a.shape) and \(b.shape) differ") }
+        return append(.add, [a, b], a.shape)
+    }
+
+    mutating func averagePool(_ x: Value, window: Int, stride: Int) -> Value {
+        var geometry = PoolingGeometry(input: x.shape, window: window, stride: stride)
+        if x.shape.height < window || x.shape.width < window {
+            note("average pooling: the image has shrunk to \(x.shape), too small for a \(window)x\(window) window")
+            geometry = PoolingGeometry(input: x.shape, window: 1, stride: 1)
+        }
+        return append(.averagePool(geometry), [x], geometry.output)
+    }
+
+    mutating func globalAveragePool(_ x: Value) -> Value {
+        append(.globalAveragePool, [x], ImageShape(x.shape.channels, 1, 1))
+    }
+
+    mutating func linear(_ name: String, _ x: Value, outputs: Int) -> Value {
+        let fanIn = x.shape.count
+        let weight = parameter(name + ".weight", [outputs, fanIn], .weight(fanIn: fanIn))
+        let bias = parameter(name + ".bias", [outputs], .weight(fanIn: fanIn))
+        return append(.linear(weight: weight, bias: bias), [x], ImageShape(outputs, 1, 1))
+    }
+
+    /// Multiply-adds of convolutions and linear layers for one sample.
+    public var multiplyAdds: Int {
+        nodes.reduce(0) { sum, node in
+            switch node.operation {
+            case .convolution(let geometry, _, _): return sum + geometry.multiplyAdds
+            case .linear: return sum + nodes[node.inputs[0]].shape.count * node.shape.count
+            default: return sum
+            }
+        }
+    }
+
+    private mutating func append(_ operation: Operation, _ inputs: [Value], _ shape: ImageShape) -> Value {
+        if shape.count > Self.largestTensor { note("a tensor of shape \(shape) is too large") }
+        nodes.append(Node(operation: operation, inputs: inputs.map(\.node), shape: shape))
+        return Value(node: nodes.count - 1, shape: shape)
+    }
+
+    private mutating func parameter(
+        _ name: String, _ shape: [Int], _ role: Parameter.Role, trainable: Bool = true
+    ) -> Int {
+        let offset = trainable ? trainableCount : statisticsCount
+        let parameter = Parameter(name: name, shape: shape, trainable: trainable, role: role, offset: offset)
+        // Sizes are bounded by NetworkOptions.validate, so that the product of four dimensions fits an Int.
+        if parameter.count > Self.largestTensor { note("\(name): \(parameter.count) weights are too many") }
+        if trainable { trainableCount += parameter.count } else { statisticsCount += parameter.count }
+        parameters.append(parameter)
+        return parameters.count - 1
+    }
+
+    private mutating func note(_ text: String) {
+        if problem == nil { problem = text }
+    }
+}

@@ -1,0 +1,179 @@
+import Kernels
+import Runtime
+
+/// Where every activation and gradient of a pass lies in one arena. Values that are never alive at the same time share
+/// memory; elementwise steps work in place where nobody else needs their input.
+///
+/// Time runs through the steps forward, 0 ..< S, then (where there is a backward pass) back, step i at 2S − 1 − i.
+struct MemoryPlan {
+    /// Start of a value's activation, and of its gradient, in the arena; by node. -1: it has none.
+    private(set) var activation: [Int]
+    private(set) var gradient: [Int]
+    /// By step, then by operand: the gradient is added to what another step has left there.
+    private(set) var accumulates: [[Bool]]
+    /// Values whose gradient is asked for.
+    private(set) var needsGradient: [Bool]
+    /// Floats in all.
+    private(set) var size = 0
+
+    init(_ program: Program, mode: PassMode, capacity: Int) {
+        let nodes = program.graph.nodes.count
+        activation = .init(repeating: -1, count: nodes)
+        gradient = .init(repeating: -1, count: nodes)
+        accumulates = program.steps.map { .init(repeating: false, count: $0.inputs.count) }
+        needsGradient = .init(repeating: false, count: nodes)
+        let lifetimes = Lifetimes(program, mode: mode)
+        if mode != .inference {
+            needsGradient = lifetimes.needsGradient
+            var written = [Bool](repeating: false, count: nodes)
+            for (index, step) in program.steps.enumerated().reversed() {
+                for (operand, value) in step.inputs.enumerated() where needsGradient[value] {
+                    accumulates[index][operand] = written[value]
+                    written[value] = true
+                }
+            }
+        }
+        place(lifetimes.blocks, capacity: capacity)
+    }
+
+    /// Greedy placement, largest first: each block at the lowest address that is free while it lives.
+    private mutating func place(_ blocks: [Lifetimes.Block], capacity: Int) {
+        var placed: [(start: Int, end: Int, block: Lifetimes.Block)] = []
+        let order = blocks.indices.sorted {
+            (blocks[$1].floats, $0) < (blocks[$0].floats, $1)
+        }
+        for index in order {
+            let block = blocks[index]
+            // Whole cache lines, so that no two blocks share one.
+            let floats = (block.floats * capacity + 15) / 16 * 16
+            let rivals = placed.filter { $0.block.first <= block.last && block.first <= $0.block.last }
+                .sorted { $0.start < $1.start }
+            var start = 0
+            for rival in rivals {
+                if start + floats <= rival.start { break }
+                start = max(start, rival.end)
+            }
+            placed.append((start, start + floats, block))
+            size = max(size, start + floats)
+            for value in block.activations { activation[value] = start }
+            for value in block.gradients { gradient[value] = start }
+        }
+    }
+}
+
+/// From when to when the values of a program are needed, with in-place values joined to one block.
+private struct Lifetimes {
+    struct Block {
+        var activations: [Int] = []
+        var gradients: [Int] = []
+        var floats = 0
+        var first = Int.max
+        var last = 0
+    }
+
+    private(set) var blocks: [Block] = []
+    private(set) var needsGradient: [Bool]
+
+    init(_ program: Program, mode: PassMode) {
+        let steps = program.steps
+        let count = program.graph.nodes.count
+        let backward = mode != .inference
+        let end = backward ? 2 * steps.count - 1 : steps.count - 1
+        func backwardTime(_ step: Int) -> Int { 2 * steps.count - 1 - step }
+
+        var producer = [Int](repeating: -1, count: count)
+        var consumers = [[Int]](repeating: [], count: count)
+        for (index, step) in steps.enumerated() {
+            producer[step.output] = index
+            for input in step.inputs { consumers[input].append(index) }
+        }
+        // In training the gradient stops at the images; everything behind the first parameters needs one.
+        var needs = [Bool](repeating: false, count: count)
+        if backward {
+            for step in steps {
+                if case .importImages = step.kind { needs[step.output] = mode == .inputGradient } else {
+                    needs[step.output] = true
+                }
+            }
+        }
+        needsGradient = needs
+
+        // Which activations the backward pass of a step reads.
+        func readsInput(_ step: Step) -> Bool {
+            switch step.kind {
+            case .convolution, .batchNorm: return mode == .training
+            case .silu: return backward
+            default: return false
+            }
+        }
+        func readsOutput(_ step: Step) -> Bool {
+            if case .relu = step.kind { return backward }
+            return backward && step.rectify
+        }
+        func worksInPlace(_ step: Step) -> Bool {
+            switch step.kind {
+            case .relu, .silu, .batchNorm, .channelAffine, .add: return true
+            default: return false
+            }
+        }
+
+        var activationBlock = [Int](repeating: -1, count: count)
+        var gradientBlock = [Int](repeating: -1, count: count)
+        for (index, step) in steps.enumerated() {
+            let x = step.input
+            let soleUse = consumers[x].count == 1
+            // The output may overwrite the input if nobody reads the input later.
+            if worksInPlace(step), soleUse, !readsInput(step), producer[x] >= 0, !readsOutput(steps[producer[x]]),
+                activationBlock[x] >= 0
+            {
+                activationBlock[step.output] = activationBlock[x]
+            } else {
+                blocks.append(Block())
+                activationBlock[step.output] = blocks.count - 1
+            }
+            let own = activationBlock[step.output]
+            blocks[own].activations.append(step.output)
+            blocks[own].floats = max(blocks[own].floats, step.shape.count)
+            extend(own, index)
+            for input in step.inputs { extend(activationBlock[input], index) }
+            if readsInput(step) { extend(activationBlock[x], backwardTime(index)) }
+            if readsOutput(step) { extend(own, backwardTime(index)) }
+        }
+        // The logits are read by the caller between the passes.
+        if let last = steps.last { extend(activationBlock[last.output], steps.count - 1) }
+        guard backward else { return }
+
+        for (index, step) in steps.enumerated().reversed() where needs[step.output] {
+            if gradientBlock[step.output] < 0 {
+                // No consumer: the logits' cotangent.
+                gradientBlock[step.output] = newGradientBlock(step.output, step.shape.count)
+            }
+            extend(gradientBlock[step.output], backwardTime(index))
+            if consumers[step.output].isEmpty { extend(gradientBlock[step.output], steps.count) }
+            for (operand, value) in step.inputs.enumerated() where needs[value] {
+                if gradientBlock[value] < 0 {
+                    let soleUse = consumers[value].count == 1
+                    if operand == 0, worksInPlace(step), soleUse {
+                        gradientBlock[value] = gradientBlock[step.output]
+                        blocks[gradientBlock[value]].gradients.append(value)
+                    } else {
+                        gradientBlock[value] = newGradientBlock(value, steps[producer[value]].shape.count)
+                    }
+                }
+                extend(gradientBlock[value], backwardTime(index))
+            }
+        }
+        // The gradient of the input is handed out at the end.
+        if mode == .inputGradient, let first = steps.first { extend(gradientBlock[first.output], end) }
+    }
+
+    private mutating func newGradientBlock(_ value: Int, _ floats: Int) -> Int {
+        blocks.append(Block(gradients: [value], floats: floats))
+        return blocks.count - 1
+    }
+
+    private mutating func extend(_ block: Int, _ time: Int) {
+        blocks[block].first = min(blocks[block].first, time)
+        blocks[block].last = max(blocks[block].last, time)
+    }
+}

@@ -1,0 +1,97 @@
+import Glibc
+import Kernels
+import Runtime
+
+/// A classifier: a layer graph, its options and its weights.
+public final class Network {
+    /// The registry's name: "resnet18", "wrn_28_10", ...
+    public let architecture: String
+    /// With everything that was left to the architecture filled in.
+    public let options: NetworkOptions
+    public let graph: Graph
+    /// All trainable values, contiguous, in the order of `parameters`; so that an optimiser is one loop.
+    public let weights: FloatBuffer
+    /// All running means and variances.
+    public let statistics: FloatBuffer
+    /// Counts the changes of the weights: prepared copies carry the version that they were made from.
+    private(set) var version = 0
+
+    private var preparedInference: PreparedNetwork?
+    private var preparedTraining: PreparedNetwork?
+
+    /// A network with random weights.
+    ///
+    /// Convolutions, linear weights and biases are uniform in ±1/√(inputs of an output), PyTorch's default (He et al.
+    /// 2015 with a = √5); BatchNorm starts at 1 and 0. Parameter i draws from stream (seed, i).
+    public convenience init(architecture: String, options: NetworkOptions, seed: UInt64) throws {
+        try self.init(architecture: architecture, options: options)
+        for (index, parameter) in parameters.enumerated() {
+            let values = pointer(to: parameter)
+            switch parameter.role {
+            case .one: values.update(repeating: 1, count: parameter.count)
+            case .zero: values.update(repeating: 0, count: parameter.count)
+            case .weight(let fanIn):
+                var random = CounterRandom(seed: seed, stream: .initialisation, index: UInt64(index))
+                let bound = 1 / Float(fanIn).squareRoot()
+                for i in 0..<parameter.count { values[i] = bound * (2 * random.uniform() - 1) }
+            }
+        }
+    }
+
+    /// A network whose weights the caller fills in.
+    public init(architecture: String, options: NetworkOptions) throws {
+        var options = options
+        graph = try Architecture.graph(architecture, &options)
+        self.architecture = architecture
+        self.options = options
+        weights = try FloatBuffer(graph.parameters.reduce(0) { $0 + ($1.trainable ? $1.count : 0) })
+        statistics = try FloatBuffer(graph.parameters.reduce(0) { $0 + ($1.trainable ? 0 : $1.count) })
+    }
+
+    /// The same architecture, options and weights.
+    public func copy() throws -> Network {
+        let other = try Network(architecture: architecture, options: options)
+        other.weights.copy(from: weights)
+        other.statistics.copy(from: statistics)
+        return other
+    }
+
+    /// In state_dict order.
+    public var parameters: [Parameter] { graph.parameters }
+    public var trainableCount: Int { weights.count }
+    public var multiplyAdds: Int { graph.multiplyAdds }
+    public var classes: Int { options.classes }
+    public var shape: ImageShape { options.shape }
+
+    /// Where a parameter's values are. Call `weightsChanged()` after writing.
+    public func pointer(to parameter: Parameter) -> UnsafeMutablePointer<Float> {
+        (parameter.trainable ? weights : statistics).pointer + parameter.offset
+    }
+
+    func pointer(to index: Int) -> UnsafeMutablePointer<Float> { pointer(to: parameters[index]) }
+
+    /// To be called after writing to `weights` or `statistics`: copies prepared for the kernels are remade on next use.
+    public func weightsChanged() { version += 1 }
+
+    /// Weights as the kernels want them, made anew only when they have changed; shared by all passes of a mode.
+    func prepared(for mode: PassMode) throws -> PreparedNetwork {
+        let program = try preparedProgram(mode)
+        program.update(from: self)
+        return program
+    }
+
+    private func preparedProgram(_ mode: PassMode) throws -> PreparedNetwork {
+        switch mode {
+        case .inference, .inputGradient:
+            if let existing = preparedInference { return existing }
+            let made = try PreparedNetwork(Program(graph, training: false))
+            preparedInference = made
+            return made
+        case .training:
+            if let existing = preparedTraining { return existing }
+            let made = try PreparedNetwork(Program(graph, training: true))
+            preparedTraining = made
+            return made
+        }
+    }
+}

@@ -1,0 +1,263 @@
+import Glibc
+import Kernels
+import Runtime
+
+/// Runs a network's program forward and backward over batches of up to `capacity` samples, in memory that is planned
+/// once and reused: no allocation after the first batch.
+final class Pass {
+    let network: Network
+    let mode: PassMode
+    let capacity: Int
+    private let prepared: PreparedNetwork
+    private let plan: MemoryPlan
+    private let arena: FloatBuffer
+    /// By step, in training.
+    private var norms: [BatchNormKernel?] = []
+    private let weightScratch: FloatBuffer
+
+    init(_ network: Network, mode: PassMode, capacity: Int) throws {
+        self.network = network
+        self.mode = mode
+        self.capacity = capacity
+        prepared = try network.prepared(for: mode)
+        plan = MemoryPlan(prepared.program, mode: mode, capacity: capacity)
+        arena = try FloatBuffer(plan.size)
+        var largestWeight = 0
+        for step in prepared.program.steps {
+            var norm: BatchNormKernel?
+            switch step.kind {
+            case .batchNorm:
+                norm = try BatchNormKernel(
+                    channels: step.shape.channels, epsilon: Graph.batchNormEpsilon,
+                    momentum: Graph.batchNormMomentum, largestPixels: capacity * step.shape.pixels)
+            case .convolution(let geometry, _, _, _):
+                largestWeight = max(largestWeight, geometry.weightCount)
+            default: break
+            }
+            norms.append(norm)
+        }
+        weightScratch = try FloatBuffer(mode == .training ? largestWeight : 0)
+    }
+
+    private func activation(_ value: Int) -> UnsafeMutablePointer<Float> { arena.pointer + plan.activation[value] }
+    private func gradient(_ value: Int) -> UnsafeMutablePointer<Float> { arena.pointer + plan.gradient[value] }
+
+    /// logits (count, classes) of images (count, C, H, W); count <= capacity.
+    func forward(
+        _ images: UnsafePointer<Float>, count: Int, logits: UnsafeMutablePointer<Float>, updateStatistics: Bool
+    ) throws {
+        _ = try network.prepared(for: mode)
+        for index in prepared.program.steps.indices { runForward(index, images, count, updateStatistics) }
+        if let last = prepared.program.steps.last {
+            logits.update(from: activation(last.output), count: count * last.shape.count)
+        }
+    }
+
+    private func runForward(
+        _ index: Int, _ images: UnsafePointer<Float>, _ count: Int, _ updateStatistics: Bool
+    ) {
+        let step = prepared.program.steps[index]
+        let out = activation(step.output)
+        let x = activation(step.input)
+        let floats = count * step.shape.count
+        let pixels = count * step.shape.pixels
+        switch step.kind {
+        case .importImages:
+            importImages(
+                out, images, count: count, step.shape, mean: network.options.mean, std: network.options.std)
+        case .convolution:
+            guard let weights = prepared.convolutions[index] else { return }
+            let epilogue = ConvolutionEpilogue(
+                residual: step.residual.map { UnsafePointer(activation($0)) }, rectify: step.rectify)
+            convolutionForward(out, x, count: count, weights, epilogue)
+        case .channelAffine:
+            prepared.affines[index]?.forward(out, x, pixels: pixels, rectify: step.rectify)
+        case .batchNorm(let norm):
+            norms[index]?.forward(
+                out, x, pixels: pixels, gamma: network.pointer(to: norm.weight), beta: network.pointer(to: norm.bias),
+                runningMean: updateStatistics ? network.pointer(to: norm.mean) : nil,
+                runningVariance: updateStatistics ? network.pointer(to: norm.variance) : nil)
+        case .relu: reluForward(out, x, count: floats)
+        case .silu: siluForward(out, x, count: floats)
+        case .add:
+            guard let other = step.residual else { return }
+            addForward(out, x, activation(other), count: floats, rectify: step.rectify)
+        case .averagePool(let geometry): averagePoolForward(out, x, count: count, geometry)
+        case .globalAveragePool(let shape): globalAveragePoolForward(out, x, count: count, shape)
+        }
+    }
+
+    /// The backward pass for the cotangent (count, classes) of the last forward pass's logits. Adds to `parameters`
+    /// (laid out as network.weights; training), writes `images` (count, C, H, W; inputGradient).
+    func backward(
+        _ cotangent: UnsafePointer<Float>, count: Int, parameters: UnsafeMutablePointer<Float>?,
+        images: UnsafeMutablePointer<Float>?
+    ) {
+        let steps = prepared.program.steps
+        guard let last = steps.last else { return }
+        gradient(last.output).update(from: cotangent, count: count * last.shape.count)
+        for index in steps.indices.reversed() where plan.needsGradient[steps[index].output] {
+            runBackward(index, count, parameters, images)
+        }
+    }
+
+    private func runBackward(
+        _ index: Int, _ count: Int, _ parameters: UnsafeMutablePointer<Float>?, _ images: UnsafeMutablePointer<Float>?
+    ) {
+        let step = prepared.program.steps[index]
+        let g = gradient(step.output)
+        let floats = count * step.shape.count
+        let pixels = count * step.shape.pixels
+        let wanted = plan.needsGradient[step.input]
+        let accumulate = plan.accumulates[index][0]
+        if step.rectify {
+            reluBackward(g, gradient: g, output: activation(step.output), count: floats, accumulate: false)
+        }
+        switch step.kind {
+        case .importImages:
+            if let images {
+                exportInputGradient(images, g, count: count, step.shape, std: network.options.std)
+            }
+        case .convolution(_, let weight, let bias, _):
+            guard let weights = prepared.convolutions[index] else { return }
+            passOn(g, to: step.residual, index, operand: 1, floats)
+            if let parameters {
+                convolutionWeightGradient(
+                    parameters + network.parameters[weight].offset, activation(step.input), g, count: count, weights,
+                    scratch: weightScratch.pointer)
+                if let bias { addBiasGradient(parameters + network.parameters[bias].offset, g, pixels, step) }
+            }
+            if wanted {
+                convolutionInputGradient(gradient(step.input), g, count: count, weights, accumulate: accumulate)
+            }
+        case .channelAffine:
+            prepared.affines[index]?.backward(
+                gradient(step.input), gradient: g, pixels: pixels, accumulate: accumulate)
+        case .batchNorm(let norm):
+            guard let parameters else { return }
+            norms[index]?.backward(
+                wanted ? gradient(step.input) : nil, accumulate: accumulate, gradient: g, activation(step.input),
+                pixels: pixels, gamma: network.pointer(to: norm.weight),
+                dgamma: parameters + network.parameters[norm.weight].offset,
+                dbeta: parameters + network.parameters[norm.bias].offset)
+        case .relu:
+            reluBackward(
+                gradient(step.input), gradient: g, output: activation(step.output), count: floats,
+                accumulate: accumulate)
+        case .silu:
+            siluBackward(
+                gradient(step.input), gradient: g, input: activation(step.input), count: floats,
+                accumulate: accumulate)
+        case .add:
+            // The second operand first: the first one's gradient may be this memory.
+            passOn(g, to: step.residual, index, operand: 1, floats)
+            passOn(g, to: step.input, index, operand: 0, floats)
+        case .averagePool(let geometry):
+            averagePoolBackward(gradient(step.input), gradient: g, count: count, geometry, accumulate: accumulate)
+        case .globalAveragePool(let shape):
+            globalAveragePoolBackward(gradient(step.input), gradient: g, count: count, shape, accumulate: accumulate)
+        }
+    }
+
+    /// The gradient of a sum goes to its operand as it is.
+    private func passOn(_ g: UnsafeMutablePointer<Float>, to value: Int?, _ index: Int, operand: Int, _ floats: Int) {
+        guard let value, plan.needsGradient[value] else { return }
+        let target = gradient(value)
+        if plan.accumulates[index][operand] {
+            addForward(target, target, g, count: floats, rectify: false)
+        } else if target != g {
+            target.update(from: g, count: floats)
+        }
+    }
+
+    private func addBiasGradient(
+        _ target: UnsafeMutablePointer<Float>, _ g: UnsafePointer<Float>, _ pixels: Int, _ step: Step
+    ) {
+        let channels = step.shape.channels
+        for c in 0..<channels {
+            var sum = 0.0
+            for pixel in 0..<pixels { sum += Double(g[pixel * channels + c]) }
+            target[c] += Float(sum)
+        }
+    }
+}
+
+/// Inference mode: running statistics, BatchNorm folded into the convolutions. Memory is taken on first use.
+public final class InferencePass {
+    public let network: Network
+    /// Samples that are computed at a time.
+    public let capacity: Int
+    private var forwardOnly: Pass?
+    private var withGradient: Pass?
+    private var retained = 0
+
+    public init(_ network: Network, capacity: Int) throws {
+        self.network = network
+        self.capacity = max(capacity, 1)
+    }
+
+    /// logits (count, classes) of images (count, C, H, W) in [0,1]. `retain` keeps what `inputGradient` needs; then
+    /// `count` must not exceed `capacity`. Throws `outOfMemory`.
+    public func forward(
+        _ images: UnsafePointer<Float>, count: Int, logits: UnsafeMutablePointer<Float>, retain: Bool
+    ) throws {
+        if retain {
+            guard count <= capacity else {
+                throw EngineError(.internal, "a pass of \(capacity) samples was given \(count)")
+            }
+            let pass = try withGradient ?? Pass(network, mode: .inputGradient, capacity: capacity)
+            withGradient = pass
+            try pass.forward(images, count: count, logits: logits, updateStatistics: false)
+            retained = count
+        } else {
+            let pass = try forwardOnly ?? Pass(network, mode: .inference, capacity: capacity)
+            forwardOnly = pass
+            var first = 0
+            while first < count {
+                let n = min(capacity, count - first)
+                try pass.forward(
+                    images + first * network.shape.count, count: n, logits: logits + first * network.classes,
+                    updateStatistics: false)
+                first += n
+            }
+        }
+    }
+
+    /// gradient (count, C, H, W) = ∂ Σ cotangent·logits / ∂ images, at the images of the last `forward(retain: true)`.
+    public func inputGradient(
+        _ cotangent: UnsafePointer<Float>, count: Int, gradient: UnsafeMutablePointer<Float>
+    ) throws {
+        guard let pass = withGradient, count == retained else {
+            throw EngineError(.internal, "inputGradient of \(count) samples without a forward pass that retained them")
+        }
+        pass.backward(cotangent, count: count, parameters: nil, images: gradient)
+    }
+}
+
+/// Training mode: batch statistics, gradients of all parameters. One object for each pass that is alive at a time:
+/// IGDM needs those of x + δ and x − δ together.
+public final class TrainingPass {
+    private let pass: Pass
+
+    public init(_ network: Network, capacity: Int) throws {
+        pass = try Pass(network, mode: .training, capacity: max(capacity, 1))
+    }
+
+    /// logits (count, classes), each BatchNorm with the statistics of this batch; `updateStatistics` moves the running
+    /// ones. count <= capacity.
+    public func forward(
+        _ images: UnsafePointer<Float>, count: Int, logits: UnsafeMutablePointer<Float>, updateStatistics: Bool
+    ) throws {
+        guard count <= pass.capacity else {
+            throw EngineError(.internal, "a pass of \(pass.capacity) samples was given \(count)")
+        }
+        try pass.forward(images, count: count, logits: logits, updateStatistics: updateStatistics)
+    }
+
+    /// Adds the parameter gradients of Σ cotangent·logits to `gradients` (laid out as network.weights).
+    public func backward(
+        _ cotangent: UnsafePointer<Float>, count: Int, addingTo gradients: UnsafeMutablePointer<Float>
+    ) throws {
+        pass.backward(cotangent, count: count, parameters: gradients, images: nil)
+    }
+}

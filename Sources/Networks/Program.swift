@@ -1,0 +1,137 @@
+import Kernels
+
+/// What a pass over a network is for.
+enum PassMode {
+    /// Logits only, running statistics.
+    case inference
+    /// Logits and the gradient of the input, running statistics: what an attack needs. No weight gradients.
+    case inputGradient
+    /// Batch statistics and the gradients of all parameters.
+    case training
+}
+
+/// One kernel call. Values are named by the graph node that gives them.
+struct Step {
+    enum Kind {
+        case importImages
+        /// A convolution or linear layer. In inference mode with the BatchNorm that follows folded in, and with the
+        /// addition and ReLU that follow in its epilogue.
+        case convolution(ConvolutionGeometry, weight: Int, bias: Int?, foldedNorm: NormParameters?)
+        /// BatchNorm in inference mode where no convolution could take it up.
+        case channelAffine(NormParameters)
+        /// BatchNorm with batch statistics.
+        case batchNorm(NormParameters)
+        case relu
+        case silu
+        case add
+        case averagePool(PoolingGeometry)
+        case globalAveragePool(ImageShape)
+    }
+
+    struct NormParameters {
+        let weight: Int
+        let bias: Int
+        let mean: Int
+        let variance: Int
+    }
+
+    var kind: Kind
+    var input: Int
+    /// The second operand of an addition, its own or one that a convolution took up.
+    var residual: Int?
+    /// ReLU taken up as the last thing.
+    var rectify = false
+    var output: Int
+    /// Of one sample of the output.
+    let shape: ImageShape
+
+    var inputs: [Int] { residual.map { [input, $0] } ?? [input] }
+}
+
+/// A graph as a list of kernel calls: one call per node in training, fused in inference.
+struct Program {
+    let graph: Graph
+    let training: Bool
+    private(set) var steps: [Step] = []
+
+    init(_ graph: Graph, training: Bool) {
+        self.graph = graph
+        self.training = training
+        var consumers = [[Int]](repeating: [], count: graph.nodes.count)
+        for (index, node) in graph.nodes.enumerated() {
+            for input in node.inputs { consumers[input].append(index) }
+        }
+        // In inference a node may be taken up by the step that gives its input, if nothing else uses that value and
+        // all other operands are there already.
+        var stepOf: [Int: Int] = [:]
+        for (index, node) in graph.nodes.enumerated() {
+            if !training, let host = Self.host(for: node, steps: steps, stepOf: stepOf, consumers: consumers) {
+                take(node, at: index, into: host)
+                stepOf[index] = host
+            } else {
+                steps.append(Self.step(for: node, at: index, in: graph, training: training))
+                stepOf[index] = steps.count - 1
+            }
+        }
+    }
+
+    /// The step that can take up `node` as part of its epilogue.
+    private static func host(
+        for node: Graph.Node, steps: [Step], stepOf: [Int: Int], consumers: [[Int]]
+    ) -> Int? {
+        // An addition goes to the step of its later operand, if the other operand exists when that runs.
+        guard let value = node.inputs.max(), consumers[value].count == 1, let host = stepOf[value],
+            steps[host].output == value, !steps[host].rectify
+        else { return nil }
+        switch (node.operation, steps[host].kind) {
+        case (.batchNorm, .convolution(_, _, nil, foldedNorm: nil)):
+            return steps[host].residual == nil ? host : nil
+        case (.add, .convolution):
+            guard steps[host].residual == nil, let other = node.inputs.min(), let before = stepOf[other] else { return nil }
+            return before < host ? host : nil
+        case (.activation(.relu), .convolution), (.activation(.relu), .channelAffine), (.activation(.relu), .add):
+            return host
+        default:
+            return nil
+        }
+    }
+
+    private mutating func take(_ node: Graph.Node, at index: Int, into host: Int) {
+        switch (node.operation, steps[host].kind) {
+        case (.batchNorm(let weight, let bias, let mean, let variance), .convolution(let g, let w, let b, _)):
+            let norm = Step.NormParameters(weight: weight, bias: bias, mean: mean, variance: variance)
+            steps[host].kind = .convolution(g, weight: w, bias: b, foldedNorm: norm)
+        case (.add, _): steps[host].residual = node.inputs.min()
+        default: steps[host].rectify = true
+        }
+        steps[host].output = index
+    }
+
+    private static func step(for node: Graph.Node, at index: Int, in graph: Graph, training: Bool) -> Step {
+        let input = node.inputs.first ?? 0
+        var residual: Int?
+        let kind: Step.Kind
+        switch node.operation {
+        case .input: kind = .importImages
+        case .convolution(let geometry, let weight, let bias):
+            kind = .convolution(geometry, weight: weight, bias: bias, foldedNorm: nil)
+        case .linear(let weight, let bias):
+            // A linear layer is a 1×1 convolution of a 1×1 image.
+            let inputs = ImageShape(graph.nodes[input].shape.count, 1, 1)
+            let geometry = ConvolutionGeometry(
+                input: inputs, outputChannels: node.shape.channels, kernelHeight: 1, kernelWidth: 1)
+            kind = .convolution(geometry, weight: weight, bias: bias, foldedNorm: nil)
+        case .batchNorm(let weight, let bias, let mean, let variance):
+            let norm = Step.NormParameters(weight: weight, bias: bias, mean: mean, variance: variance)
+            kind = training ? .batchNorm(norm) : .channelAffine(norm)
+        case .activation(.relu): kind = .relu
+        case .activation(.silu): kind = .silu
+        case .add:
+            kind = .add
+            residual = node.inputs[1]
+        case .averagePool(let geometry): kind = .averagePool(geometry)
+        case .globalAveragePool: kind = .globalAveragePool(graph.nodes[input].shape)
+        }
+        return Step(kind: kind, input: input, residual: residual, output: index, shape: node.shape)
+    }
+}

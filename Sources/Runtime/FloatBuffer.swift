@@ -1,0 +1,38 @@
+import Glibc
+
+/// Float memory aligned to cache lines, freed with the object.
+///
+/// A few floats of slack lie behind `count`, so that kernels may load whole vectors that begin inside the buffer.
+public final class FloatBuffer: @unchecked Sendable {
+    public let pointer: UnsafeMutablePointer<Float>
+    public let count: Int
+
+    /// How many floats behind the end may be read (never meaningfully written).
+    public static let slack = 64
+
+    /// Zeroed memory for `count` floats. Throws `outOfMemory`.
+    public init(_ count: Int) throws {
+        let largest = Int.max / MemoryLayout<Float>.stride / 2 - FloatBuffer.slack
+        guard count >= 0, count <= largest else {
+            throw EngineError(.outOfMemory, "cannot allocate \(count) floats")
+        }
+        let bytes = (count + FloatBuffer.slack) * MemoryLayout<Float>.stride
+        var memory: UnsafeMutableRawPointer?
+        guard posix_memalign(&memory, 64, bytes) == 0, let memory else {
+            throw EngineError(.outOfMemory, "cannot allocate \(bytes) bytes")
+        }
+        memset(memory, 0, bytes)
+        pointer = memory.bindMemory(to: Float.self, capacity: count + FloatBuffer.slack)
+        self.count = count
+    }
+
+    deinit { free(pointer) }
+
+    public func fill(_ value: Float) {
+        pointer.update(repeating: value, count: count)
+    }
+
+    public func copy(from source: FloatBuffer) {
+        pointer.update(from: source.pointer, count: min(count, source.count))
+    }
+}

@@ -1,0 +1,81 @@
+import CHDF5
+import Kernels
+import Runtime
+
+/// A named array: a weight or a running statistic under its state_dict name.
+public struct NamedTensor: Equatable, Sendable {
+    public var name: String
+    public var shape: [Int]
+    /// As many as the product of `shape`, last dimension fastest.
+    public var values: [Float]
+
+    public init(name: String, shape: [Int], values: [Float]) {
+        self.name = name
+        self.shape = shape
+        self.values = values
+    }
+}
+
+/// What is known of an array before it is read.
+public typealias TensorShape = (name: String, shape: [Int])
+
+/// The contents of a checkpoint file, whose layout docs/checkpoint-format.md describes. Knows nothing of networks.
+public struct Checkpoint: Sendable {
+    /// The version of the layout that this library writes, and the newest that it reads.
+    public static let formatVersion = 1
+
+    public var architecture: String
+    public var classes: Int
+    public var shape: ImageShape
+    public var baseWidth: Int
+    /// Per channel; both empty where the network has no normalisation.
+    public var mean: [Float]
+    public var std: [Float]
+    /// Free text about the file (recipe, accuracy, ...): unique keys, sorted when read back.
+    public var metadata: [(key: String, value: String)]
+    /// In state_dict order.
+    public var weights: [NamedTensor]
+
+    public init(
+        architecture: String, classes: Int, shape: ImageShape, baseWidth: Int, mean: [Float] = [], std: [Float] = [],
+        metadata: [(key: String, value: String)] = [], weights: [NamedTensor] = []
+    ) {
+        self.architecture = architecture
+        self.classes = classes
+        self.shape = shape
+        self.baseWidth = baseWidth
+        self.mean = mean
+        self.std = std
+        self.metadata = metadata
+        self.weights = weights
+    }
+
+    /// Makes `path` hold this checkpoint, whole, or leaves it as it was. The bytes depend on the contents only.
+    ///
+    /// Throws `io` with the operating system's reason, `notFinite` for a NaN or infinity (which no reader would accept),
+    /// `invalidArgument` for names or shapes that cannot be written.
+    public func write(to path: String) throws {
+        // HDF5 builds the file in memory and we write it out: so a full disk is an ordinary failure of write(2), and
+        // never one that HDF5 meets in the middle of its work.
+        let image = try withHDF5 { try fileImage() }
+        try replaceFile(at: path, with: UnsafeRawBufferPointer(start: image.pointer, count: image.count))
+    }
+
+    /// Reads a whole checkpoint. Throws `notFound`, `io` or `format`; values are not checked.
+    public static func read(_ path: String) throws -> Checkpoint {
+        try withHDF5 {
+            let file = try CheckpointFile(path)
+            var checkpoint = try file.description()
+            checkpoint.weights = try file.weights()
+            return checkpoint
+        }
+    }
+
+    /// Reads only the arrays under `weights/`; the file needs no attributes of ours. Where it is known what there must
+    /// be, `expecting` refuses everything else before memory is taken for it.
+    ///
+    /// Throws `notFound`, `io` or `format`; values are not checked.
+    public static func readWeights(_ path: String, expecting: [TensorShape]? = nil) throws -> [NamedTensor] {
+        try withHDF5 { try CheckpointFile(path).weights(expecting: expecting) }
+    }
+}

@@ -1,0 +1,151 @@
+import CHDF5
+import Runtime
+
+/// The writing side of the format: the bytes of the file, made in memory. Used inside `withHDF5`.
+extension Checkpoint {
+    func fileImage() throws -> ByteBuffer {
+        try validateForWriting()
+        let bytes = weights.reduce(0) { $0 + $1.values.count } * MemoryLayout<Float>.stride
+        let access = try object(H5Pcreate(chdf5_file_access()))
+        // Memory grows by this step; the right one from the start spares copies.
+        try check(H5Pset_fapl_core(access.id, bytes + (1 << 16), false))
+        // Nothing newer than HDF5 1.8, which every reader knows. The oldest form of the file's header is a must: where a
+        // newer one has a checksum, H5Fget_file_image makes it wrong (HDF5 before 2.0).
+        try check(H5Pset_libver_bounds(access.id, H5F_LIBVER_EARLIEST, H5F_LIBVER_V18))
+        let creation = try object(H5Pcreate(chdf5_file_creation()))
+        try check(H5Pset_obj_track_times(creation.id, false))
+        let file = try object(H5Fcreate("igdm checkpoint", chdf5_truncate(), creation.id, access.id))
+        let root = try object(H5Gopen2(file.id, "/", chdf5_default_properties()))
+        try writeDescription(to: root)
+        try writeMetadata(to: root)
+        try writeWeights(to: root)
+
+        try check(H5Fflush(file.id, H5F_SCOPE_GLOBAL))
+        let size = H5Fget_file_image(file.id, nil, 0)
+        guard size > 0 else { throw failure() }
+        let image = try ByteBuffer(size)
+        guard H5Fget_file_image(file.id, image.pointer, size) == size else { throw failure() }
+        return image
+    }
+
+    private func validateForWriting() throws {
+        var names = Set<String>()
+        for tensor in weights {
+            guard isLinkName(tensor.name), names.insert(tensor.name).inserted else {
+                throw EngineError.invalid("weight name", got: quoted(tensor.name), want: "a unique name without /")
+            }
+            guard !tensor.values.isEmpty, elementCount(tensor.shape) == tensor.values.count else {
+                throw EngineError(
+                    .shape, "\(quoted(tensor.name)): got \(tensor.values.count) values for shape \(described(tensor.shape))")
+            }
+        }
+        try requireFinite(weights, in: "weights")
+        var keys = Set<String>()
+        for (key, _) in metadata where !isLinkName(key) || !keys.insert(key).inserted {
+            throw EngineError.invalid("metadata key", got: quoted(key), want: "a unique name without /")
+        }
+    }
+
+    private func isLinkName(_ name: String) -> Bool {
+        !name.isEmpty && name != "." && !name.utf8.contains { $0 == 0 || $0 == UInt8(ascii: "/") }
+    }
+
+    private func writeDescription(to root: borrowing HDF5Object) throws {
+        try write("igdm", as: "format", to: root)
+        try write(Checkpoint.formatVersion, as: "format_version", to: root)
+        try write(architecture, as: "architecture", to: root)
+        try write(classes, as: "classes", to: root)
+        try write(shape.channels, as: "channels", to: root)
+        try write(shape.height, as: "height", to: root)
+        try write(shape.width, as: "width", to: root)
+        try write(baseWidth, as: "base_width", to: root)
+        if !mean.isEmpty { try write(mean, as: "mean", to: root) }
+        if !std.isEmpty { try write(std, as: "std", to: root) }
+    }
+
+    private func writeMetadata(to root: borrowing HDF5Object) throws {
+        guard !metadata.isEmpty else { return }
+        let group = try makeGroup("metadata", in: root)
+        for (key, value) in metadata { try write(value, as: key, to: group) }
+    }
+
+    private func writeWeights(to root: borrowing HDF5Object) throws {
+        let group = try makeGroup("weights", in: root)
+        let creation = try object(H5Pcreate(chdf5_dataset_creation()))
+        try check(H5Pset_obj_track_times(creation.id, false))
+        let defaults = chdf5_default_properties()
+        let all = chdf5_whole_extent()
+        for tensor in weights {
+            let space = try makeSpace(tensor.shape)
+            let dataset = try object(
+                H5Dcreate2(
+                    group.id, tensor.name, chdf5_float32_little_endian(), space.id, defaults, creation.id, defaults))
+            try check(H5Dwrite(dataset.id, chdf5_native_float(), all, all, defaults, tensor.values))
+        }
+    }
+
+    /// A group without time stamps that remembers the order of its members.
+    private func makeGroup(_ name: String, in parent: borrowing HDF5Object) throws -> HDF5Object {
+        let creation = try object(H5Pcreate(chdf5_group_creation()))
+        try check(H5Pset_obj_track_times(creation.id, false))
+        try check(H5Pset_link_creation_order(creation.id, UInt32(H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED)))
+        let defaults = chdf5_default_properties()
+        return try object(H5Gcreate2(parent.id, name, defaults, creation.id, defaults))
+    }
+
+    private func makeSpace(_ shape: [Int]) throws -> HDF5Object {
+        try object(H5Screate_simple(Int32(shape.count), shape.map { hsize_t($0) }, nil))
+    }
+
+    /// Strings are of variable length, in UTF-8: h5py gives those back as `str`.
+    private func write(_ value: String, as name: String, to parent: borrowing HDF5Object) throws {
+        let type = try object(H5Tcopy(chdf5_c_string()))
+        try check(H5Tset_size(type.id, chdf5_variable_length()))
+        try check(H5Tset_cset(type.id, H5T_CSET_UTF8))
+        let attribute = try makeAttribute(name, type.id, try object(H5Screate(H5S_SCALAR)), in: parent)
+        try value.withCString { text in
+            var pointer: UnsafePointer<CChar>? = text
+            try check(H5Awrite(attribute.id, type.id, &pointer))
+        }
+    }
+
+    private func write(_ value: Int, as name: String, to parent: borrowing HDF5Object) throws {
+        let scalar = try object(H5Screate(H5S_SCALAR))
+        let attribute = try makeAttribute(name, chdf5_int64_little_endian(), scalar, in: parent)
+        var number = Int64(value)
+        try check(H5Awrite(attribute.id, chdf5_native_int64(), &number))
+    }
+
+    private func write(_ values: [Float], as name: String, to parent: borrowing HDF5Object) throws {
+        let space = try makeSpace([values.count])
+        let attribute = try makeAttribute(name, chdf5_float32_little_endian(), space, in: parent)
+        try check(H5Awrite(attribute.id, chdf5_native_float(), values))
+    }
+
+    private func makeAttribute(
+        _ name: String, _ type: hid_t, _ space: borrowing HDF5Object, in parent: borrowing HDF5Object
+    ) throws -> HDF5Object {
+        let defaults = chdf5_default_properties()
+        return try object(H5Acreate2(parent.id, name, type, space.id, defaults, defaults))
+    }
+
+    // Everything happens in memory, with names and shapes that have been checked: only its lack makes these fail.
+
+    private func object(_ id: hid_t) throws -> HDF5Object { try HDF5Object(id, else: failure()) }
+
+    private func check(_ status: herr_t) throws { try Storage.check(status, else: failure()) }
+
+    private func failure() -> EngineError {
+        EngineError(.outOfMemory, "cannot build the checkpoint in memory (\(hdf5Reason()))")
+    }
+}
+
+/// Throws `notFinite` for the first NaN or infinity.
+func requireFinite(_ tensors: [NamedTensor], in source: String) throws {
+    for tensor in tensors {
+        guard let index = tensor.values.firstIndex(where: { !$0.isFinite }) else { continue }
+        throw EngineError(
+            .notFinite,
+            "\(source): \(quoted(tensor.name)): got \(tensor.values[index]) at element \(index), want finite numbers")
+    }
+}

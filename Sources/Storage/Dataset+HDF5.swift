@@ -1,0 +1,87 @@
+import Kernels
+import Runtime
+
+extension Dataset {
+    /// Two datasets of an HDF5 file: `images`, (N, C, H, W), uint8 or float32 in [0,1] of either byte order, and
+    /// `labels`, (N), integers of any kind. Both are paths inside the file. `classes` 0 stands for the largest label + 1.
+    ///
+    /// Throws `notFound` (the file, or a name in it), `io`, `format`; `invalidArgument` for values or labels out of
+    /// range; `notFinite`.
+    public static func openHDF5(path: String, images: String, labels: String, classes: Int) throws -> Dataset {
+        try withHDF5 {
+            let file = try HDF5File(path)
+            let (pixels, count, shape) = try readImages(images, of: file)
+            let numbers = try readLabels(labels, of: file, count: count)
+            var classes = classes
+            if classes == 0, let largest = numbers.max() { classes = Int(min(max(largest, 0), Int64(Int32.max) - 1)) + 1 }
+            return try Dataset(pixels, labels: numbers, count: count, shape: shape, classes: classes, source: path)
+        }
+    }
+
+    private static func readImages(
+        _ name: String, of file: borrowing HDF5File
+    ) throws -> (pixels: Pixels, count: Int, shape: ImageShape) {
+        let dataset = try file.openDataset(path: name)
+        guard dataset.shape.count == 4 else {
+            throw file.formatError(quoted(name), "got shape \(described(dataset.shape)), want (N, C, H, W)")
+        }
+        let shape = ImageShape(dataset.shape[1], dataset.shape[2], dataset.shape[3])
+        let pixels: Pixels
+        switch dataset.type {
+        case .integer(bits: 8, signed: false):
+            let buffer = try ByteBuffer(dataset.count)
+            try dataset.readBytes(into: buffer.pointer)
+            pixels = .bytes(buffer)
+        case .float(bits: 32):
+            let buffer = try FloatBuffer(dataset.count)
+            try dataset.readFloats(into: buffer.pointer)
+            pixels = .floats(buffer)
+        default:
+            throw file.formatError(quoted(name), "got \(dataset.type), want uint8 or float32")
+        }
+        return (pixels, dataset.shape[0], shape)
+    }
+
+    private static func readLabels(_ name: String, of file: borrowing HDF5File, count: Int) throws -> [Int64] {
+        let dataset = try file.openDataset(path: name)
+        guard dataset.shape == [count] else {
+            throw file.formatError(
+                quoted(name), "got shape \(described(dataset.shape)), want (\(count)), one label for each image")
+        }
+        guard case .integer = dataset.type else {
+            throw file.formatError(quoted(name), "got \(dataset.type), want integers")
+        }
+        return try [Int64](unsafeUninitializedCapacity: count) { buffer, initialized in
+            if let start = buffer.baseAddress { try dataset.readIntegers(into: start) }
+            initialized = count
+        }
+    }
+}
+
+extension HDF5File {
+    /// The dataset at a path from the root, such as `train/images`. Throws `notFound` with the names that there are.
+    fileprivate func openDataset(path name: String) throws -> HDF5Dataset {
+        let parts = name.split(separator: "/").map(String.init)
+        guard !parts.isEmpty else {
+            throw EngineError.invalid("dataset name", got: quoted(name), want: "a path inside the file")
+        }
+        return try openDataset(parts[...], in: root, whole: name)
+    }
+
+    private func openDataset(
+        _ parts: ArraySlice<String>, in group: borrowing HDF5Object, whole name: String
+    ) throws -> HDF5Dataset {
+        let part = parts[parts.startIndex]
+        try require(part, in: group, whole: name)
+        if parts.count == 1 { return try openDataset(part, in: group, label: quoted(name)) }
+        let next = try openGroup(part, in: group, label: quoted(name))
+        return try openDataset(parts.dropFirst(), in: next, whole: name)
+    }
+
+    private func require(_ part: String, in group: borrowing HDF5Object, whole name: String) throws {
+        guard !has(part, in: group) else { return }
+        let there = try names(in: group, label: quoted(name))
+        throw EngineError(
+            .notFound, "\(quoted(path)): got no dataset \(quoted(name)), want one of the names that it has: \(listed(there))")
+    }
+}

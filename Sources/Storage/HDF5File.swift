@@ -1,0 +1,94 @@
+import CHDF5
+import Runtime
+
+/// An HDF5 file that is open for reading. It may come from anywhere, so nothing in it is taken for granted: only hard
+/// links are followed (soft and external ones could lead out of the file), and a dataset is checked before its data are
+/// touched. All of it, opening and closing included, happens inside `withHDF5`.
+struct HDF5File: ~Copyable {
+    let path: String
+    /// Bytes in the file.
+    let size: Int
+    let root: HDF5Object
+
+    /// Throws `notFound`, `io`, or `format` for a file that HDF5 does not take for one of its own.
+    init(_ path: String) throws {
+        let input = try InputFile(path)
+        if input.isBeingWritten {
+            throw EngineError(.io, "cannot read \(quoted(path)): it is open for writing; close it first")
+        }
+        let size = input.size
+        guard H5Fis_hdf5(path) > 0 else {
+            throw EngineError(.format, "\(quoted(path)): got \(size) bytes that are no HDF5 file, want HDF5")
+        }
+        func damaged() -> EngineError {
+            EngineError(.format, "\(quoted(path)): damaged or truncated HDF5 file (\(hdf5Reason()))")
+        }
+        let access = try HDF5Object(H5Pcreate(chdf5_file_access()), else: damaged())
+        // Locks where the file system has them; their absence is no reason to fail.
+        try check(H5Pset_file_locking(access.id, true, true), else: damaged())
+        let file = try HDF5Object(H5Fopen(path, chdf5_read_only(), access.id), else: damaged())
+        // An open group keeps its file open.
+        let root = try HDF5Object(H5Gopen2(file.id, "/", chdf5_default_properties()), else: damaged())
+        self.path = path
+        self.size = size
+        self.root = root
+    }
+
+    /// A `format` error about `item` of this file: `"w.h5": weights/conv1.weight: got ..., want ...`
+    func formatError(_ item: String, _ problem: String) -> EngineError {
+        EngineError(.format, "\(quoted(path)): \(item): \(problem)")
+    }
+
+    /// Whether `group` has a link of that name.
+    func has(_ name: String, in group: borrowing HDF5Object) -> Bool {
+        H5Lexists(group.id, name, chdf5_default_properties()) > 0
+    }
+
+    /// The names of all links of `group`, in the order of their creation where the file has recorded it, else by name.
+    func names(in group: borrowing HDF5Object, label: String) throws -> [String] {
+        let properties = try HDF5Object(
+            H5Gget_create_plist(group.id), else: formatError(label, "cannot be listed (\(hdf5Reason()))"))
+        var order: UInt32 = 0
+        let isOrdered = H5Pget_link_creation_order(properties.id, &order) >= 0 && order != 0
+        var names: [String] = []
+        let status = withUnsafeMutablePointer(to: &names) { pointer in
+            H5Literate(group.id, isOrdered ? H5_INDEX_CRT_ORDER : H5_INDEX_NAME, H5_ITER_INC, nil, { _, name, _, context in
+                guard let name, let context else { return -1 }
+                context.assumingMemoryBound(to: [String].self).pointee.append(String(cString: name))
+                return 0
+            }, pointer)
+        }
+        try check(status, else: formatError(label, "cannot be listed (\(hdf5Reason()))"))
+        return names
+    }
+
+    /// The group `name` of `parent`; `label` is what messages call it.
+    func openGroup(_ name: String, in parent: borrowing HDF5Object, label: String) throws -> HDF5Object {
+        let object = try open(name, in: parent, label: label)
+        guard H5Iget_type(object.id) == H5I_GROUP else {
+            throw formatError(label, "got something else, want a group")
+        }
+        return object
+    }
+
+    /// The dataset `name` of `parent`; `label` is what messages call it.
+    func openDataset(_ name: String, in parent: borrowing HDF5Object, label: String) throws -> HDF5Dataset {
+        let object = try open(name, in: parent, label: label)
+        switch H5Iget_type(object.id) {
+        case H5I_DATASET: return try HDF5Dataset(object, label: label, in: self)
+        case H5I_GROUP: throw formatError(label, "got a group, want a dataset")
+        default: throw formatError(label, "got a named type, want a dataset")
+        }
+    }
+
+    private func open(_ name: String, in parent: borrowing HDF5Object, label: String) throws -> HDF5Object {
+        func unreadable() -> EngineError { formatError(label, "cannot be opened (\(hdf5Reason()))") }
+        var link = H5L_info_t()
+        try check(H5Lget_info(parent.id, name, &link, chdf5_default_properties()), else: unreadable())
+        guard link.type == H5L_TYPE_HARD else {
+            let got = link.type == H5L_TYPE_SOFT ? "a soft link" : "an external link"
+            throw formatError(label, "got \(got), want the data itself: links are not followed")
+        }
+        return try HDF5Object(H5Oopen(parent.id, name, chdf5_default_properties()), else: unreadable())
+    }
+}

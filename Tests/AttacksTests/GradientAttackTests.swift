@@ -1,0 +1,406 @@
+import Attacks
+import Kernels
+import Runtime
+import Testing
+
+@Suite struct GradientAttackTests {
+    private let shape = ImageShape(1, 2, 2)
+    /// Pushes pixel 0 up, pixel 1 down, pixel 2 not at all, pixel 3 up, for a sample of class 0.
+    private var linear: LinearClassifier {
+        LinearClassifier(shape: ImageShape(1, 2, 2), weights: [[-1, 2, 0, -0.5], [1, -2, 0, 0.5]])
+    }
+
+    @Test func fgsmIsOneSignedStep() throws {
+        let clean: [Float] = [0.5, 0.5, 0.5, 0.95]
+        let result = try attack(linear, clean, [0]) {
+            $0.attack = "fgsm"; $0.epsilon = 0.125
+        }
+        #expect(result.images == [0.625, 0.375, 0.5, 1])
+        let other = try attack(linear, clean, [1]) {
+            $0.attack = "fgsm"; $0.epsilon = 0.125
+        }
+        #expect(other.images == [0.375, 0.625, 0.5, 0.95 - 0.125])
+    }
+
+    @Test func fastGradientMethodInEuclideanNorm() throws {
+        let clean: [Float] = [0.5, 0.5, 0.5, 0.5]
+        let result = try attack(linear, clean, [0]) {
+            $0.attack = "fgsm"; $0.norm = "l2"; $0.epsilon = 0.25
+        }
+        let length = Float(1 + 4 + 0.25).squareRoot()
+        for (value, weight) in zip(result.images, [Float(1), -2, 0, 0.5]) {
+            #expect(abs(value - (0.5 + 0.25 * weight / length)) < 1e-6)
+        }
+    }
+
+    @Test func pgdTakesItsStepsByHand() throws {
+        // Nearest centre in one dimension: the centres at 0.25 (class 0) and 0.75, so the loss of class 0 grows
+        // upwards.
+        let model = NearestCentre(shape: ImageShape(1, 1, 1), centres: [[0.25], [0.75]])
+        func run(_ steps: Int) throws -> Float {
+            try attack(model, [0.25], [0]) {
+                $0.randomStart = false
+                $0.epsilon = 0.25
+                $0.step = 0.0625
+                $0.steps = steps
+            }.images[0]
+        }
+        #expect(try run(1) == 0.3125)
+        #expect(try run(3) == 0.4375)
+        #expect(try run(4) == 0.5)
+        #expect(try run(9) == 0.5)
+    }
+
+    @Test func cwIsPGDOnTheMargin() throws {
+        let model = LinearClassifier(shape: shape, classes: 5, seed: 3)
+        let images = randomImages(12 * 4, seed: 2)
+        let labels = randomLabels(12, classes: 5, seed: 2)
+        let cw = try attack(model, images, labels) {
+            $0.attack = "cw"; $0.randomStart = false
+        }
+        let margin = try attack(model, images, labels) {
+            $0.loss = "margin"
+            $0.steps = 30
+            $0.randomStart = false
+        }
+        #expect(cw.images == margin.images)
+        #expect(cw.success == margin.success)
+        #expect(cw.images != images)
+    }
+
+    @Test func marginBeyondKappaIsLeftAlone() throws {
+        // Misclassified by more than kappa: the loss is flat there and the image stays.
+        let clean: [Float] = [1, 0, 0.5, 1]
+        let result = try attack(linear, clean, [0]) {
+            $0.attack = "cw"; $0.kappa = 0.5; $0.randomStart = false
+        }
+        #expect(result.images == clean)
+        #expect(result.success == [1])
+    }
+
+    @Test(arguments: ["linf", "l2"], ["ce", "margin", "kl"])
+    func resultsLieInTheBallAndTheBox(norm: String, loss: String) throws {
+        let shape = ImageShape(3, 5, 4)
+        let model = LinearClassifier(shape: shape, classes: 4, seed: 9)
+        let images = randomImages(30 * shape.count, seed: 4)
+        let labels = randomLabels(30, classes: 4, seed: 4)
+        for epsilon in [1e-7, 8.0 / 255, 0.1, 0.75] {
+            for randomStart in [true, false] where randomStart || loss != "kl" {
+                let result = try attack(model, images, labels) {
+                    $0.norm = norm
+                    $0.loss = loss
+                    $0.epsilon = epsilon
+                    $0.randomStart = randomStart
+                    $0.restarts = 2
+                    $0.steps = 5
+                }.images
+                #expect(result.allSatisfy { $0 >= 0 && $0 <= 1 })
+                for s in 0..<30 {
+                    let differences = (s * shape.count..<(s + 1) * shape.count).map {
+                        Double(result[$0]) - Double(images[$0])
+                    }
+                    let length =
+                        norm == "linf"
+                        ? differences.map { abs($0) }.max() ?? 0
+                        : differences.reduce(0) { $0 + $1 * $1 }.squareRoot()
+                    #expect(length <= epsilon)
+                    if epsilon > 1e-3 { #expect(length > 0) }
+                }
+            }
+        }
+    }
+
+    @Test(arguments: ["fgsm", "pgd", "cw"], ["linf", "l2"])
+    func radiusZeroReturnsTheImage(name: String, norm: String) throws {
+        let images = randomImages(10 * 4, seed: 6)
+        let result = try attack(linear, images, randomLabels(10, classes: 2, seed: 6)) {
+            $0.attack = name
+            $0.norm = norm
+            $0.epsilon = 0
+        }
+        #expect(result.images == images)
+    }
+
+    @Test func aZeroGradientStays() throws {
+        let flat = LinearClassifier(shape: shape, weights: [[0, 0, 0, 0], [0, 0, 0, 0]], bias: [1, 0])
+        let images = randomImages(4 * 4, seed: 8)
+        for norm in ["linf", "l2"] {
+            let result = try attack(flat, images, [0, 0, 1, 1]) {
+                $0.norm = norm; $0.randomStart = false
+            }
+            #expect(result.images == images)
+            #expect(result.success == [0, 0, 1, 1])
+        }
+    }
+
+    @Test(arguments: ["linf", "l2"], [false, true])
+    func aSampleDoesNotDependOnItsBatch(norm: String, earlyStop: Bool) throws {
+        let shape = ImageShape(1, 3, 3)
+        let model = NearestCentre(
+            shape: shape, centres: (0..<3).map { randomImages(9, seed: 40 + UInt64($0)) }, sharpness: 4)
+        let images = randomImages(20 * 9, seed: 7)
+        let labels = try predictions(model, images)
+        func run(_ range: Range<Int>, batchSize: Int) throws -> (images: [Float], success: [UInt8]) {
+            try attack(
+                model, Array(images[range.lowerBound * 9..<range.upperBound * 9]), Array(labels[range]),
+                firstIndex: UInt64(range.lowerBound), batchSize: batchSize
+            ) {
+                $0.norm = norm
+                $0.epsilon = norm == "linf" ? 0.06 : 0.15
+                $0.restarts = 3
+                $0.earlyStop = earlyStop
+                $0.seed = 5
+            }
+        }
+        let whole = try run(0..<20, batchSize: 64)
+        #expect(whole.success.contains(0))
+        #expect(whole.success.contains(1))
+        let parts = try run(0..<20, batchSize: 7)
+        #expect(parts.images == whole.images)
+        #expect(parts.success == whole.success)
+        for sample in 0..<20 {
+            let alone = try run(sample..<sample + 1, batchSize: 1)
+            #expect(alone.images == Array(whole.images[sample * 9..<(sample + 1) * 9]))
+            #expect(alone.success[0] == whole.success[sample])
+        }
+    }
+
+    @Test func aSampleFollowsItsKeyWhereverItStandsInTheBatch() throws {
+        let model = LinearClassifier(shape: shape, classes: 3, seed: 1)
+        let objective = try ClassifierObjective(model, loss: .crossEntropy, capacity: 6)
+        var options = AttackOptions()
+        options.steps = 2
+        let loop = try GradientAttack(objective, plan: try options.plan(), capacity: 6)
+        let images = randomImages(6 * 4, seed: 3)
+        let labels = randomLabels(6, classes: 3, seed: 3)
+        func run(_ order: [Int]) throws -> [[Float]] {
+            let permuted = order.flatMap { images[$0 * 4..<($0 + 1) * 4] }
+            let keys = order.map { UInt64($0) }
+            var result = [Float](repeating: 0, count: 24)
+            try permuted.withUnsafeBufferPointer { images in
+                try order.map({ labels[$0] }).withUnsafeBufferPointer { labels in
+                    try keys.withUnsafeBufferPointer { keys in
+                        let images = try #require(images.baseAddress)
+                        let labels = try #require(labels.baseAddress)
+                        let keys = try #require(keys.baseAddress)
+                        let batch = AttackBatch(images: images, labels: labels, keys: keys, count: 6)
+                        try loop.run(batch, into: &result, success: nil)
+                    }
+                }
+            }
+            var bySample = [[Float]](repeating: [], count: 6)
+            for (place, sample) in order.enumerated() { bySample[sample] = Array(result[place * 4..<(place + 1) * 4]) }
+            return bySample
+        }
+        #expect(try run([0, 1, 2, 3, 4, 5]) == run([4, 2, 5, 0, 3, 1]))
+    }
+
+    @Test func seedsAndRestartsDrawAnew() throws {
+        let images = randomImages(4, seed: 3)
+        func start(_ seed: UInt64, _ first: UInt64) throws -> [Float] {
+            try attack(linear, images, [0], firstIndex: first) {
+                $0.epsilon = 0.1
+                $0.step = 1e-7
+                $0.steps = 1
+                $0.seed = seed
+            }.images
+        }
+        #expect(try start(1, 0) == start(1, 0))
+        #expect(try start(1, 0) != start(2, 0))
+        #expect(try start(1, 0) != start(1, 1))
+    }
+
+    @Test func oneAndSeveralThreadsAgree() throws {
+        let shape = ImageShape(3, 8, 8)
+        let model = LinearClassifier(shape: shape, classes: 4, seed: 2)
+        let images = randomImages(16 * shape.count, seed: 5)
+        let labels = randomLabels(16, classes: 4, seed: 5)
+        let threads = WorkerPool.threads
+        defer { WorkerPool.setThreads(threads) }
+        let results = try [1, 2, 3].map { count in
+            WorkerPool.setThreads(count)
+            return try attack(model, images, labels) {
+                $0.norm = "l2"; $0.epsilon = 0.5; $0.steps = 4
+            }.images
+        }
+        #expect(results[0] == results[1])
+        #expect(results[0] == results[2])
+    }
+
+    @Test func restartsAreNeverWeaker() throws {
+        let shape = ImageShape(1, 3, 3)
+        let model = NearestCentre(
+            shape: shape, centres: (0..<4).map { randomImages(9, seed: 60 + UInt64($0)) }, sharpness: 4)
+        let images = randomImages(60 * 9, seed: 12)
+        let labels = try predictions(model, images)
+        func losses(_ images: [Float]) throws -> [Float] {
+            var logits = [Float](repeating: 0, count: 60 * 4)
+            try model.forward(images, count: 60, logits: &logits, retain: false)
+            return (0..<60).map { s in
+                crossEntropy(
+                    Array(logits[s * 4..<(s + 1) * 4]), label: Int(labels[s]), classes: 4, scale: 1, gradient: nil)
+            }
+        }
+        var previous: (images: [Float], success: [UInt8])?
+        for restarts in [1, 2, 5] {
+            let now = try attack(model, images, labels) {
+                $0.epsilon = 0.1
+                $0.steps = 2
+                $0.restarts = restarts
+            }
+            if let previous {
+                let (before, after) = (try losses(previous.images), try losses(now.images))
+                for s in 0..<60 {
+                    #expect(now.success[s] >= previous.success[s])
+                    if now.success[s] == previous.success[s] { #expect(after[s] >= before[s]) }
+                }
+                #expect(now.images != previous.images)
+            }
+            previous = now
+        }
+    }
+
+    @Test func earlyStopRestsAtTheFirstMisclassifiedIterate() throws {
+        let model = NearestCentre(shape: ImageShape(1, 1, 1), centres: [[0.25], [0.75]])
+        func run(_ image: Float, earlyStop: Bool) throws -> (images: [Float], success: [UInt8]) {
+            try attack(model, [image], [0]) {
+                $0.randomStart = false
+                $0.epsilon = 0.25
+                $0.step = 0.0625
+                $0.steps = 4
+                $0.earlyStop = earlyStop
+            }
+        }
+        // The border is at 0.5, where class 0 still wins as the first of equals.
+        let rested = try run(0.4375, earlyStop: true)
+        #expect(rested.images == [0.5625])
+        #expect(rested.success == [1])
+        #expect(try run(0.4375, earlyStop: false).images == [0.6875])
+        #expect(try run(0.625, earlyStop: true).images == [0.625])
+        #expect(try run(0.25, earlyStop: true).success == [0])
+    }
+
+    @Test func earlyStopResultsAreMisclassifiedWhereItSaysSo() throws {
+        let shape = ImageShape(1, 3, 3)
+        let model = NearestCentre(
+            shape: shape, centres: (0..<3).map { randomImages(9, seed: 40 + UInt64($0)) }, sharpness: 4)
+        let images = randomImages(50 * 9, seed: 21)
+        let labels = try predictions(model, images)
+        let result = try attack(model, images, labels, batchSize: 16) {
+            $0.epsilon = 0.08
+            $0.earlyStop = true
+            $0.restarts = 2
+        }
+        let after = try predictions(model, result.images)
+        for s in 0..<50 { #expect((after[s] != labels[s]) == (result.success[s] == 1)) }
+        #expect(result.success.contains(1))
+        #expect(result.success.contains(0))
+    }
+
+    @Test func divergenceFromGivenTargets() throws {
+        // Target certain of class 1: maximising KL pushes towards class 0, that is downwards along w_1 - w_0.
+        let result = try attack(linear, [0.5, 0.5, 0.5, 0.5], [0], target: [-20, 20]) {
+            $0.loss = "kl"
+            $0.randomStart = false
+            $0.epsilon = 0.125
+        }
+        #expect(result.images == [0.375, 0.625, 0.5, 0.375])
+    }
+
+    @Test func divergenceFromTheCleanOutputNeedsARandomStart() throws {
+        let images = randomImages(4, seed: 2)
+        let error = thrownError {
+            _ = try attack(linear, images, [0]) {
+                $0.loss = "kl"; $0.randomStart = false
+            }
+        }
+        #expect(error?.code == .invalidArgument)
+        #expect(error?.message.contains("random_start") == true)
+        let result = try attack(linear, images, [0]) {
+            $0.loss = "kl"; $0.epsilon = 0.1
+        }
+        #expect(result.images != images)
+    }
+
+    @Test func cancellingStopsAtAnyPassAndTouchesNothing() throws {
+        let images = randomImages(9 * 4, seed: 2)
+        let labels = randomLabels(9, classes: 2, seed: 2)
+        func run(stopAt: Int) throws -> (calls: Int, error: EngineError?) {
+            var options = AttackOptions()
+            options.steps = 3
+            options.restarts = 2
+            var calls = 0
+            var result = [Float](repeating: 7, count: images.count)
+            var success = [UInt8](repeating: 9, count: 9)
+            let monitor = RunMonitor(checkpoint: {
+                calls += 1
+                if calls == stopAt { throw EngineError(.cancelled, "stop") }
+            })
+            let error = thrownError {
+                try runAttack(
+                    on: linear, images: images, labels: labels, count: 9, options: options, batchSize: 4,
+                    monitor: monitor, adversarial: &result, success: &success)
+            }
+            if error != nil {
+                #expect(result.allSatisfy { $0 == 7 })
+                #expect(success.allSatisfy { $0 == 9 })
+            }
+            return (calls, error)
+        }
+        let whole = try run(stopAt: 0)
+        #expect(whole.error == nil)
+        // 3 batches, 2 restarts, 3 steps and the pass that judges the result.
+        #expect(whole.calls == 3 * 2 * 4)
+        for stop in 1...whole.calls {
+            let stopped = try run(stopAt: stop)
+            #expect(stopped.error?.code == .cancelled)
+            #expect(stopped.calls == stop)
+        }
+    }
+
+    @Test func progressCountsSamples() throws {
+        var seen: [Int] = []
+        let monitor = RunMonitor(progress: { progress in
+            #expect(progress.stage == "fgsm")
+            #expect(progress.total == 9)
+            seen.append(progress.done)
+        })
+        _ = try attack(
+            linear, randomImages(36, seed: 1), randomLabels(9, classes: 2, seed: 1), batchSize: 4, monitor: monitor
+        ) { $0.attack = "fgsm" }
+        #expect(seen == [4, 8, 9])
+    }
+
+    @Test func theResultMayReplaceTheImages() throws {
+        var images = randomImages(10 * 4, seed: 2)
+        let labels = randomLabels(10, classes: 2, seed: 2)
+        let expected = try attack(linear, images, labels) { $0.epsilon = 0.2 }.images
+        var options = AttackOptions()
+        options.epsilon = 0.2
+        try images.withUnsafeMutableBufferPointer {
+            let memory = try #require($0.baseAddress)
+            try runAttack(
+                on: linear, images: memory, labels: labels, count: 10, options: options, batchSize: 3,
+                adversarial: memory, success: nil)
+        }
+        #expect(images == expected)
+    }
+
+    @Test(arguments: [Float.nan, .infinity])
+    func aModelThatIsNotFiniteIsReported(value: Float) {
+        let broken = BrokenClassifier(shape: shape, value: value)
+        for loss in ["ce", "margin"] {
+            let error = thrownError { _ = try attack(broken, randomImages(4, seed: 1), [0]) { $0.loss = loss } }
+            #expect(error?.code == .notFinite)
+        }
+    }
+
+    @Test func badArraysAreRefused() {
+        let good = randomImages(4, seed: 1)
+        #expect(thrownError { _ = try attack(linear, [0, 0, 2, 0], [0]) { _ in } }?.code == .invalidArgument)
+        #expect(thrownError { _ = try attack(linear, [0, 0, .nan, 0], [0]) { _ in } }?.code == .notFinite)
+        #expect(thrownError { _ = try attack(linear, good, [2]) { _ in } }?.code == .invalidArgument)
+        let error = thrownError { _ = try attack(linear, good, [0], target: [0, .nan]) { $0.loss = "kl" } }
+        #expect(error?.code == .notFinite)
+    }
+}

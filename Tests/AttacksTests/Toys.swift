@@ -1,0 +1,185 @@
+import Attacks
+import Kernels
+import Runtime
+
+/// Logits `W x + b`: its input gradient is known by heart.
+final class LinearClassifier: DifferentiableClassifier {
+    let classes: Int
+    let shape: ImageShape
+    let weights: [Float]
+    let bias: [Float]
+    private(set) var passes = 0
+
+    init(shape: ImageShape, weights: [[Float]], bias: [Float]? = nil) {
+        self.shape = shape
+        classes = weights.count
+        self.weights = weights.flatMap { $0 }
+        self.bias = bias ?? [Float](repeating: 0, count: weights.count)
+    }
+
+    /// Random weights from `seed`.
+    convenience init(shape: ImageShape, classes: Int, seed: UInt64) {
+        var random = CounterRandom(seed: seed, stream: .initialisation, index: 0)
+        self.init(
+            shape: shape, weights: (0..<classes).map { _ in (0..<shape.count).map { _ in random.normal() } })
+    }
+
+    func forward(
+        _ images: UnsafePointer<Float>, count: Int, logits: UnsafeMutablePointer<Float>, retain: Bool
+    ) throws {
+        passes += 1
+        for s in 0..<count {
+            for c in 0..<classes {
+                var sum = bias[c]
+                for i in 0..<shape.count { sum += weights[c * shape.count + i] * images[s * shape.count + i] }
+                logits[s * classes + c] = sum
+            }
+        }
+    }
+
+    func inputGradient(
+        _ cotangent: UnsafePointer<Float>, count: Int, gradient: UnsafeMutablePointer<Float>
+    ) throws {
+        for s in 0..<count {
+            for i in 0..<shape.count {
+                var sum: Float = 0
+                for c in 0..<classes { sum += cotangent[s * classes + c] * weights[c * shape.count + i] }
+                gradient[s * shape.count + i] = sum
+            }
+        }
+    }
+}
+
+/// Logits `-sharpness * ‖x - centre_c‖²`: the nearest centre wins, and the gradient changes from step to step.
+final class NearestCentre: DifferentiableClassifier {
+    let shape: ImageShape
+    let centres: [[Float]]
+    let sharpness: Float
+    var classes: Int { centres.count }
+    private var images: [Float] = []
+
+    init(shape: ImageShape, centres: [[Float]], sharpness: Float = 1) {
+        self.shape = shape
+        self.centres = centres
+        self.sharpness = sharpness
+    }
+
+    func forward(
+        _ images: UnsafePointer<Float>, count: Int, logits: UnsafeMutablePointer<Float>, retain: Bool
+    ) throws {
+        if retain { self.images = Array(UnsafeBufferPointer(start: images, count: count * shape.count)) }
+        for s in 0..<count {
+            for c in 0..<classes {
+                var sum: Float = 0
+                for i in 0..<shape.count {
+                    let difference = images[s * shape.count + i] - centres[c][i]
+                    sum -= sharpness * difference * difference
+                }
+                logits[s * classes + c] = sum
+            }
+        }
+    }
+
+    func inputGradient(
+        _ cotangent: UnsafePointer<Float>, count: Int, gradient: UnsafeMutablePointer<Float>
+    ) throws {
+        for s in 0..<count {
+            for i in 0..<shape.count {
+                var sum: Float = 0
+                for c in 0..<classes {
+                    let difference = images[s * shape.count + i] - centres[c][i]
+                    sum -= cotangent[s * classes + c] * 2 * sharpness * difference
+                }
+                gradient[s * shape.count + i] = sum
+            }
+        }
+    }
+}
+
+/// A classifier whose logits are `value`.
+final class BrokenClassifier: DifferentiableClassifier {
+    let classes = 2
+    let shape: ImageShape
+    let value: Float
+
+    init(shape: ImageShape, value: Float) {
+        self.shape = shape
+        self.value = value
+    }
+
+    func forward(
+        _ images: UnsafePointer<Float>, count: Int, logits: UnsafeMutablePointer<Float>, retain: Bool
+    ) throws {
+        logits.update(repeating: value, count: count * classes)
+    }
+
+    func inputGradient(
+        _ cotangent: UnsafePointer<Float>, count: Int, gradient: UnsafeMutablePointer<Float>
+    ) throws {
+        gradient.update(repeating: 0, count: count * shape.count)
+    }
+}
+
+/// Images and labels in arrays.
+struct ArraySource: ImageSource {
+    let shape: ImageShape
+    let classes: Int
+    let images: [Float]
+    let labels: [Int64]
+    var count: Int { labels.count }
+
+    func readImage(_ index: Int, into image: UnsafeMutablePointer<Float>) {
+        for i in 0..<shape.count { image[i] = images[index * shape.count + i] }
+    }
+
+    func label(_ index: Int) -> Int { Int(labels[index]) }
+}
+
+/// `count` values in [0,1], with many exactly at its ends, as in real images.
+func randomImages(_ count: Int, seed: UInt64) -> [Float] {
+    var random = CounterRandom(seed: seed, stream: .initialisation, index: 1)
+    return (0..<count).map { _ in min(max(1.4 * random.uniform() - 0.2, 0), 1) }
+}
+
+func randomLabels(_ count: Int, classes: Int, seed: UInt64) -> [Int64] {
+    var random = CounterRandom(seed: seed, stream: .initialisation, index: 2)
+    return (0..<count).map { _ in Int64(random.below(classes)) }
+}
+
+/// The class that `model` gives each image, as labels.
+func predictions(_ model: any DifferentiableClassifier, _ images: [Float]) throws -> [Int64] {
+    let count = images.count / model.shape.count
+    var logits = [Float](repeating: 0, count: count * model.classes)
+    try model.forward(images, count: count, logits: &logits, retain: false)
+    return (0..<count).map { s in
+        logits.withUnsafeBufferPointer { row in
+            row.baseAddress.map { Int64(argmax($0 + s * model.classes, model.classes)) } ?? -1
+        }
+    }
+}
+
+/// `runAttack` on arrays.
+func attack(
+    _ model: any DifferentiableClassifier, _ images: [Float], _ labels: [Int64], firstIndex: UInt64 = 0,
+    batchSize: Int = 64, target: [Float]? = nil, monitor: RunMonitor = RunMonitor(),
+    _ change: (inout AttackOptions) -> Void
+) throws -> (images: [Float], success: [UInt8]) {
+    var options = AttackOptions()
+    change(&options)
+    var result = [Float](repeating: -1, count: images.count)
+    var success = [UInt8](repeating: 9, count: labels.count)
+    try runAttack(
+        on: model, images: images, labels: labels, count: labels.count, targetLogits: target, options: options,
+        firstIndex: firstIndex, batchSize: batchSize, monitor: monitor, adversarial: &result, success: &success)
+    return (result, success)
+}
+
+/// The error that `body` throws.
+func thrownError(_ body: () throws -> Void) -> EngineError? {
+    do {
+        try body()
+        return nil
+    } catch {
+        return error as? EngineError
+    }
+}

@@ -1,0 +1,312 @@
+/*
+ * Callbacks: what they are told, on which thread; cancelling at every one of them and by the flag; calling back into the
+ * library from inside. A cancelled call keeps its promises: outputs untouched, training resumable to the same bits.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "fixtures.h"
+#include <pthread.h>
+#include <semaphore.h>
+
+/* What a callback is to do, and what it saw. */
+struct watch {
+    int cancel_at; /* cancel at this call, counted from 1; 0: never */
+    int calls;
+    int steps, epochs;
+    int other_thread; /* calls on another thread than the caller's */
+    int wrong_event;
+    pthread_t caller;
+};
+
+static struct watch new_watch(int cancel_at) { return (struct watch){.cancel_at = cancel_at, .caller = pthread_self()}; }
+
+static int32_t answer(struct watch *watch) {
+    watch->other_thread += !pthread_equal(watch->caller, pthread_self());
+    return ++watch->calls == watch->cancel_at;
+}
+
+static int32_t on_progress(const igdm_progress *progress, void *user) {
+    struct watch *watch = user;
+    watch->wrong_event += progress->struct_size != sizeof *progress || progress->stage == NULL || progress->done < 0
+                          || progress->done > progress->total || !(progress->seconds >= 0);
+    return answer(watch);
+}
+
+static int32_t on_fit(const igdm_fit_event *event, void *user) {
+    struct watch *watch = user;
+    int is_epoch = event->kind == IGDM_EVENT_EPOCH;
+    watch->steps += event->kind == IGDM_EVENT_STEP;
+    watch->epochs += is_epoch;
+    watch->wrong_event += event->struct_size != sizeof *event || event->epochs != 2 || event->batches != 2
+                          || event->epoch < 1 || event->epoch > 2 || event->batch < 1 || event->batch > 2
+                          || !(event->loss > 0) || !(event->seconds >= 0) || !(event->eta_seconds >= 0)
+                          || (event->validation_clean >= 0) != is_epoch || (event->validation_robust >= 0) != is_epoch
+                          || event->igdm_weight != event->epoch / 2.0;
+    return answer(watch);
+}
+
+/* Cancels the k-th event of a fit and goes on; returns the student. */
+static igdm_model *fit_with_break(int k, struct watch *watch) {
+    igdm_model *student = new_model("resnet8", 0), *teacher = new_model("small_cnn", 1);
+    igdm_dataset *data = new_dataset();
+    igdm_trainer *trainer = new_trainer(student, teacher);
+    *watch = new_watch(k);
+    int32_t status = igdm_trainer_fit(trainer, data, data, on_fit, watch);
+    CHECK(status == (k == 0 ? IGDM_OK : IGDM_ERROR_CANCELLED));
+    CHECK(watch->other_thread == 0 && watch->wrong_event == 0);
+    if (k != 0) {
+        CHECK(watch->calls == k);
+        CHECK(strlen(igdm_last_error()) > 0);
+        watch->cancel_at = 0;
+        OK(igdm_trainer_fit(trainer, data, data, on_fit, watch));
+    }
+    OK(igdm_trainer_fit(trainer, data, NULL, on_fit, watch)); /* at its end: nothing is left to do */
+    return student;
+}
+
+static void fit_resumes_after_every_cancel(void) {
+    struct watch whole, broken;
+    igdm_model *reference = fit_with_break(0, &whole);
+    CHECK(whole.steps == 4 && whole.epochs == 2 && whole.calls == 6);
+    for (int k = 1; k <= whole.calls; k++) {
+        igdm_model *student = fit_with_break(k, &broken);
+        CHECK(same_predictions(student, reference));
+        CHECK(broken.steps == whole.steps && broken.epochs == whole.epochs);
+        CHECK(broken.wrong_event == 0 && broken.other_thread == 0);
+    }
+}
+
+static igdm_attack_options attack_options(struct watch *watch) {
+    igdm_attack_options options;
+    OK(igdm_attack_options_init(&options));
+    options.steps = 3;
+    options.progress = on_progress;
+    options.user = watch;
+    return options;
+}
+
+/* Enough samples for several internal batches. */
+enum { MANY = 40 * COUNT };
+static float many_images[MANY * PIXELS], attacked[MANY * PIXELS], expected[MANY * PIXELS];
+static int64_t many_labels[MANY];
+static uint8_t success[MANY];
+
+static void make_many_images(void) {
+    make_images();
+    for (size_t i = 0; i < MANY; i++) {
+        memcpy(many_images + i * PIXELS, images + i % COUNT * PIXELS, PIXELS * sizeof(float));
+        many_labels[i] = labels[i % COUNT];
+    }
+}
+
+static void attack_cancels_at_every_call(void) {
+    igdm_model *model = new_model("small_cnn", 0);
+    struct watch watch = new_watch(0);
+    igdm_attack_options options = attack_options(&watch);
+    make_many_images();
+    OK(igdm_attack(model, many_images, many_labels, MANY, &options, expected, success));
+    int calls = watch.calls;
+    CHECK(calls > 1 && watch.other_thread == 0 && watch.wrong_event == 0);
+    for (int k = 1; k <= calls; k++) {
+        watch = new_watch(k);
+        memset(attacked, 0x5a, sizeof attacked), memset(success, 0x5a, sizeof success);
+        FAILS(igdm_attack(model, many_images, many_labels, MANY, &options, attacked, success), IGDM_ERROR_CANCELLED, "callback");
+        for (size_t i = 0; i < sizeof attacked; i++) REQUIRE(((char *)attacked)[i] == 0x5a);
+        for (size_t i = 0; i < sizeof success; i++) REQUIRE(success[i] == 0x5a);
+    }
+    watch = new_watch(0);
+    OK(igdm_attack(model, many_images, many_labels, MANY, &options, attacked, NULL));
+    CHECK(memcmp(attacked, expected, sizeof attacked) == 0);
+    OK(igdm_attack(model, many_images, many_labels, MANY, &options, many_images, NULL)); /* in place */
+    CHECK(memcmp(many_images, expected, sizeof expected) == 0);
+}
+
+static void evaluation_cancels_at_every_call(void) {
+    igdm_model *model = new_model("small_cnn", 0), *teacher = new_model("small_cnn", 1);
+    igdm_dataset *data = new_dataset();
+    igdm_evaluation *evaluation = NULL;
+    struct watch watch = new_watch(0);
+    igdm_evaluate_options options;
+    size_t rows;
+    OK(igdm_evaluate_options_init(&options));
+    options.attacks = "fgsm,pgd-3", options.batch_size = 4, options.progress = on_progress, options.user = &watch;
+    OK(igdm_evaluate(model, data, teacher, &options, &evaluation));
+    OK(igdm_evaluation_row_count(evaluation, &rows));
+    CHECK(rows == 3);
+    int calls = watch.calls;
+    CHECK(calls >= 9 && watch.other_thread == 0 && watch.wrong_event == 0);
+    for (int k = 1; k <= calls; k++) {
+        watch = new_watch(k);
+        evaluation = (igdm_evaluation *)0x5a;
+        FAILS(igdm_evaluate(model, data, teacher, &options, &evaluation), IGDM_ERROR_CANCELLED, "callback");
+        CHECK(evaluation == (igdm_evaluation *)0x5a && watch.calls == k);
+    }
+}
+
+static volatile int32_t cancel_flag;
+static sem_t started, flag_is_set;
+
+static void *set_flag(void *unused) {
+    sem_wait(&started);
+    cancel_flag = 1;
+    sem_post(&flag_is_set);
+    return unused;
+}
+
+static int32_t wait_for_flag(const igdm_progress *progress, void *user) {
+    if (++*(int *)user == 1) sem_post(&started), sem_wait(&flag_is_set);
+    return progress == NULL;
+}
+
+static void the_flag_cancels_from_another_thread(void) {
+    igdm_model *model = new_model("small_cnn", 0);
+    igdm_dataset *data = new_dataset();
+    igdm_evaluation *evaluation = NULL;
+    igdm_evaluate_options evaluating;
+    igdm_attack_options attacking;
+    pthread_t thread;
+    int calls = 0;
+    OK(igdm_evaluate_options_init(&evaluating));
+    OK(igdm_attack_options_init(&attacking));
+    sem_init(&started, 0, 0), sem_init(&flag_is_set, 0, 0);
+    evaluating.batch_size = 2, evaluating.progress = wait_for_flag, evaluating.user = &calls;
+    evaluating.cancel = attacking.cancel = &cancel_flag;
+    REQUIRE(pthread_create(&thread, NULL, set_flag, NULL) == 0);
+    FAILS(igdm_evaluate(model, data, NULL, &evaluating, &evaluation), IGDM_ERROR_CANCELLED, "flag");
+    CHECK(calls == 1 && evaluation == NULL);
+    pthread_join(thread, NULL);
+
+    FAILS(igdm_attack(model, images, labels, COUNT, &attacking, attacked, NULL), IGDM_ERROR_CANCELLED, "flag");
+    cancel_flag = 0;
+    OK(igdm_attack(model, images, labels, COUNT, &attacking, attacked, NULL));
+
+    /* Without a callback, within one batch that would take for ever. */
+    attacking.steps = 1000000000;
+    REQUIRE(pthread_create(&thread, NULL, set_flag, NULL) == 0);
+    sem_post(&started);
+    FAILS(igdm_attack(model, images, labels, COUNT, &attacking, attacked, NULL), IGDM_ERROR_CANCELLED, "flag");
+    pthread_join(thread, NULL);
+}
+
+/* Everything that a fit callback may call, and the little that it may not. */
+struct world {
+    igdm_model *student, *teacher;
+    igdm_dataset *data;
+    igdm_trainer *trainer;
+    int calls;
+};
+
+static int32_t use_everything(const igdm_fit_event *event, void *user) {
+    struct world *world = user;
+    igdm_batch batch = first_batch();
+    igdm_model *copy = NULL;
+    igdm_evaluation *evaluation = NULL;
+    float logits[COUNT * CLASSES], values[COUNT * PIXELS];
+    world->calls++;
+    CHECK(event->epoch >= 1);
+    FAILS(igdm_trainer_step(world->trainer, &batch, NULL), IGDM_ERROR_BUSY, "callback");
+    FAILS(igdm_trainer_fit(world->trainer, world->data, NULL, NULL, NULL), IGDM_ERROR_BUSY, "callback");
+    FAILS(igdm_set_threads(1), IGDM_ERROR_BUSY, "callback");
+    predict(world->student, logits);
+    OK(igdm_evaluate(world->student, world->data, world->teacher, NULL, &evaluation));
+    OK(igdm_attack(world->student, images, labels, COUNT, NULL, values, NULL));
+    OK(igdm_trainer_get_adversarial(world->trainer, values, COUNT / 2 * PIXELS));
+    OK(igdm_model_copy(world->student, &copy));
+    CHECK(same_predictions(world->student, copy));
+    igdm_trainer *other = new_trainer(copy, world->teacher);
+    OK(igdm_trainer_step(other, &batch, NULL)); /* another trainer may work */
+    igdm_trainer_release(other);
+    igdm_model_release(copy);
+    igdm_evaluation_release(evaluation);
+    return 0;
+}
+
+static void calls_from_inside_a_fit(void) {
+    struct watch watch;
+    igdm_model *reference = fit_with_break(0, &watch);
+    struct world world = {new_model("resnet8", 0), new_model("small_cnn", 1), new_dataset(), NULL, 0};
+    world.trainer = new_trainer(world.student, world.teacher);
+    OK(igdm_trainer_fit(world.trainer, world.data, world.data, use_everything, &world));
+    CHECK(world.calls == 6);
+    CHECK(same_predictions(world.student, reference));
+}
+
+static int32_t release_all(const igdm_fit_event *event, void *user) {
+    struct world *world = user;
+    igdm_trainer_release(world->trainer);
+    igdm_model_release(world->teacher);
+    igdm_dataset_release(world->data);
+    return event == NULL;
+}
+
+static void handles_released_inside_a_fit(void) {
+    struct watch watch;
+    igdm_model *reference = fit_with_break(0, &watch);
+    struct world world = {new_model("resnet8", 0), new_model("small_cnn", 1), new_dataset(), NULL, 0};
+    world.trainer = new_trainer(world.student, world.teacher);
+    OK(igdm_trainer_fit(world.trainer, world.data, world.data, release_all, &world));
+    CHECK(same_predictions(world.student, reference));
+}
+
+struct nested {
+    igdm_model *model;
+    int calls;
+};
+
+/* Uses the model whose attack is going on. */
+static int32_t attack_again(const igdm_progress *progress, void *user) {
+    struct nested *nested = user;
+    float logits[COUNT * CLASSES], inner[COUNT * PIXELS];
+    nested->calls++;
+    predict(nested->model, logits);
+    OK(igdm_model_input_gradient(nested->model, images, images, COUNT, NULL, inner));
+    OK(igdm_attack(nested->model, images, labels, COUNT, NULL, inner, NULL));
+    return progress == NULL;
+}
+
+static void calls_from_inside_an_attack(void) {
+    struct watch watch = new_watch(0);
+    struct nested nested = {new_model("small_cnn", 0), 0};
+    igdm_attack_options options = attack_options(&watch);
+    make_many_images();
+    OK(igdm_attack(nested.model, many_images, many_labels, MANY, &options, expected, NULL));
+    options.progress = attack_again, options.user = &nested;
+    OK(igdm_attack(nested.model, many_images, many_labels, MANY, &options, attacked, NULL));
+    CHECK(nested.calls == watch.calls);
+    CHECK(memcmp(attacked, expected, sizeof attacked) == 0);
+}
+
+static void on_log(int32_t level, const char *message, void *user) {
+    int *warnings = user;
+    *warnings += level == IGDM_LOG_WARNING && strchr(message, '%') != NULL;
+}
+
+/* Pixels at the border of the box, mirrored without clipping, leave it: worth a warning. */
+static void warnings_reach_the_log_callback(void) {
+    igdm_model *student = new_model("small_cnn", 0), *teacher = new_model("small_cnn", 1);
+    igdm_trainer_options options = trainer_options();
+    igdm_trainer *trainer = NULL;
+    igdm_batch batch = first_batch();
+    igdm_step_report report = {.struct_size = sizeof report};
+    int warnings = 0;
+    memset(images, 0, sizeof images);
+    options.mirror = "paper";
+    OK(igdm_trainer_create(student, teacher, &options, &trainer));
+    OK(igdm_set_log_callback(on_log, &warnings));
+    OK(igdm_trainer_step(trainer, &batch, &report));
+    CHECK(report.mirror_outside > 0.1 && report.mirror_outside <= 1);
+    CHECK(warnings == 1);
+    OK(igdm_set_log_callback(NULL, NULL));
+    OK(igdm_trainer_create(student, teacher, &options, &trainer));
+    OK(igdm_trainer_step(trainer, &batch, &report));
+    CHECK(warnings == 1);
+}
+
+int main(int argc, char **argv) {
+    static const struct test tests[] = {
+        TEST(fit_resumes_after_every_cancel), TEST(attack_cancels_at_every_call), TEST(evaluation_cancels_at_every_call),
+        TEST(the_flag_cancels_from_another_thread), TEST(calls_from_inside_a_fit), TEST(handles_released_inside_a_fit),
+        TEST(calls_from_inside_an_attack), TEST(warnings_reach_the_log_callback),
+    };
+    return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);
+}

@@ -1,0 +1,222 @@
+/*
+ * What calls return when all is well: values, shapes and relations that the header promises. How right the numbers are is
+ * the business of the Swift and parity tests.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "fixtures.h"
+#include <math.h>
+
+static int contains(const char *text, const char *part) { return strstr(text, part) != NULL; }
+
+static void the_library_describes_itself(void) {
+    char version[32];
+    snprintf(version, sizeof version, "%d.%d.%d", IGDM_VERSION_MAJOR, IGDM_VERSION_MINOR, IGDM_VERSION_PATCH);
+    CHECK(igdm_version_number() == IGDM_VERSION_NUMBER);
+    CHECK(strcmp(igdm_version_string(), version) == 0);
+    static const char *const keys[] = {"version=", "swift=", "openblas=", "hdf5=", "cpu=", "threads="};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) CHECK(contains(igdm_build_info(), keys[i]));
+    CHECK(strcmp(igdm_architectures(), "resnet8,resnet14,resnet20,resnet18,wrn_D_K,small_cnn") == 0);
+    CHECK(strcmp(igdm_attacks(), "fgsm,pgd,cw") == 0);
+    CHECK(strcmp(igdm_methods(), "pgd-at,ard,rslad,adaad") == 0);
+    CHECK(strcmp(igdm_status_name(IGDM_OK), "IGDM_OK") == 0);
+    CHECK(strcmp(igdm_status_name(IGDM_ERROR_SHAPE), "IGDM_ERROR_SHAPE") == 0);
+    CHECK(strcmp(igdm_status_name(IGDM_ERROR_INTERNAL), "IGDM_ERROR_INTERNAL") == 0);
+    CHECK(strcmp(igdm_status_name(1), "unknown") == 0 && strcmp(igdm_status_name(INT32_MIN), "unknown") == 0);
+    CHECK(igdm_get_threads() >= 1 && igdm_get_threads() <= 256);
+}
+
+static void parameters_describe_the_model(void) {
+    igdm_model *model = new_model("resnet8", 0);
+    igdm_model_info info = {.struct_size = sizeof info};
+    size_t count;
+    int64_t trainable_numbers = 0;
+    OK(igdm_model_get_info(model, &info));
+    CHECK(info.classes == CLASSES && info.channels == 1 && info.height == SIDE && info.width == SIDE && info.base_width == 4);
+    CHECK(strcmp(info.architecture, "resnet8") == 0 && info.has_normalisation == 0 && info.multiply_adds > info.parameter_count);
+    OK(igdm_model_parameter_count(model, &count));
+    for (size_t i = 0; i < count; i++) {
+        int64_t shape[4] = {1, 1, 1, 1}, dimensions = 0, numbers = 1;
+        int32_t trainable = -1;
+        const char *name = NULL;
+        OK(igdm_model_parameter_info(model, i, &name, shape, &dimensions, &trainable));
+        CHECK(dimensions >= 1 && dimensions <= 4 && (trainable == 0) == contains(name, "running_"));
+        for (int64_t d = 0; d < dimensions; d++) numbers *= shape[d];
+        trainable_numbers += trainable ? numbers : 0;
+
+        float *values = malloc((size_t)numbers * sizeof(float)), *read = malloc((size_t)numbers * sizeof(float));
+        for (int64_t k = 0; k < numbers; k++) values[k] = 0.25f + (float)k;
+        OK(igdm_model_set_parameter(model, name, values, (size_t)numbers));
+        OK(igdm_model_get_parameter(model, name, read, (size_t)numbers));
+        CHECK(memcmp(values, read, (size_t)numbers * sizeof(float)) == 0);
+        free(values), free(read);
+    }
+    CHECK(trainable_numbers == info.parameter_count);
+}
+
+static void copies_are_independent(void) {
+    igdm_model *model = new_model("small_cnn", 0), *copy = NULL;
+    const float bias[CLASSES] = {100, 0, 0};
+    const char *name;
+    size_t count;
+    OK(igdm_model_copy(model, &copy));
+    CHECK(same_predictions(model, copy));
+    CHECK(same_predictions(model, new_model("small_cnn", 0)) && !same_predictions(model, new_model("small_cnn", 1)));
+    OK(igdm_model_parameter_count(copy, &count));
+    OK(igdm_model_parameter_info(copy, count - 1, &name, NULL, NULL, NULL));
+    OK(igdm_model_set_parameter(copy, name, bias, CLASSES));
+    CHECK(!same_predictions(model, copy)); /* the change is seen at once, and by the copy only */
+    CHECK(same_predictions(model, new_model("small_cnn", 0)));
+}
+
+/* Along a random direction v: gradient . v = (f(x+hv) - f(x-hv)) / 2h, with f = sum(cotangent * logits). */
+static void input_gradients_are_slopes(void) {
+    igdm_model *model = new_model("small_cnn", 0);
+    float cotangent[CLASSES] = {1, -2, 0.5f}, logits[CLASSES], gradient[PIXELS], moved[PIXELS];
+    double along = 0, difference = 0;
+    const double h = 1e-3;
+    make_images();
+    for (size_t p = 0; p < PIXELS; p++) images[p] = 0.1f + 0.8f * images[p]; /* away from the border */
+    OK(igdm_model_input_gradient(model, images, cotangent, 1, logits, gradient));
+    for (size_t p = 0; p < PIXELS; p++) along += gradient[p] * (images[PIXELS + p] - 0.5);
+    for (int sign = -1; sign <= 1; sign += 2) {
+        for (size_t p = 0; p < PIXELS; p++) moved[p] = (float)(images[p] + sign * h * (images[PIXELS + p] - 0.5));
+        OK(igdm_model_predict(model, moved, 1, logits));
+        for (size_t c = 0; c < CLASSES; c++) difference += sign * cotangent[c] * logits[c] / (2 * h);
+    }
+    CHECK(fabs(along - difference) < 0.02 * fabs(along) + 1e-3);
+}
+
+static double norm_of_change(const float *a, const float *b, int l2) {
+    double largest = 0, squares = 0;
+    for (size_t p = 0; p < PIXELS; p++) {
+        double d = fabs((double)a[p] - b[p]);
+        largest = d > largest ? d : largest, squares += d * d;
+    }
+    return l2 ? sqrt(squares) : largest;
+}
+
+static void attacks_stay_in_their_ball(void) {
+    static const char *const attacks[] = {"fgsm", "pgd", "cw"};
+    static float adversarial[COUNT * PIXELS];
+    float logits[COUNT * CLASSES];
+    uint8_t success[COUNT];
+    igdm_model *model = new_model("small_cnn", 0);
+    make_images();
+    for (size_t i = 0; i < 6; i++) {
+        int l2 = i >= 3;
+        igdm_attack_options options;
+        OK(igdm_attack_options_init(&options));
+        context = options.attack = attacks[i % 3];
+        options.norm = l2 ? "l2" : "linf";
+        options.epsilon = l2 ? 0.5 : 0.1;
+        OK(igdm_attack(model, images, labels, COUNT, &options, adversarial, success));
+        OK(igdm_model_predict(model, adversarial, COUNT, logits));
+        for (size_t k = 0; k < COUNT; k++) {
+            const float *row = logits + k * CLASSES;
+            double moved = norm_of_change(images + k * PIXELS, adversarial + k * PIXELS, l2);
+            int best = 0;
+            for (int c = 1; c < CLASSES; c++) best = row[c] > row[best] ? c : best;
+            CHECK(success[k] == (best != labels[k]));
+            CHECK(moved > 0 && moved <= options.epsilon * 1.00001);
+            for (size_t p = 0; p < PIXELS; p++) REQUIRE(adversarial[k * PIXELS + p] >= 0 && adversarial[k * PIXELS + p] <= 1);
+        }
+    }
+}
+
+static void evaluations_add_up(void) {
+    static const char *const names[] = {"clean", "fgsm", "pgd-3", "cw-5"};
+    igdm_model *model = new_model("small_cnn", 0), *teacher = new_model("small_cnn", 1);
+    igdm_dataset *data = new_dataset();
+    igdm_evaluation *evaluation = NULL, *alone = NULL;
+    igdm_evaluate_options options;
+    uint8_t clean[COUNT], correct[COUNT];
+    double cosine = -9, distance = -9;
+    size_t rows;
+    OK(igdm_evaluate_options_init(&options));
+    options.attacks = "fgsm,pgd-3,cw-5";
+    OK(igdm_evaluate(model, data, teacher, &options, &evaluation));
+    OK(igdm_evaluation_row_count(evaluation, &rows));
+    REQUIRE(rows == 4);
+    OK(igdm_evaluation_get_correct(evaluation, 0, clean, COUNT));
+    for (size_t i = 0; i < rows; i++) {
+        igdm_evaluation_row row = {.struct_size = sizeof row};
+        int64_t counted = 0;
+        OK(igdm_evaluation_get_row(evaluation, i, &row));
+        OK(igdm_evaluation_get_correct(evaluation, i, correct, COUNT));
+        for (size_t k = 0; k < COUNT; k++) {
+            counted += correct[k];
+            CHECK(correct[k] <= clean[k]);
+        }
+        CHECK(strcmp(row.name, names[i]) == 0 && row.count == COUNT && row.correct == counted);
+        CHECK(row.accuracy == (double)counted / COUNT && row.seconds >= 0);
+    }
+    OK(igdm_evaluation_get_gradient_agreement(evaluation, &cosine, &distance));
+    CHECK(cosine >= -1 && cosine <= 1 && distance > 0);
+    OK(igdm_evaluate(model, data, model, NULL, &alone)); /* a model agrees with itself */
+    OK(igdm_evaluation_get_gradient_agreement(alone, &cosine, &distance));
+    CHECK(fabs(cosine - 1) < 1e-5 && distance < 1e-6);
+    OK(igdm_evaluate(model, data, NULL, &options, &alone));
+    FAILS(igdm_evaluation_get_gradient_agreement(alone, &cosine, &distance), IGDM_ERROR_NOT_FOUND, "teacher");
+    FAILS(igdm_evaluation_get_correct(evaluation, 0, correct, COUNT - 1), IGDM_ERROR_SHAPE, "count");
+}
+
+static void steps_report_what_they_did(void) {
+    igdm_model *student = new_model("resnet8", 0), *teacher = new_model("small_cnn", 1), *before = NULL;
+    igdm_trainer *trainer = new_trainer(student, teacher);
+    igdm_batch batch = first_batch();
+    igdm_step_report report = {.struct_size = sizeof report}, again = report;
+    static float own[COUNT * PIXELS], used[COUNT * PIXELS];
+    OK(igdm_model_copy(student, &before));
+    for (size_t p = 0; p < COUNT * PIXELS; p++) own[p] = fminf(images[p] + 0.02f, 1);
+    batch.adversarial = own;
+    batch.update = 0;
+    OK(igdm_trainer_step(trainer, &batch, &report));
+    OK(igdm_trainer_get_adversarial(trainer, used, COUNT * PIXELS));
+    CHECK(memcmp(own, used, sizeof own) == 0);
+    CHECK(same_predictions(student, before));
+    CHECK(report.step == 0 && report.epoch == 1 && report.igdm_weight == 0.5 && report.learning_rate == 0.01);
+    CHECK(report.base_loss > 0 && report.igdm_loss > 0);
+    CHECK(fabs(report.loss - report.base_loss - report.igdm_weight * report.igdm_loss) < 1e-6 * report.loss);
+    CHECK(report.adversarial_accuracy >= 0 && report.adversarial_accuracy <= 1 && report.mirror_outside >= 0);
+
+    batch.update = 1;
+    for (int i = 1; i <= 4; i++) {
+        OK(igdm_trainer_step(trainer, &batch, &again));
+        CHECK(again.step == i && again.epoch == (i + 1) / 2);
+        if (i == 1) CHECK(again.loss == report.loss); /* looking had changed nothing */
+    }
+    CHECK(again.igdm_weight == 1);
+    CHECK(!same_predictions(student, before));
+}
+
+/* The stripes are easy: some epochs of plain training on them must learn them. */
+static void training_learns(void) {
+    igdm_model *student = new_model("resnet8", 0);
+    igdm_trainer_options options = trainer_options();
+    igdm_trainer *trainer = NULL;
+    igdm_evaluation *evaluation = NULL;
+    igdm_dataset *data = new_dataset();
+    igdm_evaluate_options clean;
+    igdm_evaluation_row row = {.struct_size = sizeof row};
+    options.method = "pgd-at", options.igdm = 0, options.epochs = 30, options.learning_rate = 0.05;
+    options.flip = 0, options.crop_padding = 0, options.schedule = "constant";
+    OK(igdm_trainer_create(student, NULL, &options, &trainer));
+    OK(igdm_trainer_fit(trainer, data, NULL, NULL, NULL));
+    OK(igdm_evaluate_options_init(&clean));
+    clean.attacks = "pgd-10";
+    OK(igdm_evaluate(student, data, NULL, &clean, &evaluation));
+    for (size_t i = 0; i < 2; i++) {
+        OK(igdm_evaluation_get_row(evaluation, i, &row));
+        CHECK(row.accuracy >= 0.9);
+    }
+}
+
+int main(int argc, char **argv) {
+    static const struct test tests[] = {
+        TEST(the_library_describes_itself), TEST(parameters_describe_the_model), TEST(copies_are_independent),
+        TEST(input_gradients_are_slopes), TEST(attacks_stay_in_their_ball), TEST(evaluations_add_up),
+        TEST(steps_report_what_they_did), TEST(training_learns),
+    };
+    return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);
+}

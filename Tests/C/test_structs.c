@@ -1,0 +1,219 @@
+/*
+ * The rules of the structs that hosts fill in or receive: struct_size decides how much is read or written, and reserved
+ * fields are zero. A host may be older or newer than the library.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "fixtures.h"
+#include <sys/mman.h>
+
+enum { ROOM = 1024 }; /* for a struct of a host that is newer than the library */
+
+static igdm_model *model, *teacher;
+static igdm_dataset *dataset;
+static igdm_trainer *trainer;
+static igdm_evaluation *evaluation;
+
+/* Each call gets the struct in `bytes` and releases what it makes. */
+static int32_t create_model(void *bytes) {
+    igdm_model *made = NULL;
+    int32_t status = igdm_model_create("small_cnn", bytes, &made);
+    return igdm_model_release(made), status;
+}
+
+static int32_t attack(void *bytes) {
+    float adversarial[COUNT * PIXELS];
+    return igdm_attack(model, images, labels, COUNT, bytes, adversarial, NULL);
+}
+
+static int32_t evaluate(void *bytes) {
+    igdm_evaluation *made = NULL;
+    int32_t status = igdm_evaluate(model, dataset, NULL, bytes, &made);
+    return igdm_evaluation_release(made), status;
+}
+
+static int32_t create_trainer(void *bytes) {
+    igdm_trainer *made = NULL;
+    int32_t status = igdm_trainer_create(model, teacher, bytes, &made);
+    return igdm_trainer_release(made), status;
+}
+
+static int32_t step(void *bytes) { return igdm_trainer_step(trainer, bytes, NULL); }
+static int32_t describe_model(void *bytes) { return igdm_model_get_info(model, bytes); }
+static int32_t describe_dataset(void *bytes) { return igdm_dataset_get_info(dataset, bytes); }
+static int32_t get_row(void *bytes) { return igdm_evaluation_get_row(evaluation, 0, bytes); }
+
+static int32_t report(void *bytes) {
+    igdm_batch batch = first_batch();
+    return igdm_trainer_step(trainer, &batch, bytes);
+}
+
+/* Valid contents of each struct. */
+static void fill_model_options(void *bytes) { *(igdm_model_options *)bytes = model_options(); }
+static void fill_attack_options(void *bytes) { OK(igdm_attack_options_init(bytes)); }
+static void fill_evaluate_options(void *bytes) { OK(igdm_evaluate_options_init(bytes)); }
+static void fill_trainer_options(void *bytes) { *(igdm_trainer_options *)bytes = trainer_options(); }
+static void fill_batch(void *bytes) { *(igdm_batch *)bytes = first_batch(); }
+
+struct subject {
+    const char *name;
+    const char *argument;
+    int32_t (*call)(void *);
+    void (*fill)(void *); /* NULL for structs that the library fills in */
+    size_t size;
+    size_t reserved[3];     /* offsets of 32-bit reserved fields; 0 ends */
+    size_t reserved_offset; /* of the 64-bit ones */
+    size_t reserved_count;
+};
+
+#define RESERVED(type) offsetof(type, reserved), sizeof(((type *)0)->reserved) / sizeof(int64_t)
+
+static const struct subject subjects[] = {
+    {"create model", "options", create_model, fill_model_options, sizeof(igdm_model_options), {offsetof(igdm_model_options, reserved0)},
+     RESERVED(igdm_model_options)},
+    {"attack", "options", attack, fill_attack_options, sizeof(igdm_attack_options), {offsetof(igdm_attack_options, reserved0)},
+     RESERVED(igdm_attack_options)},
+    {"evaluate", "options", evaluate, fill_evaluate_options, sizeof(igdm_evaluate_options), {offsetof(igdm_evaluate_options, reserved0)},
+     RESERVED(igdm_evaluate_options)},
+    {"create trainer", "options", create_trainer, fill_trainer_options, sizeof(igdm_trainer_options),
+     {offsetof(igdm_trainer_options, reserved0)}, RESERVED(igdm_trainer_options)},
+    {"step", "batch", step, fill_batch, sizeof(igdm_batch), {offsetof(igdm_batch, reserved0), offsetof(igdm_batch, reserved1)},
+     RESERVED(igdm_batch)},
+    {"describe model", "info", describe_model, NULL, sizeof(igdm_model_info), {0}, 0, 0},
+    {"describe dataset", "info", describe_dataset, NULL, sizeof(igdm_dataset_info), {0}, 0, 0},
+    {"get row", "row", get_row, NULL, sizeof(igdm_evaluation_row), {0}, 0, 0},
+    {"report", "report", report, NULL, sizeof(igdm_step_report), {0}, 0, 0},
+};
+
+#define EACH_SUBJECT(subject) \
+    const struct subject *subject = subjects; subject < subjects + sizeof subjects / sizeof *subjects; subject++
+
+static void make_world(void) {
+    model = new_model("small_cnn", 0);
+    teacher = new_model("small_cnn", 1);
+    dataset = new_dataset();
+    trainer = new_trainer(model, teacher);
+    OK(igdm_evaluate(model, dataset, NULL, NULL, &evaluation));
+}
+
+/* Valid contents followed by zeros, with struct_size as given. */
+static char *prepare(const struct subject *subject, char bytes[ROOM], size_t struct_size) {
+    uint32_t size = (uint32_t)struct_size;
+    context = subject->name;
+    memset(bytes, 0, ROOM);
+    if (subject->fill != NULL) subject->fill(bytes);
+    memcpy(bytes, &size, sizeof size);
+    return bytes;
+}
+
+static void wrong_sizes_are_refused(void) {
+    _Alignas(8) char bytes[ROOM];
+    make_world();
+    for (EACH_SUBJECT(subject)) {
+        const size_t wrong[] = {0, 1, 4, 8, subject->size - 8, subject->size - 1, UINT32_MAX, UINT32_MAX / 2};
+        for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+            FAILS(subject->call(prepare(subject, bytes, wrong[i])), IGDM_ERROR_INVALID_ARGUMENT, "struct_size");
+            FAILS(subject->call(prepare(subject, bytes, wrong[i])), IGDM_ERROR_INVALID_ARGUMENT, subject->argument);
+        }
+    }
+}
+
+/* A newer host's struct is longer: accepted as long as it asks for nothing that this library does not know. */
+static void newer_hosts_are_served(void) {
+    _Alignas(8) char bytes[ROOM];
+    make_world();
+    for (EACH_SUBJECT(subject)) {
+        size_t larger = subject->size + 24;
+        OK(subject->call(prepare(subject, bytes, larger)));
+        if (subject->fill != NULL) {
+            prepare(subject, bytes, larger)[larger - 1] = 1;
+            FAILS(subject->call(bytes), IGDM_ERROR_INVALID_ARGUMENT, "struct_size");
+        } else {
+            uint32_t size;
+            memcpy(&size, bytes, sizeof size);
+            CHECK(size == larger); /* the host's own */
+            for (size_t i = larger; i < ROOM; i++) CHECK(bytes[i] == 0);
+        }
+    }
+}
+
+static void reserved_fields_are_zero(void) {
+    _Alignas(8) char bytes[ROOM];
+    const int64_t one = 1;
+    make_world();
+    for (EACH_SUBJECT(subject)) {
+        for (size_t i = 0; subject->reserved[i] != 0; i++) {
+            memcpy(prepare(subject, bytes, subject->size) + subject->reserved[i], &one, sizeof(int32_t));
+            FAILS(subject->call(bytes), IGDM_ERROR_INVALID_ARGUMENT, "reserved");
+        }
+        for (size_t i = 0; i < subject->reserved_count; i++) {
+            memcpy(prepare(subject, bytes, subject->size) + subject->reserved_offset + i * sizeof one, &one, sizeof one);
+            FAILS(subject->call(bytes), IGDM_ERROR_INVALID_ARGUMENT, "reserved");
+        }
+    }
+}
+
+/* A struct that is exactly as long as it says lies at the very end of a page: nothing beyond it is touched. */
+static void nothing_beyond_the_size_is_touched(void) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    make_world();
+    char *pages = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    REQUIRE(pages != MAP_FAILED && mprotect(pages + page, page, PROT_NONE) == 0);
+    for (EACH_SUBJECT(subject)) {
+        _Alignas(8) char bytes[ROOM];
+        char *last = pages + page - subject->size;
+        memcpy(last, prepare(subject, bytes, subject->size), subject->size);
+        OK(subject->call(last));
+    }
+}
+
+static void defaults_are_complete(void) {
+    igdm_model_options shape;
+    igdm_attack_options attacking;
+    igdm_evaluate_options evaluating;
+    igdm_trainer_options training;
+    igdm_batch batch;
+    memset(&shape, 0x5a, sizeof shape), memset(&attacking, 0x5a, sizeof attacking);
+    memset(&evaluating, 0x5a, sizeof evaluating), memset(&training, 0x5a, sizeof training), memset(&batch, 0x5a, sizeof batch);
+    OK(igdm_model_options_init(&shape));
+    OK(igdm_attack_options_init(&attacking));
+    OK(igdm_evaluate_options_init(&evaluating));
+    OK(igdm_trainer_options_init(&training));
+    OK(igdm_batch_init(&batch));
+
+    CHECK(shape.struct_size == sizeof shape && shape.classes == 10 && shape.channels == 3 && shape.height == 32);
+    CHECK(shape.width == 32 && shape.base_width == 0 && shape.seed == 0 && shape.mean == NULL && shape.std == NULL);
+    CHECK(shape.normalisation_count == 0 && shape.reserved0 == 0);
+
+    CHECK(attacking.struct_size == sizeof attacking && attacking.random_start == 1 && attacking.early_stop == 0);
+    CHECK(!strcmp(attacking.attack, "pgd") && !strcmp(attacking.norm, "linf") && !strcmp(attacking.loss, "ce"));
+    CHECK(attacking.epsilon == 8.0 / 255 && attacking.step == 0 && attacking.steps == 0 && attacking.restarts == 1);
+    CHECK(attacking.kappa == 50 && attacking.seed == 0 && attacking.first_index == 0 && attacking.target_logits == NULL);
+    CHECK(attacking.progress == NULL && attacking.user == NULL && attacking.cancel == NULL);
+
+    CHECK(evaluating.struct_size == sizeof evaluating && !strcmp(evaluating.attacks, "fgsm,pgd-20,cw"));
+    CHECK(!strcmp(evaluating.norm, "linf") && evaluating.epsilon == 8.0 / 255 && evaluating.step == 0);
+    CHECK(evaluating.restarts == 1 && evaluating.count == 0 && evaluating.batch_size == 128 && evaluating.seed == 0);
+    CHECK(evaluating.progress == NULL && evaluating.user == NULL && evaluating.cancel == NULL);
+
+    CHECK(training.struct_size == sizeof training && !strcmp(training.method, "ard") && training.igdm == 0);
+    CHECK(!strcmp(training.mirror, "paper") && !strcmp(training.igdm_distance, "kl") && !strcmp(training.inner, "method"));
+    CHECK(training.temperature == 1 && training.adversarial_weight == 1 && training.epsilon == 8.0 / 255);
+    CHECK(training.step == 0 && training.steps == 10 && training.learning_rate == 0.1 && training.momentum == 0.9);
+    CHECK(training.weight_decay == 5e-4 && training.nesterov == 0 && training.flip == 1 && training.crop_padding == 4);
+    CHECK(!strcmp(training.schedule, "multistep") && training.milestones == NULL && training.milestone_count == 0);
+    CHECK(training.decay == 0.1 && training.warmup == 0.3 && training.epochs == 200 && training.batch_size == 128);
+    CHECK(training.steps_per_epoch == 0 && training.seed == 0 && training.validation_count == 0);
+    CHECK(training.validation_steps == 10);
+
+    CHECK(batch.struct_size == sizeof batch && batch.images == NULL && batch.labels == NULL && batch.count == 0);
+    CHECK(batch.adversarial == NULL && batch.update == 1);
+}
+
+int main(int argc, char **argv) {
+    static const struct test tests[] = {
+        TEST(wrong_sizes_are_refused), TEST(newer_hosts_are_served), TEST(reserved_fields_are_zero),
+        TEST(nothing_beyond_the_size_is_touched), TEST(defaults_are_complete),
+    };
+    return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);
+}

@@ -1,0 +1,383 @@
+/*
+ * Values out of range, unknown names and things that do not fit together: each call must fail with the documented status
+ * and a message that names the argument and, for names, lists the valid ones.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "fixtures.h"
+#include <math.h>
+
+static const int64_t bad_sizes[] = {-1, 0, INT64_MIN, INT64_MAX, INT64_MAX / 2, (int64_t)1 << 62, (int64_t)1 << 40};
+static const size_t huge_counts[] = {SIZE_MAX, SIZE_MAX / 2, SIZE_MAX / 4 + 1, (size_t)1 << 62};
+static const double not_numbers[] = {NAN, INFINITY, -INFINITY};
+
+#define EACH(array, i) (size_t i = 0; i < sizeof(array) / sizeof *(array); i++)
+
+static float outputs[COUNT * PIXELS];
+static igdm_model *made_model;
+static igdm_dataset *made_dataset;
+static igdm_trainer *made_trainer;
+static igdm_evaluation *made_evaluation;
+
+/* Fails with INVALID_ARGUMENT and names `text`. */
+#define INVALID(call, text) FAILS(call, IGDM_ERROR_INVALID_ARGUMENT, text)
+
+static void threads(void) {
+    for EACH (bad_sizes, i) INVALID(igdm_set_threads(bad_sizes[i]), "threads");
+    INVALID(igdm_set_threads(257), "threads");
+    OK(igdm_set_threads(3));
+    CHECK(igdm_get_threads() == 3);
+}
+
+/* One option of igdm_model_create at a time. */
+static void model_sizes(void) {
+    static const struct { const char *name; size_t offset; } options[] = {
+        {"classes", offsetof(igdm_model_options, classes)},   {"channels", offsetof(igdm_model_options, channels)},
+        {"height", offsetof(igdm_model_options, height)},     {"width", offsetof(igdm_model_options, width)},
+        {"base_width", offsetof(igdm_model_options, base_width)},
+    };
+    for EACH (options, i) {
+        for EACH (bad_sizes, k) {
+            igdm_model_options shape = model_options();
+            if (bad_sizes[k] == 0 && strcmp(options[i].name, "base_width") == 0) continue; /* 0 is its default */
+            memcpy((char *)&shape + options[i].offset, &bad_sizes[k], sizeof bad_sizes[k]);
+            INVALID(igdm_model_create("small_cnn", &shape, &made_model), options[i].name);
+        }
+    }
+    igdm_model_options shape = model_options();
+    shape.classes = 1;
+    INVALID(igdm_model_create("small_cnn", &shape, &made_model), "classes");
+    CHECK(made_model == NULL);
+}
+
+static void model_normalisation(void) {
+    float mean[1] = {0.5f}, std[1] = {0.25f};
+    igdm_model_options shape = model_options();
+    shape.mean = mean, shape.std = std, shape.normalisation_count = 1;
+    OK(igdm_model_create("small_cnn", &shape, &made_model));
+    shape.normalisation_count = 2;
+    INVALID(igdm_model_create("small_cnn", &shape, &made_model), "normalisation_count");
+    shape.normalisation_count = SIZE_MAX;
+    INVALID(igdm_model_create("small_cnn", &shape, &made_model), "normalisation_count");
+    shape.normalisation_count = 1;
+    for EACH (not_numbers, i) {
+        mean[0] = (float)not_numbers[i], std[0] = 0.25f;
+        INVALID(igdm_model_create("small_cnn", &shape, &made_model), "mean");
+        mean[0] = 0.5f, std[0] = (float)not_numbers[i];
+        INVALID(igdm_model_create("small_cnn", &shape, &made_model), "std");
+    }
+    std[0] = 0;
+    INVALID(igdm_model_create("small_cnn", &shape, &made_model), "std");
+}
+
+static void unknown_names(void) {
+    static const char *const wrong[] = {"", "resnet", "PGD-AT", " ard", "ard ", "resnet20\n", "\xff\xfe", "wrn_", "wrn_10_",
+                                        "wrn_11_1", "wrn_-10_2", "wrn_10_0", "wrn_99999999999999999999_1", "%s%n"};
+    igdm_model *student = new_model("small_cnn", 0), *teacher = new_model("small_cnn", 1);
+    igdm_dataset *dataset = new_dataset();
+    for EACH (wrong, i) {
+        igdm_trainer_options training = trainer_options();
+        igdm_evaluate_options evaluating;
+        igdm_attack_options attacking;
+        OK(igdm_evaluate_options_init(&evaluating));
+        INVALID(igdm_model_create(wrong[i], NULL, &made_model), "small_cnn");
+        INVALID(igdm_model_create(wrong[i], NULL, &made_model), "wrn_D_K");
+        training.method = wrong[i];
+        INVALID(igdm_trainer_create(student, teacher, &training, &made_trainer), "rslad");
+        training = trainer_options(), training.mirror = wrong[i];
+        INVALID(igdm_trainer_create(student, teacher, &training, &made_trainer), "clip");
+        training = trainer_options(), training.igdm_distance = wrong[i];
+        INVALID(igdm_trainer_create(student, teacher, &training, &made_trainer), "kl");
+        training = trainer_options(), training.inner = wrong[i];
+        INVALID(igdm_trainer_create(student, teacher, &training, &made_trainer), "student");
+        training = trainer_options(), training.schedule = wrong[i];
+        INVALID(igdm_trainer_create(student, teacher, &training, &made_trainer), "onecycle");
+        OK(igdm_attack_options_init(&attacking));
+        attacking.attack = wrong[i];
+        INVALID(igdm_attack(student, images, labels, COUNT, &attacking, outputs, NULL), "fgsm");
+        OK(igdm_attack_options_init(&attacking));
+        attacking.norm = wrong[i];
+        INVALID(igdm_attack(student, images, labels, COUNT, &attacking, outputs, NULL), "linf");
+        OK(igdm_attack_options_init(&attacking));
+        attacking.loss = wrong[i];
+        INVALID(igdm_attack(student, images, labels, COUNT, &attacking, outputs, NULL), "margin");
+        evaluating.norm = wrong[i];
+        INVALID(igdm_evaluate(student, dataset, NULL, &evaluating, &made_evaluation), "l2");
+        INVALID(igdm_dataset_open_cifar("/", 10, wrong[i], &made_dataset), "train");
+    }
+    CHECK(made_model == NULL && made_trainer == NULL && made_evaluation == NULL && made_dataset == NULL);
+}
+
+static void attack_lists(void) {
+    static const char *const wrong[] = {"pgd-", "pgd-0", "pgd--1", "pgd-x", "pgd-99999999999999999999", "fgsm,,cw", "fgsm,", ",",
+                                        "nothing", "fgsm;cw", "\xff"};
+    igdm_model *model = new_model("small_cnn", 0);
+    igdm_dataset *dataset = new_dataset();
+    igdm_evaluate_options options;
+    OK(igdm_evaluate_options_init(&options));
+    for EACH (wrong, i) {
+        options.attacks = wrong[i];
+        INVALID(igdm_evaluate(model, dataset, NULL, &options, &made_evaluation), "attacks");
+        INVALID(igdm_evaluate(model, dataset, NULL, &options, &made_evaluation), "fgsm");
+    }
+    options.attacks = "";
+    OK(igdm_evaluate(model, dataset, NULL, &options, &made_evaluation));
+}
+
+static void image_values(void) {
+    static const float wrong[] = {NAN, INFINITY, -INFINITY, -0.001f, 1.001f, 1e30f};
+    igdm_model *model = new_model("small_cnn", 0), *teacher = new_model("small_cnn", 1);
+    igdm_trainer *trainer = new_trainer(model, teacher);
+    igdm_batch batch = first_batch(), own = batch;
+    float bad[COUNT * PIXELS], cotangent[COUNT * CLASSES] = {0}, logits[COUNT * CLASSES];
+    own.adversarial = bad;
+    for EACH (wrong, i) {
+        int32_t status = isfinite(wrong[i]) ? IGDM_ERROR_INVALID_ARGUMENT : IGDM_ERROR_NOT_FINITE;
+        memcpy(bad, images, sizeof bad);
+        bad[COUNT * PIXELS - 1] = wrong[i]; /* the last value counts too */
+        batch.images = bad;
+        FAILS(igdm_model_predict(model, bad, COUNT, logits), status, "images");
+        FAILS(igdm_model_input_gradient(model, bad, cotangent, COUNT, NULL, outputs), status, "images");
+        FAILS(igdm_attack(model, bad, labels, COUNT, NULL, outputs, NULL), status, "images");
+        FAILS(igdm_dataset_from_floats(bad, labels, COUNT, 1, SIDE, SIDE, CLASSES, &made_dataset), status, "images");
+        FAILS(igdm_trainer_step(trainer, &batch, NULL), status, "images");
+        FAILS(igdm_trainer_step(trainer, &own, NULL), status, "adversarial");
+    }
+    for EACH (not_numbers, i) {
+        cotangent[1] = (float)not_numbers[i];
+        FAILS(igdm_model_input_gradient(model, images, cotangent, COUNT, NULL, outputs), IGDM_ERROR_NOT_FINITE, "cotangent");
+    }
+    CHECK(made_dataset == NULL);
+}
+
+static void label_values(void) {
+    static const int64_t wrong[] = {-1, CLASSES, INT64_MIN, INT64_MAX};
+    igdm_model *model = new_model("small_cnn", 0), *teacher = new_model("small_cnn", 1);
+    igdm_trainer *trainer = new_trainer(model, teacher);
+    igdm_batch batch = first_batch();
+    uint8_t bytes[COUNT * PIXELS] = {0};
+    for EACH (wrong, i) {
+        labels[COUNT - 1] = wrong[i];
+        INVALID(igdm_attack(model, images, labels, COUNT, NULL, outputs, NULL), "labels");
+        INVALID(igdm_trainer_step(trainer, &batch, NULL), "labels");
+        INVALID(igdm_dataset_from_floats(images, labels, COUNT, 1, SIDE, SIDE, CLASSES, &made_dataset), "labels");
+        INVALID(igdm_dataset_from_bytes(bytes, labels, COUNT, 1, SIDE, SIDE, CLASSES, &made_dataset), "labels");
+    }
+}
+
+static void counts(void) {
+    igdm_model *model = new_model("small_cnn", 0), *teacher = new_model("small_cnn", 1);
+    igdm_trainer *trainer = new_trainer(model, teacher);
+    igdm_dataset *dataset = new_dataset();
+    igdm_evaluation *evaluation = NULL;
+    igdm_batch batch = first_batch();
+    igdm_evaluation_row row = {.struct_size = sizeof row};
+    uint8_t flags[COUNT];
+    size_t parameters;
+    OK(igdm_evaluate(model, dataset, NULL, NULL, &evaluation));
+    OK(igdm_model_parameter_count(model, &parameters));
+    for EACH (huge_counts, i) {
+        size_t count = huge_counts[i];
+        batch.count = count;
+        INVALID(igdm_model_predict(model, images, count, outputs), "count");
+        INVALID(igdm_model_input_gradient(model, images, images, count, NULL, outputs), "count");
+        INVALID(igdm_attack(model, images, labels, count, NULL, outputs, NULL), "count");
+        INVALID(igdm_dataset_from_floats(images, labels, count, 1, SIDE, SIDE, CLASSES, &made_dataset), "count");
+        INVALID(igdm_dataset_from_bytes((uint8_t *)images, labels, count, 1, SIDE, SIDE, CLASSES, &made_dataset), "count");
+        INVALID(igdm_trainer_step(trainer, &batch, NULL), "count");
+        INVALID(igdm_dataset_read(dataset, 0, count, outputs, NULL), "count");
+        INVALID(igdm_dataset_read(dataset, count, 1, outputs, NULL), "first");
+        INVALID(igdm_dataset_subset(dataset, 1, count, &made_dataset), "count");
+        INVALID(igdm_dataset_subset(dataset, count, 1, &made_dataset), "first");
+        INVALID(igdm_model_parameter_info(model, count, NULL, NULL, NULL, NULL), "index");
+        INVALID(igdm_evaluation_get_row(evaluation, count, &row), "index");
+        INVALID(igdm_evaluation_get_correct(evaluation, count, flags, COUNT), "index");
+    }
+    INVALID(igdm_model_parameter_info(model, parameters, NULL, NULL, NULL, NULL), "index");
+    INVALID(igdm_dataset_read(dataset, COUNT - 1, 2, outputs, NULL), "count");
+    INVALID(igdm_dataset_subset(dataset, COUNT - 1, 2, &made_dataset), "count");
+    batch.count = 0;
+    INVALID(igdm_trainer_step(trainer, &batch, NULL), "count");
+    INVALID(igdm_dataset_from_floats(images, labels, 0, 1, SIDE, SIDE, CLASSES, &made_dataset), "count");
+    for EACH (bad_sizes, i) {
+        INVALID(igdm_dataset_from_floats(images, labels, COUNT, bad_sizes[i], SIDE, SIDE, CLASSES, &made_dataset), "channels");
+        INVALID(igdm_dataset_from_floats(images, labels, COUNT, 1, bad_sizes[i], SIDE, CLASSES, &made_dataset), "height");
+        INVALID(igdm_dataset_from_bytes((uint8_t *)images, labels, COUNT, 1, SIDE, bad_sizes[i], CLASSES, &made_dataset), "width");
+    }
+    INVALID(igdm_dataset_from_floats(images, labels, COUNT, 1, SIDE, SIDE, 0, &made_dataset), "classes");
+    CHECK(made_dataset == NULL);
+}
+
+/* Sets one double option of the struct at a time. */
+struct option { const char *name; size_t offset; double value; };
+
+static void attack_numbers(void) {
+    static const struct option wrong[] = {
+        {"epsilon", offsetof(igdm_attack_options, epsilon), -0.1}, {"epsilon", offsetof(igdm_attack_options, epsilon), NAN},
+        {"epsilon", offsetof(igdm_attack_options, epsilon), INFINITY}, {"step", offsetof(igdm_attack_options, step), -0.01},
+        {"step", offsetof(igdm_attack_options, step), NAN}, {"step", offsetof(igdm_attack_options, step), 0.5},
+        {"kappa", offsetof(igdm_attack_options, kappa), -1}, {"kappa", offsetof(igdm_attack_options, kappa), NAN},
+    };
+    igdm_model *model = new_model("small_cnn", 0);
+    igdm_attack_options options;
+    make_images();
+    for EACH (wrong, i) {
+        OK(igdm_attack_options_init(&options));
+        memcpy((char *)&options + wrong[i].offset, &wrong[i].value, sizeof(double));
+        INVALID(igdm_attack(model, images, labels, COUNT, &options, outputs, NULL), wrong[i].name);
+    }
+    for EACH (bad_sizes, i) {
+        OK(igdm_attack_options_init(&options));
+        options.restarts = bad_sizes[i];
+        INVALID(igdm_attack(model, images, labels, COUNT, &options, outputs, NULL), "restarts");
+        if (bad_sizes[i] == 0) continue; /* the attack's own number of steps */
+        OK(igdm_attack_options_init(&options));
+        options.steps = bad_sizes[i];
+        INVALID(igdm_attack(model, images, labels, COUNT, &options, outputs, NULL), "steps");
+    }
+    OK(igdm_attack_options_init(&options));
+    options.first_index = -1;
+    INVALID(igdm_attack(model, images, labels, COUNT, &options, outputs, NULL), "first_index");
+}
+
+static void trainer_numbers(void) {
+    static const struct option wrong[] = {
+        {"igdm", offsetof(igdm_trainer_options, igdm), -1}, {"igdm", offsetof(igdm_trainer_options, igdm), NAN},
+        {"temperature", offsetof(igdm_trainer_options, temperature), 0},
+        {"temperature", offsetof(igdm_trainer_options, temperature), NAN},
+        {"adversarial_weight", offsetof(igdm_trainer_options, adversarial_weight), -0.1},
+        {"adversarial_weight", offsetof(igdm_trainer_options, adversarial_weight), 1.1},
+        {"epsilon", offsetof(igdm_trainer_options, epsilon), -0.1}, {"epsilon", offsetof(igdm_trainer_options, epsilon), NAN},
+        {"step", offsetof(igdm_trainer_options, step), 0.5}, {"step", offsetof(igdm_trainer_options, step), NAN},
+        {"learning_rate", offsetof(igdm_trainer_options, learning_rate), -1},
+        {"learning_rate", offsetof(igdm_trainer_options, learning_rate), INFINITY},
+        {"momentum", offsetof(igdm_trainer_options, momentum), -0.1}, {"momentum", offsetof(igdm_trainer_options, momentum), 1},
+        {"weight_decay", offsetof(igdm_trainer_options, weight_decay), -1},
+        {"decay", offsetof(igdm_trainer_options, decay), NAN}, {"warmup", offsetof(igdm_trainer_options, warmup), 1.5},
+    };
+    static const struct { const char *name; size_t offset; int zero_allowed; } counts[] = {
+        {"steps", offsetof(igdm_trainer_options, steps), 0}, {"epochs", offsetof(igdm_trainer_options, epochs), 0},
+        {"batch_size", offsetof(igdm_trainer_options, batch_size), 0},
+        {"crop_padding", offsetof(igdm_trainer_options, crop_padding), 1},
+        {"steps_per_epoch", offsetof(igdm_trainer_options, steps_per_epoch), 1},
+        {"validation_count", offsetof(igdm_trainer_options, validation_count), 1},
+        {"validation_steps", offsetof(igdm_trainer_options, validation_steps), 1},
+    };
+    igdm_model *student = new_model("small_cnn", 0), *teacher = new_model("small_cnn", 1);
+    for EACH (wrong, i) {
+        igdm_trainer_options options = trainer_options();
+        memcpy((char *)&options + wrong[i].offset, &wrong[i].value, sizeof(double));
+        INVALID(igdm_trainer_create(student, teacher, &options, &made_trainer), wrong[i].name);
+    }
+    for EACH (counts, i) {
+        for (size_t k = 0; k < 3; k++) { /* -1, 0, INT64_MIN */
+            igdm_trainer_options options = trainer_options();
+            if (bad_sizes[k] == 0 && counts[i].zero_allowed) continue;
+            memcpy((char *)&options + counts[i].offset, &bad_sizes[k], sizeof(int64_t));
+            INVALID(igdm_trainer_create(student, teacher, &options, &made_trainer), counts[i].name);
+        }
+    }
+    igdm_trainer_options options = trainer_options();
+    int64_t milestones[] = {2, 1};
+    options.milestones = milestones, options.milestone_count = 2;
+    INVALID(igdm_trainer_create(student, teacher, &options, &made_trainer), "milestones");
+    options.milestone_count = SIZE_MAX;
+    INVALID(igdm_trainer_create(student, teacher, &options, &made_trainer), "milestone_count");
+    CHECK(made_trainer == NULL);
+}
+
+static void evaluate_numbers(void) {
+    static const struct option wrong[] = {
+        {"epsilon", offsetof(igdm_evaluate_options, epsilon), -1}, {"epsilon", offsetof(igdm_evaluate_options, epsilon), NAN},
+        {"step", offsetof(igdm_evaluate_options, step), 0.5}, {"step", offsetof(igdm_evaluate_options, step), NAN},
+    };
+    igdm_model *model = new_model("small_cnn", 0);
+    igdm_dataset *dataset = new_dataset();
+    igdm_evaluate_options options;
+    for EACH (wrong, i) {
+        OK(igdm_evaluate_options_init(&options));
+        memcpy((char *)&options + wrong[i].offset, &wrong[i].value, sizeof(double));
+        INVALID(igdm_evaluate(model, dataset, NULL, &options, &made_evaluation), wrong[i].name);
+    }
+    for (size_t k = 0; k < 3; k++) { /* -1, 0, INT64_MIN */
+        OK(igdm_evaluate_options_init(&options));
+        options.restarts = bad_sizes[k];
+        INVALID(igdm_evaluate(model, dataset, NULL, &options, &made_evaluation), "restarts");
+        OK(igdm_evaluate_options_init(&options));
+        options.batch_size = bad_sizes[k];
+        INVALID(igdm_evaluate(model, dataset, NULL, &options, &made_evaluation), "batch_size");
+    }
+    OK(igdm_evaluate_options_init(&options));
+    options.count = -1;
+    INVALID(igdm_evaluate(model, dataset, NULL, &options, &made_evaluation), "count");
+    options.count = COUNT + 1;
+    INVALID(igdm_evaluate(model, dataset, NULL, &options, &made_evaluation), "count");
+    CHECK(made_evaluation == NULL);
+}
+
+static void things_that_do_not_fit(void) {
+    igdm_model_options wide = model_options(), more = model_options();
+    igdm_model *student = new_model("small_cnn", 0), *wider = NULL, *more_classes = NULL;
+    igdm_trainer_options options = trainer_options();
+    igdm_dataset *dataset = new_dataset();
+    igdm_trainer *trainer;
+    wide.width = 2 * SIDE, more.classes = CLASSES + 1;
+    OK(igdm_model_create("small_cnn", &wide, &wider));
+    OK(igdm_model_create("small_cnn", &more, &more_classes));
+    FAILS(igdm_trainer_create(student, more_classes, &options, &made_trainer), IGDM_ERROR_SHAPE, "classes");
+    FAILS(igdm_trainer_create(student, wider, &options, &made_trainer), IGDM_ERROR_SHAPE, "teacher");
+    FAILS(igdm_evaluate(wider, dataset, NULL, NULL, &made_evaluation), IGDM_ERROR_SHAPE, "dataset");
+    FAILS(igdm_evaluate(more_classes, dataset, NULL, NULL, &made_evaluation), IGDM_ERROR_SHAPE, "classes");
+    FAILS(igdm_evaluate(student, dataset, wider, NULL, &made_evaluation), IGDM_ERROR_SHAPE, "teacher");
+    FAILS(igdm_evaluate(student, dataset, more_classes, NULL, &made_evaluation), IGDM_ERROR_SHAPE, "classes");
+
+    INVALID(igdm_trainer_create(student, NULL, &options, &made_trainer), "teacher");
+    options.method = "pgd-at";
+    INVALID(igdm_trainer_create(student, NULL, &options, &made_trainer), "teacher");
+    options.igdm = 0;
+    OK(igdm_trainer_create(wider, NULL, &options, &trainer));
+    FAILS(igdm_trainer_fit(trainer, dataset, NULL, NULL, NULL), IGDM_ERROR_SHAPE, "train");
+    options.steps_per_epoch = 0;
+    OK(igdm_trainer_create(student, NULL, &options, &trainer));
+    igdm_batch batch = first_batch();
+    INVALID(igdm_trainer_step(trainer, &batch, NULL), "steps_per_epoch");
+    CHECK(made_trainer == NULL && made_evaluation == NULL);
+}
+
+static void parameters(void) {
+    igdm_model *model = new_model("small_cnn", 0), *teacher = new_model("small_cnn", 1);
+    igdm_trainer *trainer = new_trainer(model, teacher);
+    igdm_batch batch = first_batch();
+    const char *name;
+    float values[CLASSES] = {0}, logits[2][COUNT * CLASSES];
+    size_t count;
+    OK(igdm_model_parameter_count(model, &count));
+    OK(igdm_model_parameter_info(model, count - 1, &name, NULL, NULL, NULL)); /* the bias of the last layer */
+    predict(model, logits[0]);
+    FAILS(igdm_model_get_parameter(model, "nothing", values, CLASSES), IGDM_ERROR_NOT_FOUND, "nothing");
+    FAILS(igdm_model_set_parameter(model, "nothing", values, CLASSES), IGDM_ERROR_NOT_FOUND, "nothing");
+    FAILS(igdm_model_get_parameter(model, name, values, CLASSES - 1), IGDM_ERROR_SHAPE, "count");
+    FAILS(igdm_model_set_parameter(model, name, values, CLASSES + 1), IGDM_ERROR_SHAPE, "count");
+    FAILS(igdm_model_set_parameter(model, name, values, SIZE_MAX), IGDM_ERROR_SHAPE, "count");
+    FAILS(igdm_trainer_get_gradient(trainer, name, values, CLASSES), IGDM_ERROR_NOT_FOUND, "step");
+    OK(igdm_trainer_step(trainer, &batch, NULL));
+    FAILS(igdm_trainer_get_gradient(trainer, "nothing", values, CLASSES), IGDM_ERROR_NOT_FOUND, "nothing");
+    FAILS(igdm_trainer_get_gradient(trainer, name, values, 1), IGDM_ERROR_SHAPE, "count");
+    FAILS(igdm_trainer_get_adversarial(trainer, outputs, 1), IGDM_ERROR_SHAPE, "count");
+    igdm_model *fresh = new_model("small_cnn", 0);
+    for EACH (not_numbers, i) {
+        values[CLASSES - 1] = (float)not_numbers[i];
+        FAILS(igdm_model_set_parameter(fresh, name, values, CLASSES), IGDM_ERROR_NOT_FINITE, name);
+    }
+    predict(fresh, logits[1]);
+    CHECK(memcmp(logits[0], logits[1], sizeof logits[0]) == 0);
+}
+
+int main(int argc, char **argv) {
+    static const struct test tests[] = {
+        TEST(threads), TEST(model_sizes), TEST(model_normalisation), TEST(unknown_names), TEST(attack_lists),
+        TEST(image_values), TEST(label_values), TEST(counts), TEST(attack_numbers), TEST(trainer_numbers),
+        TEST(evaluate_numbers), TEST(things_that_do_not_fit), TEST(parameters),
+    };
+    return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);
+}

@@ -1,0 +1,159 @@
+import Runtime
+import Testing
+
+@testable import Kernels
+
+/// Awkward shapes: 1×1 images, odd sizes, channels that are no multiple of a vector, strides, groups, uneven padding.
+struct ConvolutionCase: CustomTestStringConvertible {
+    var geometry: ConvolutionGeometry
+    var count: Int
+    var testDescription: String {
+        let g = geometry
+        return "\(count)×\(g.input) -> \(g.outputChannels), \(g.kernelHeight)×\(g.kernelWidth) stride \(g.stride) "
+            + "pad \(g.padTop),\(g.padLeft),\(g.padBottom),\(g.padRight) groups \(g.groups)"
+    }
+
+    init(
+        _ count: Int, _ input: ImageShape, _ channels: Int, _ kernel: Int, stride: Int = 1, padding: Int = 0,
+        groups: Int = 1
+    ) {
+        self.count = count
+        geometry = ConvolutionGeometry(
+            input: input, outputChannels: channels, kernelHeight: kernel, kernelWidth: kernel, stride: stride,
+            padding: padding, groups: groups)
+    }
+
+    static let all: [ConvolutionCase] = {
+        var cases = [
+            ConvolutionCase(1, ImageShape(1, 1, 1), 1, 1),
+            ConvolutionCase(1, ImageShape(3, 1, 1), 5, 3, padding: 1),
+            ConvolutionCase(2, ImageShape(1, 28, 28), 8, 3, padding: 1),
+            ConvolutionCase(3, ImageShape(8, 7, 7), 16, 3, stride: 2, padding: 1),
+            ConvolutionCase(2, ImageShape(16, 6, 6), 32, 1, stride: 2),
+            ConvolutionCase(2, ImageShape(33, 5, 9), 17, 3, padding: 1),
+            ConvolutionCase(5, ImageShape(10, 1, 1), 100, 1),
+            ConvolutionCase(1, ImageShape(13, 11, 7), 40, 5, stride: 3, padding: 2),
+            ConvolutionCase(2, ImageShape(3, 17, 23), 24, 7, stride: 2, padding: 3),
+            ConvolutionCase(2, ImageShape(12, 6, 5), 20, 3, padding: 1, groups: 4),
+            ConvolutionCase(2, ImageShape(6, 6, 6), 6, 3, stride: 2, padding: 1, groups: 6),
+            ConvolutionCase(1, ImageShape(37, 9, 9), 37, 3, padding: 1, groups: 37),
+            ConvolutionCase(1, ImageShape(64, 4, 4), 128, 3, padding: 1),
+            ConvolutionCase(1, ImageShape(2, 3, 3), 2, 2, stride: 4, padding: 1),
+        ]
+        var same = ConvolutionCase(2, ImageShape(9, 8, 8), 11, 3, stride: 2)
+        same.geometry.padBottom = 1
+        same.geometry.padRight = 1
+        cases.append(same)
+        var oblong = ConvolutionCase(2, ImageShape(4, 9, 6), 7, 3)
+        oblong.geometry.kernelWidth = 1
+        oblong.geometry.padTop = 1
+        cases.append(oblong)
+        return cases
+    }()
+}
+
+func randomFloats(_ count: Int, seed: UInt64) -> [Float] {
+    var random = CounterRandom(seed: seed, stream: .initialisation, index: 0)
+    return (0..<count).map { _ in random.normal() }
+}
+
+func buffer(_ values: [Float]) throws -> FloatBuffer {
+    let result = try FloatBuffer(values.count)
+    for (i, value) in values.enumerated() { result.pointer[i] = value }
+    return result
+}
+
+func array(_ buffer: FloatBuffer) -> [Float] { (0..<buffer.count).map { buffer.pointer[$0] } }
+
+/// Largest |a − b| against the largest |b|.
+func relativeError(_ a: [Float], _ b: [Float]) -> Float {
+    guard a.count == b.count else { return .infinity }
+    let scale = max(b.map { abs($0) }.max() ?? 1, 1e-6)
+    return zip(a, b).map { $0.isFinite ? abs($0 - $1) : .infinity }.max().map { $0 / scale } ?? 0
+}
+
+@Suite struct ConvolutionTests {
+    @Test(arguments: ConvolutionCase.all, CPUPath.available)
+    func matchesReference(_ test: ConvolutionCase, _ path: CPUPath) throws {
+        let g = test.geometry
+        let x = randomFloats(test.count * g.input.count, seed: 1)
+        let w = randomFloats(g.weightCount, seed: 2)
+        let bias = randomFloats(g.outputChannels, seed: 3)
+        let dy = randomFloats(test.count * g.output.count, seed: 4)
+        let residual = randomFloats(test.count * g.output.count, seed: 5)
+        let weights = try PreparedWeights(g, path: path)
+        weights.set(weights: w, scale: nil, bias: bias)
+        let xBuffer = try buffer(x)
+        let dyBuffer = try buffer(dy)
+
+        let y = try FloatBuffer(test.count * g.output.count)
+        convolutionForward(y.pointer, xBuffer.pointer, count: test.count, weights)
+        let expected = referenceConvolutionForward(x: x, weights: w, bias: bias, count: test.count, g)
+        #expect(relativeError(array(y), expected) < 5e-6)
+
+        let other = try buffer(residual)
+        convolutionForward(
+            y.pointer, xBuffer.pointer, count: test.count, weights,
+            ConvolutionEpilogue(residual: other.pointer, rectify: true))
+        #expect(relativeError(array(y), zip(expected, residual).map { max($0 + $1, 0) }) < 5e-6)
+
+        let start = randomFloats(test.count * g.input.count, seed: 6)
+        let dx = try buffer(start)
+        let dxExpected = referenceConvolutionInputGradient(dy: dy, weights: w, count: test.count, g)
+        convolutionInputGradient(dx.pointer, dyBuffer.pointer, count: test.count, weights, accumulate: true)
+        #expect(relativeError(array(dx), zip(dxExpected, start).map { $0 + $1 }) < 5e-6)
+        convolutionInputGradient(dx.pointer, dyBuffer.pointer, count: test.count, weights, accumulate: false)
+        #expect(relativeError(array(dx), dxExpected) < 5e-6)
+
+        let dwStart = randomFloats(g.weightCount, seed: 7)
+        let dw = try buffer(dwStart)
+        let scratch = try FloatBuffer(g.weightCount)
+        convolutionWeightGradient(
+            dw.pointer, xBuffer.pointer, dyBuffer.pointer, count: test.count, weights, scratch: scratch.pointer)
+        let dwExpected = referenceConvolutionWeightGradient(x: x, dy: dy, count: test.count, g)
+        #expect(relativeError(array(dw), zip(dwExpected, dwStart).map { $0 + $1 }) < 4e-6)
+    }
+
+    /// A sample's output must not depend on the batch around it, bit for bit.
+    @Test(arguments: ConvolutionCase.all, CPUPath.available)
+    func sampleDoesNotDependOnItsBatch(_ test: ConvolutionCase, _ path: CPUPath) throws {
+        let g = test.geometry
+        let x = try buffer(randomFloats(5 * g.input.count, seed: 1))
+        let dy = try buffer(randomFloats(5 * g.output.count, seed: 2))
+        let weights = try PreparedWeights(g, path: path)
+        weights.set(weights: randomFloats(g.weightCount, seed: 3), scale: nil, bias: nil)
+        let together = try FloatBuffer(5 * g.output.count)
+        let gradientTogether = try FloatBuffer(5 * g.input.count)
+        convolutionForward(together.pointer, x.pointer, count: 5, weights)
+        convolutionInputGradient(gradientTogether.pointer, dy.pointer, count: 5, weights, accumulate: false)
+        for n in 0..<5 {
+            let alone = try FloatBuffer(g.output.count)
+            let gradientAlone = try FloatBuffer(g.input.count)
+            convolutionForward(alone.pointer, x.pointer + n * g.input.count, count: 1, weights)
+            convolutionInputGradient(
+                gradientAlone.pointer, dy.pointer + n * g.output.count, count: 1, weights, accumulate: false)
+            #expect(array(alone) == Array(array(together)[(n * g.output.count)..<((n + 1) * g.output.count)]))
+            #expect(
+                array(gradientAlone) == Array(array(gradientTogether)[(n * g.input.count)..<((n + 1) * g.input.count)]))
+        }
+    }
+
+    /// A folded scale multiplies each filter.
+    @Test(arguments: CPUPath.available)
+    func scaleFolds(_ path: CPUPath) throws {
+        let g = ConvolutionCase.all[5].geometry
+        let w = randomFloats(g.weightCount, seed: 2)
+        let scale = randomFloats(g.outputChannels, seed: 8)
+        let perFilter = g.weightCount / g.outputChannels
+        let scaled = w.enumerated().map { $1 * scale[$0 / perFilter] }
+        let x = randomFloats(g.input.count, seed: 1)
+        let bias = randomFloats(g.outputChannels, seed: 3)
+        let weights = try PreparedWeights(g, path: path)
+        weights.set(weights: w, scale: scale, bias: bias)
+        let y = try FloatBuffer(g.output.count)
+        let xBuffer = try buffer(x)
+        convolutionForward(y.pointer, xBuffer.pointer, count: 1, weights)
+        let expected = referenceConvolutionForward(x: x, weights: scaled, bias: bias, count: 1, g)
+        #expect(relativeError(array(y), expected) < 5e-6)
+    }
+}

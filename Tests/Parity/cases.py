@@ -1,0 +1,326 @@
+"""The parity cases: which networks, attacks and training steps are compared, on which numbers.
+
+Every input (weights, running statistics, images, labels, cotangents, adversarial images) follows from the name of the
+case alone, through a hash and a counter (`uniform`), so that neither is stored and any machine makes the same float32
+bits. What the reference computes from them is read from `fixtures/*.npz` (committed mode, numpy only) or computed by
+`reference.compute` with PyTorch in this process (`--live`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+
+FIXTURES = Path(__file__).parent / "fixtures"
+# Least |ReLU input| and least |gradient whose sign is taken|, as parts of the largest: several roundings of float32.
+NEEDED_CLEARANCE = np.array([3e-6, 2e-5])
+Arrays = dict[str, NDArray]
+
+
+def uniform(stream: str, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0) -> NDArray[np.float32]:
+    """Float32 numbers in [low, high) that depend on `stream` and `shape` only.
+
+    SplitMix64 (Steele, Lea, Flood 2014) over a counter, started at a hash of the stream's name: numpy's own generators
+    may change their streams between versions.
+    """
+    start = np.uint64(int.from_bytes(hashlib.sha256(stream.encode()).digest()[:8], "little"))
+    counter = np.arange(1, int(np.prod(shape)) + 1, dtype=np.uint64)
+    z = start + counter * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    unit = (z >> np.uint64(40)).astype(np.float64) / 2**24
+    return (low + (high - low) * unit).astype(np.float32).reshape(shape)
+
+
+def signs(stream: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """-1 or 1, each with probability one half."""
+    return np.where(uniform(stream, shape) < 0.5, np.float32(-1), np.float32(1))
+
+
+def bordered(stream: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Images with a tenth of the pixels at either border of [0,1], where clamps act."""
+    return uniform(stream, shape, -0.125, 1.125).clip(0, 1)
+
+
+def random_labels(stream: str, count: int, classes: int) -> NDArray[np.int64]:
+    """Labels in 0 ..< classes."""
+    return (uniform(stream, (count,)) * classes).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A network and its weights."""
+
+    architecture: str
+    shape: tuple[int, int, int]
+    classes: int = 10
+    width: int = 0
+    normalised: bool = False
+    seed: int = 0
+
+    @property
+    def id(self) -> str:
+        shape = "x".join(map(str, self.shape))
+        return f"{self.architecture}-w{self.width}-{shape}-c{self.classes}-n{int(self.normalised)}-s{self.seed}"
+
+    @property
+    def mean(self) -> NDArray[np.float32] | None:
+        return uniform(f"{self.id}/mean", self.shape[:1], 0.3, 0.6) if self.normalised else None
+
+    @property
+    def std(self) -> NDArray[np.float32] | None:
+        return uniform(f"{self.id}/std", self.shape[:1], 0.2, 0.4) if self.normalised else None
+
+    def parameter(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """The value of a parameter or running statistic.
+
+        Scales keep activations and gradients near 1 in both modes. Biases stay away from 0, which thins out the
+        ReLU inputs near the kink, where no two floating-point computations need agree on the derivative.
+        """
+        stream = f"{self.id}/{name}"
+        if name.endswith("running_mean"):
+            return uniform(stream, shape, -0.3, 0.3)
+        if name.endswith("running_var"):
+            return uniform(stream, shape, 0.5, 1.5)
+        if name.endswith("bias"):
+            return uniform(stream, shape, 0.25, 1.0) * signs(f"{stream}/sign", shape)
+        if len(shape) == 1:
+            return uniform(stream, shape, 0.5, 1.0)
+        bound = float(np.sqrt(6 / np.prod(shape[1:])))
+        return uniform(stream, shape, -bound, bound)
+
+
+@dataclass(frozen=True)
+class ModelCase:
+    """Logits and input gradients in inference mode."""
+
+    model: ModelSpec
+    count: int
+    seed: int = 0
+
+    @property
+    def id(self) -> str:
+        return f"{self.model.id}-b{self.count}"
+
+    @property
+    def images(self) -> NDArray[np.float32]:
+        return uniform(f"{self.id}/{self.seed}/images", (self.count, *self.model.shape))
+
+    @property
+    def cotangent(self) -> NDArray[np.float32]:
+        return uniform(f"{self.id}/{self.seed}/cotangent", (self.count, self.model.classes), -1, 1)
+
+
+@dataclass(frozen=True)
+class AttackCase:
+    """The iterates of an attack that starts at the image itself: the result after 1, 2, ... `steps` steps."""
+
+    attack: str
+    model: ModelSpec
+    norm: str = "linf"
+    loss: str = "ce"
+    epsilon: float = 0.1
+    step: float = 0.04
+    steps: int = 4
+    kappa: float = 50.0
+    count: int = 3
+    seed: int = 0
+
+    @property
+    def id(self) -> str:
+        loss = self.loss if self.kappa == 50.0 else f"{self.loss}{self.kappa:g}"
+        return f"{self.attack}-{self.norm}-{loss}-{self.model.id}"
+
+    @property
+    def images(self) -> NDArray[np.float32]:
+        return bordered(f"{self.id}/{self.seed}/images", (self.count, *self.model.shape))
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        return random_labels(f"{self.id}/{self.seed}/labels", self.count, self.model.classes)
+
+    @property
+    def targets(self) -> NDArray[np.float32] | None:
+        """Target logits of the "kl" loss; from the model's own clean output its first gradient would be 0."""
+        if self.loss != "kl":
+            return None
+        return uniform(f"{self.id}/{self.seed}/targets", (self.count, self.model.classes), -2, 2)
+
+
+@dataclass(frozen=True)
+class StepCase:
+    """One or more whole training steps, one step to the epoch, on given adversarial images."""
+
+    name: str
+    method: str
+    student: ModelSpec
+    teacher: ModelSpec | None = None
+    igdm: float = 0.0
+    distance: str = "kl"
+    mirror: str = "paper"
+    temperature: float = 1.0
+    adversarial_weight: float = 1.0
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    nesterov: bool = False
+    milestones: tuple[int, ...] = ()
+    epochs: int = 4
+    steps: int = 1
+    epsilon: float = 0.25
+    count: int = 4
+    seed: int = 0
+
+    @property
+    def id(self) -> str:
+        return self.name
+
+    def images(self, step: int) -> NDArray[np.float32]:
+        return bordered(f"{self.id}/{self.seed}/images/{step}", (self.count, *self.student.shape))
+
+    def adversarial(self, step: int) -> NDArray[np.float32]:
+        """Each channel of an image mostly moved one way, which moves logits further than noise of the same size."""
+        x = self.images(step)
+        stream = f"{self.id}/{self.seed}/adversarial/{step}"
+        size = uniform(stream, x.shape, -0.5 * self.epsilon, 2 * self.epsilon).clip(max=np.float32(self.epsilon))
+        return (x + size * signs(f"{stream}/sign", (*x.shape[:2], 1, 1))).clip(0, 1)
+
+    def labels(self, step: int) -> NDArray[np.int64]:
+        return random_labels(f"{self.id}/{self.seed}/labels/{step}", self.count, self.student.classes)
+
+
+Case = ModelCase | AttackCase | StepCase
+FASHION, CIFAR, ODD, TINY = (1, 28, 28), (3, 32, 32), (3, 17, 23), (3, 9, 11)
+
+MODELS = [
+    ModelCase(ModelSpec("resnet8", FASHION, width=4), 3),
+    ModelCase(ModelSpec("resnet8", (1, 5, 3), classes=2, width=5), 5),
+    ModelCase(ModelSpec("resnet14", ODD, classes=7, width=6, normalised=True), 3, seed=1),
+    ModelCase(ModelSpec("resnet20", CIFAR, width=4, normalised=True), 2, seed=4),
+    ModelCase(ModelSpec("resnet18", CIFAR, width=8), 2),
+    ModelCase(ModelSpec("resnet18", ODD, width=8, normalised=True), 2),
+    ModelCase(ModelSpec("wrn_10_1", FASHION), 3, seed=1),
+    ModelCase(ModelSpec("wrn_16_2", ODD, normalised=True), 2),
+    ModelCase(ModelSpec("wrn_16_2", CIFAR, classes=100), 1),
+    ModelCase(ModelSpec("small_cnn", FASHION, width=8), 3, seed=1),
+    ModelCase(ModelSpec("small_cnn", ODD, normalised=True), 2, seed=3),
+]
+LIVE_MODELS = [
+    ModelCase(ModelSpec("resnet20", CIFAR, normalised=True), 2),
+    ModelCase(ModelSpec("resnet18", CIFAR, normalised=True), 2),
+    ModelCase(ModelSpec("wrn_16_4", CIFAR), 2),
+    ModelCase(ModelSpec("wrn_28_10", CIFAR, normalised=True), 2),
+]
+
+_CNN = ModelSpec("small_cnn", ODD, width=8, normalised=True)
+_RESNET = ModelSpec("resnet8", FASHION, width=4)
+_WRN = ModelSpec("wrn_10_1", TINY)
+ATTACKS = [
+    AttackCase("fgsm", _RESNET, steps=1),
+    AttackCase("fgsm", _CNN, norm="l2", epsilon=0.5, steps=1),
+    AttackCase("pgd", _RESNET, seed=3),
+    AttackCase("pgd", _CNN, seed=21),
+    AttackCase("pgd", _WRN, loss="margin"),
+    AttackCase("pgd", _WRN, loss="kl"),
+    AttackCase("pgd", _CNN, norm="l2", epsilon=0.5, step=0.2, seed=3),
+    AttackCase("pgd", _WRN, norm="l2", loss="kl", epsilon=0.5, step=0.2, seed=1),
+    AttackCase("cw", _CNN, loss="margin", seed=7),
+    AttackCase("cw", _WRN, loss="margin", kappa=2, seed=1),
+]
+
+_STUDENT = ModelSpec("resnet8", FASHION, classes=4, width=4, seed=1)
+_TEACHER = ModelSpec("small_cnn", FASHION, classes=4, width=8, normalised=True)
+_ODD_STUDENT = ModelSpec("small_cnn", ODD, width=4, normalised=True, seed=1)
+_ODD_TEACHER = ModelSpec("wrn_16_2", ODD)
+_PAIR = {"student": _STUDENT, "teacher": _TEACHER}
+_ODD_PAIR = {"student": _ODD_STUDENT, "teacher": _ODD_TEACHER}
+STEPS = [
+    StepCase("pgd-at", "pgd-at", _STUDENT),
+    StepCase("pgd-at+igdm", "pgd-at", **_ODD_PAIR, igdm=8, seed=1),
+    StepCase("ard", "ard", **_PAIR, seed=2),
+    StepCase("ard-tau4-a0.7", "ard", **_ODD_PAIR, temperature=4, adversarial_weight=0.7, seed=1),
+    StepCase("ard-a0", "ard", **_PAIR, adversarial_weight=0),
+    StepCase("ard+igdm", "ard", **_PAIR, igdm=20, seed=1),
+    StepCase("ard-tau2-a0.5+igdm-clip", "ard", **_PAIR, temperature=2, adversarial_weight=0.5, igdm=20, mirror="clip"),
+    StepCase("ard+igdm-l1", "ard", **_ODD_PAIR, igdm=4, distance="l1", seed=1),
+    StepCase("ard+igdm-l2-clip", "ard", **_ODD_PAIR, igdm=4, distance="l2", mirror="clip"),
+    StepCase("rslad", "rslad", **_PAIR, seed=1),
+    StepCase("rslad+igdm", "rslad", **_ODD_PAIR, igdm=4),
+    StepCase("rslad+igdm-l1-clip", "rslad", **_PAIR, igdm=1, distance="l1", mirror="clip", seed=13),
+    StepCase("adaad", "adaad", **_ODD_PAIR),
+    StepCase("adaad+igdm", "adaad", **_PAIR, igdm=8, seed=4),
+    StepCase("adaad-a0.6+igdm-l2", "adaad", **_PAIR, adversarial_weight=0.6, igdm=4, distance="l2", seed=6),
+    StepCase("two-steps", "ard", **_PAIR, igdm=20, steps=2, milestones=(1,), seed=3),
+    StepCase("two-steps-nesterov", "adaad", **_ODD_PAIR, igdm=8, steps=2, nesterov=True, weight_decay=0.01, seed=8),
+    StepCase("resnet18-student", "adaad", ModelSpec("resnet18", ODD, width=4), _ODD_TEACHER, igdm=4),
+    StepCase("wrn-student", "rslad", ModelSpec("wrn_10_1", TINY), ModelSpec("resnet14", TINY, width=6), igdm=4),
+]
+LIVE_STEPS = [
+    StepCase("wrn-16-2-student", "ard", _ODD_TEACHER, ModelSpec("resnet18", ODD, width=16), igdm=8, mirror="clip"),
+    StepCase("full-size", "ard", ModelSpec("resnet18", CIFAR), ModelSpec("wrn_16_4", CIFAR), igdm=8),
+]
+
+
+COMMITTED: list[Case] = [*MODELS, *ATTACKS, *STEPS]
+
+
+@dataclass
+class References:
+    """Gives the reference's results for a case: computed now (`live`), or as committed."""
+
+    live: bool
+    _cache: dict[str, Arrays] = field(default_factory=dict)
+
+    @staticmethod
+    def key(case: Case) -> str:
+        return f"{type(case).__name__}/{case.id}"
+
+    def of(self, case: Case) -> Arrays:
+        """Results in double precision, rounded to float32."""
+        if not self.live:
+            return self.committed(case)
+        import torch
+
+        return self._computed(case, torch.float64)
+
+    def is_smooth(self, case: Case) -> bool:
+        """Whether rounding cannot carry the case over a kink (see reference/compute.py, `Clearance`)."""
+        return bool((self.of(case)["clearance"] >= NEEDED_CLEARANCE).all())
+
+    def committed(self, case: Case) -> Arrays:
+        """The same from the committed file."""
+        prefix = self.key(case) + "/"
+        found = {name[len(prefix) :]: self._file[name] for name in self._file.files if name.startswith(prefix)}
+        if not found:
+            raise KeyError(f"{case.id} is not in {FIXTURES.name}/reference.npz: run make_fixtures.py")
+        return found
+
+    def single_precision(self, case: Case) -> Arrays | None:
+        """What PyTorch computes in float32; only in live mode."""
+        if not self.live:
+            return None
+        import torch
+
+        return self._computed(case, torch.float32)
+
+    def _computed(self, case: Case, dtype: torch.dtype) -> Arrays:
+        from reference.compute import compute
+
+        key = f"{dtype} {self.key(case)}"
+        if key not in self._cache:
+            self._cache[key] = compute(case, dtype)
+        return self._cache[key]
+
+    @cached_property
+    def _file(self) -> np.lib.npyio.NpzFile:
+        return np.load(FIXTURES / "reference.npz")

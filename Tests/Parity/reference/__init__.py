@@ -1,0 +1,1 @@
+"""An independent PyTorch reference of what igdm computes: networks, attacks, distillation losses, training steps."""

@@ -1,0 +1,178 @@
+"""Results of the reference for each kind of case, as numpy arrays.
+
+Weights and inputs are float32 numbers; the computation is float64 unless told otherwise, so that a comparison measures
+the error of igdm and not of the reference. The derivative of a network with ReLU is not continuous: where an input of
+a ReLU lies within rounding of 0, or a gradient whose sign is taken does, two correct programs may disagree by more than
+any tolerance. `compute` measures how near each case comes to that (`Clearance`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cases import Arrays, AttackCase, Case, ModelCase, ModelSpec, StepCase
+from reference import attacks, losses
+from reference.networks import Classifier, network
+
+
+@dataclass
+class Clearance:
+    """How far a computation stays from the points where its result jumps, relative to the largest value there."""
+
+    relu: float = np.inf
+    sign: float = np.inf
+
+    def watch(self, model: nn.Module) -> None:
+        model.relu.register_forward_pre_hook(lambda _, inputs: self.at_relu(inputs[0]))
+
+    def at_relu(self, values: Tensor) -> None:
+        self.relu = min(self.relu, relative_minimum(values))
+
+    def at_sign(self, gradient: Tensor) -> None:
+        self.sign = min([self.sign, *(relative_minimum(sample) for sample in gradient if sample.any())])
+
+
+def relative_minimum(values: Tensor) -> float:
+    magnitude = values.detach().abs()
+    return float(magnitude.min() / magnitude.max())
+
+
+def build(spec: ModelSpec, dtype: torch.dtype) -> Classifier:
+    """The network with the weights of its spec, in inference mode."""
+    channels = spec.shape[0]
+    normalisation = {} if not spec.normalised else {"mean": torch.tensor(spec.mean), "std": torch.tensor(spec.std)}
+    model = network(spec.architecture, channels, spec.classes, spec.width, **normalisation)
+    state = model.state_dict()
+    values = {name: torch.tensor(spec.parameter(name, tuple(state[name].shape))) for name in stored_names(model)}
+    model.load_state_dict(state | values)
+    return model.to(dtype).eval()
+
+
+def stored_names(model: nn.Module) -> list[str]:
+    """State-dict names without num_batches_tracked, which igdm does not store."""
+    return [name for name in model.state_dict() if not name.endswith("num_batches_tracked")]
+
+
+def numbers(tensor: Tensor) -> NDArray[np.float32]:
+    return tensor.detach().to(torch.float32, copy=True).numpy()
+
+
+def compute(case: Case, dtype: torch.dtype = torch.float64) -> Arrays:
+    """Everything the tests compare for `case`."""
+    if isinstance(case, ModelCase):
+        return model_results(case, dtype)
+    if isinstance(case, AttackCase):
+        return attack_results(case, dtype)
+    return step_results(case, dtype)
+
+
+def model_results(case: ModelCase, dtype: torch.dtype) -> Arrays:
+    clearance = Clearance()
+    model = build(case.model, dtype)
+    clearance.watch(model)
+    images = torch.tensor(case.images, dtype=dtype, requires_grad=True)
+    logits = model(images)
+    (gradient,) = torch.autograd.grad((logits * torch.tensor(case.cotangent, dtype=dtype)).sum(), images)
+    state = model.state_dict()
+    names = stored_names(model)
+    return {
+        "names": np.array(names),
+        "shapes": np.array(["x".join(map(str, state[name].shape)) for name in names]),
+        "logits": numbers(logits),
+        "gradient": numbers(gradient),
+        "clearance": np.array([clearance.relu, clearance.sign]),
+    }
+
+
+def attack_results(case: AttackCase, dtype: torch.dtype) -> Arrays:
+    clearance = Clearance()
+    model = build(case.model, dtype)
+    clearance.watch(model)
+    images = torch.tensor(case.images, dtype=dtype)
+    labels = torch.tensor(case.labels)
+    targets = None if case.targets is None else torch.tensor(case.targets, dtype=dtype)
+    path = attacks.iterates(
+        model,
+        images,
+        attacks.sample_losses(case.loss, labels, targets, case.kappa),
+        case.norm,
+        case.epsilon,
+        case.epsilon if case.attack == "fgsm" else case.step,
+        case.steps,
+        on_gradient=clearance.at_sign if case.norm == "linf" else lambda _: None,
+    )
+    fooled = model(path[-1]).argmax(1) != labels
+    return {
+        "iterates": np.stack([numbers(x) for x in path]),
+        "success": fooled.numpy().astype(np.uint8),
+        "clearance": np.array([clearance.relu, clearance.sign]),
+    }
+
+
+def step_results(case: StepCase, dtype: torch.dtype) -> Arrays:
+    """`case.steps` training steps; the arrays of step k carry the prefix "k/"."""
+    student = build(case.student, dtype)
+    teacher = None if case.teacher is None else build(case.teacher, dtype)
+    clearance = Clearance()
+    clearance.watch(student)
+    optimiser = torch.optim.SGD(
+        student.parameters(), case.learning_rate, case.momentum, 0, case.weight_decay, case.nesterov
+    )
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, case.milestones, gamma=0.1)
+    results: Arrays = {}
+    for step in range(1, case.steps + 1):
+        arrays = one_step(case, step, student, teacher, optimiser)
+        results |= {f"{step}/{name}": values for name, values in arrays.items()}
+        schedule.step()
+    return results | {"clearance": np.array([clearance.relu, clearance.sign])}
+
+
+def one_step(
+    case: StepCase, step: int, student: Classifier, teacher: Classifier | None, optimiser: torch.optim.SGD
+) -> Arrays:
+    dtype = next(student.parameters()).dtype
+    x = torch.tensor(case.images(step), dtype=dtype)
+    adversarial = torch.tensor(case.adversarial(step), dtype=dtype)
+    labels = torch.tensor(case.labels(step))
+    mirrored = x - (adversarial - x)
+    outside = ((mirrored < 0) | (mirrored > 1)).double().mean() if case.igdm else torch.tensor(0.0)
+    if case.mirror == "clip":
+        mirrored = mirrored.clamp(0, 1)
+
+    student.train()
+    optimiser.zero_grad()
+    ours = losses.Logits(
+        student(adversarial),
+        student(x) if losses.needs_clean(case.method, case.adversarial_weight) else None,
+        student(mirrored) if case.igdm else None,
+    )
+    theirs = None
+    if teacher is not None:
+        with torch.no_grad():
+            theirs = losses.Logits(teacher(adversarial), teacher(x), teacher(mirrored))
+    base = losses.base_loss(case.method, ours, theirs, labels, case.temperature, case.adversarial_weight)
+    igdm = losses.igdm_loss(ours, theirs, case.distance) if case.igdm else torch.zeros((), dtype=dtype)
+    weight = case.igdm * step / case.epochs
+    loss = base + weight * igdm
+    loss.backward()
+    arrays = {f"gradient/{name}": numbers(parameter.grad) for name, parameter in student.named_parameters()}
+    learning_rate = optimiser.param_groups[0]["lr"]
+    optimiser.step()
+
+    state = student.state_dict()
+    arrays |= {f"updated/{name}": numbers(state[name]) for name in stored_names(student)}
+    scalars = {
+        "loss": loss,
+        "base_loss": base,
+        "igdm_loss": igdm,
+        "igdm_weight": weight,
+        "learning_rate": learning_rate,
+        "adversarial_accuracy": (ours.adversarial.argmax(1) == labels).double().mean(),
+        "mirror_outside": outside,
+    }
+    return arrays | {name: np.float64(torch.as_tensor(value).detach()) for name, value in scalars.items()}

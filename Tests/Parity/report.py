@@ -1,0 +1,85 @@
+"""What is compared, how near it must be, and how near it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A kind of number, and what the largest error may be: absolute, or as a part of the largest reference value."""
+
+    name: str
+    tolerance: float
+    relative: bool
+
+    def error(self, got: ArrayLike, wanted: ArrayLike) -> float:
+        """The largest error; infinite where shapes differ, NaN where a value is NaN (which passes no tolerance)."""
+        got, wanted = np.asarray(got, np.float64), np.asarray(wanted, np.float64)
+        if got.shape != wanted.shape:
+            return float("inf")
+        largest = np.abs(wanted).max() if self.relative else 1.0
+        error = np.abs(got - wanted).max()
+        return float(error / largest) if error else 0.0
+
+
+LOGITS = Quantity("logits", 1e-4, relative=True)
+INPUT_GRADIENT = Quantity("input gradient", 1e-4, relative=True)
+ITERATE = Quantity("attack iterate", 1e-5, relative=False)
+LOSS = Quantity("loss and its parts", 1e-5, relative=True)
+PARAMETER_GRADIENT = Quantity("parameter gradient", 1e-4, relative=True)
+# Where a ReLU input lies within rounding of 0 a parameter's gradient may lose or gain one unit's share.
+KINKED_GRADIENT = Quantity("parameter gradient, case with kinks", 1e-2, relative=True)
+WEIGHT = Quantity("updated weight", 1e-4, relative=False)
+STATISTIC = Quantity("running statistic", 1e-4, relative=False)
+
+
+@dataclass(frozen=True)
+class Row:
+    quantity: Quantity
+    case: str
+    name: str
+    error: float
+    torch_error: float | None
+
+
+@dataclass
+class Report:
+    """Rows of all comparisons of a run."""
+
+    mode: str = "committed"
+    rows: list[Row] = field(default_factory=list)
+
+    def table(self) -> list[str]:
+        """Markdown: the worst comparison of each quantity."""
+        lines = [
+            "| quantity | comparisons | worst error | tolerance | where | PyTorch's own float32 error, worst |",
+            "|---|---|---|---|---|---|",
+        ]
+        for quantity in dict.fromkeys(row.quantity for row in self.rows):
+            rows = [row for row in self.rows if row.quantity == quantity]
+            worst = max(rows, key=lambda row: np.nan_to_num(row.error, nan=np.inf))
+            torch_errors = [row.torch_error for row in rows if row.torch_error is not None]
+            torch_worst = f"{max(torch_errors):.1e}" if torch_errors else "-"
+            kind = "of the largest" if quantity.relative else "absolute"
+            lines.append(
+                f"| {quantity.name} | {len(rows)} | {worst.error:.1e} | {quantity.tolerance:.0e} {kind} "
+                f"| {worst.case}: {worst.name} | {torch_worst} |"
+            )
+        return lines
+
+    def cases(self) -> list[str]:
+        """Markdown: the worst error of each quantity, case by case."""
+        quantities = list(dict.fromkeys(row.quantity for row in self.rows))
+        lines = ["| case | " + " | ".join(quantity.name for quantity in quantities) + " |"]
+        lines.append("|---" * (1 + len(quantities)) + "|")
+        for case in dict.fromkeys(row.case for row in self.rows):
+            cells = []
+            for quantity in quantities:
+                errors = [row.error for row in self.rows if row.case == case and row.quantity == quantity]
+                cells.append(f"{max(errors):.1e}" if errors else "")
+            lines.append(f"| {case} | " + " | ".join(cells) + " |")
+        return lines

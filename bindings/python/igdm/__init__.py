@@ -1,0 +1,113 @@
+"""Adversarially robust distillation with Indirect Gradient Matching (Lee, Cho, Kim, ICLR 2025).
+
+The whole job::
+
+    import igdm
+    data = igdm.datasets.fashion_mnist()
+    teacher = igdm.Model.load("examples/data/fashion_teacher.h5")
+    student = igdm.Model("resnet8", classes=10, input_shape=(1, 28, 28), width=8, seed=0)
+    run = igdm.distill(student, teacher, data.train, validation=data.test,
+                       method="ard", igdm=5.0, mirror="clip", eps=0.1, step=0.025, steps=7, epochs=5)
+    print(igdm.evaluate(student, data.test, attacks=["fgsm", "pgd-20", "cw"], eps=0.1, teacher=teacher))
+    student.save("student.h5")
+
+Conventions
+
+- Images are (N, C, H, W), float32, each value in [0,1]. Normalisation lives inside the model, so eps and step are
+  always on the [0,1] pixel scale; both also take strings such as "8/255".
+- Arrays are used where they lie. Another dtype than float32 (TypeError) or a layout that is not C-contiguous
+  (InvalidArgument) is refused with the conversion to use, never converted silently. Labels may have any integer dtype.
+- None for an option means the library's default; no default is repeated here.
+- Errors are IgdmError and its subclasses in igdm.errors, which are ValueError, FileNotFoundError and so on as well.
+- An exception in a callback, Ctrl-C included, stops the call and comes out of it.
+- The library's own messages go to ``logging.getLogger("igdm")``.
+"""
+
+from . import attacks, datasets, errors, report, runs
+from ._library import ask as _ask
+from ._library import call as _call
+from ._library import loaded_path as library_path
+from ._structures import integer as _integer
+from .attacks import Adversarial, attack
+from .datasets import Dataset, TrainTest
+from .distillation import FitEvent, Run, StepReport, Trainer, default_options, distill, methods
+from .errors import (
+    BusyError,
+    Cancelled,
+    FormatError,
+    IgdmError,
+    InputOutputError,
+    InternalError,
+    InvalidArgument,
+    LibraryError,
+    NotFiniteError,
+    NotFoundError,
+    OutOfMemory,
+    ShapeError,
+)
+from .evaluation import Evaluation, evaluate
+from .models import Model, ModelInfo, Parameters, architectures
+from .options import TrainingOptions
+from .progress import Progress
+
+__version__ = "0.1.0"
+
+
+def set_threads(threads: int) -> None:
+    """How many threads compute, 1 .. 256. Results do not depend on it."""
+    _call("igdm_set_threads", _integer("threads", threads))
+
+
+def get_threads() -> int:
+    """The number of threads that compute."""
+    return int(_ask("igdm_get_threads"))
+
+
+def build_info() -> dict[str, str]:
+    """Version and build of the C library, what it is linked with, the CPU path in use, and the file it came from."""
+    entries = (entry.split("=", 1) for entry in _ask("igdm_build_info").split("; "))
+    return {key: value for key, value in entries} | {"library": library_path()}
+
+
+__all__ = [
+    "Adversarial",
+    "BusyError",
+    "Cancelled",
+    "Dataset",
+    "Evaluation",
+    "FitEvent",
+    "FormatError",
+    "IgdmError",
+    "InputOutputError",
+    "InternalError",
+    "InvalidArgument",
+    "LibraryError",
+    "Model",
+    "ModelInfo",
+    "NotFiniteError",
+    "NotFoundError",
+    "OutOfMemory",
+    "Parameters",
+    "Progress",
+    "Run",
+    "ShapeError",
+    "StepReport",
+    "TrainTest",
+    "Trainer",
+    "TrainingOptions",
+    "architectures",
+    "attack",
+    "attacks",
+    "build_info",
+    "datasets",
+    "default_options",
+    "distill",
+    "errors",
+    "evaluate",
+    "get_threads",
+    "library_path",
+    "methods",
+    "report",
+    "runs",
+    "set_threads",
+]

@@ -1,0 +1,333 @@
+"""The structs and callback types of igdm.h as ctypes sees them, field by field in the header's order.
+
+Tests/Python/test_contract.py compares sizes, offsets and prototypes with the header.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import numbers
+import operator
+from ctypes import (
+    CFUNCTYPE,
+    POINTER,
+    c_char_p,
+    c_double,
+    c_float,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
+from fractions import Fraction
+from typing import Any
+
+from .errors import InvalidArgument
+
+
+class Struct(ctypes.Structure):
+    """A struct of the C library whose fields are set by name, with checks where ctypes would wrap or truncate."""
+
+    def assign(self, **values: Any) -> None:
+        """Sets the given fields; None leaves a field as it is, which after ``_init`` means the library's default."""
+        kinds = {field[0]: field[1] for field in self._fields_}
+        for name, value in values.items():
+            if value is not None:
+                setattr(self, name, _converted(name, value, kinds[name]))
+
+    def values(self) -> dict[str, Any]:
+        """The plain values: numbers and strings, without pointers, sizes and reserved fields."""
+        result: dict[str, Any] = {}
+        for field in self._fields_:
+            name, value = field[0], getattr(self, field[0])
+            if name == "struct_size" or name.startswith("reserved"):
+                continue
+            if isinstance(value, bytes):
+                value = value.decode()
+            if value is None or isinstance(value, (int, float, str)):
+                result[name] = value
+        return result
+
+
+def _converted(name: str, value: Any, kind: Any) -> Any:
+    if kind is c_char_p:
+        return text(name, value)
+    if kind is c_double:
+        return number(name, value)
+    if kind in (c_int32, c_int64, c_size_t, c_uint64):
+        return integer(name, value, kind)
+    return value
+
+
+def text(name: str, value: object) -> bytes:
+    """A string argument as the C library takes it."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: got {type(value).__name__}, want str")
+    if "\0" in value:
+        raise InvalidArgument(f"{name}: got {value!r}, want a string without a zero character")
+    return value.encode()
+
+
+def number(name: str, value: object) -> float:
+    """A real number; strings such as "8/255" or "0.1" are accepted because epsilons are written like that."""
+    try:
+        if isinstance(value, str):
+            return float(Fraction(value))
+        if isinstance(value, numbers.Real) and not isinstance(value, bool):
+            return float(value)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise InvalidArgument(f'{name}: got "{value}", want a number or a fraction such as "8/255"') from None
+    raise TypeError(f"{name}: got {type(value).__name__}, want a number")
+
+
+def integer(name: str, value: object, kind: type[Any] = c_int64) -> int:
+    """An integer that fits the C type; ctypes itself would cut off the upper bits without a word."""
+    try:
+        result = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name}: got {type(value).__name__}, want an integer") from None
+    if kind(result).value != result:
+        bits = 8 * ctypes.sizeof(kind)
+        raise InvalidArgument(f"{name}: got {result}, want {'a signed' if kind(-1).value < 0 else 'an unsigned'} "
+                              f"integer of {bits} bits")
+    return result
+
+
+class _Model(ctypes.Structure):
+    pass
+
+
+class _Dataset(ctypes.Structure):
+    pass
+
+
+class _Evaluation(ctypes.Structure):
+    pass
+
+
+class _Trainer(ctypes.Structure):
+    pass
+
+
+Model = POINTER(_Model)
+Dataset = POINTER(_Dataset)
+Evaluation = POINTER(_Evaluation)
+Trainer = POINTER(_Trainer)
+
+
+class ModelOptions(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved0", c_uint32),
+        ("classes", c_int64),
+        ("channels", c_int64),
+        ("height", c_int64),
+        ("width", c_int64),
+        ("base_width", c_int64),
+        ("seed", c_uint64),
+        ("mean", POINTER(c_float)),
+        ("std", POINTER(c_float)),
+        ("normalisation_count", c_size_t),
+        ("reserved", c_int64 * 4),
+    ]
+
+
+class ModelInfo(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved0", c_uint32),
+        ("classes", c_int64),
+        ("channels", c_int64),
+        ("height", c_int64),
+        ("width", c_int64),
+        ("base_width", c_int64),
+        ("parameter_count", c_int64),
+        ("multiply_adds", c_int64),
+        ("architecture", c_char_p),
+        ("has_normalisation", c_int64),
+        ("reserved", c_int64 * 4),
+    ]
+
+
+class DatasetInfo(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved0", c_uint32),
+        ("count", c_int64),
+        ("classes", c_int64),
+        ("channels", c_int64),
+        ("height", c_int64),
+        ("width", c_int64),
+        ("reserved", c_int64 * 4),
+    ]
+
+
+class Progress(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved0", c_uint32),
+        ("stage", c_char_p),
+        ("done", c_int64),
+        ("total", c_int64),
+        ("seconds", c_double),
+        ("reserved", c_int64 * 4),
+    ]
+
+
+LogCallback = CFUNCTYPE(None, c_int32, c_char_p, c_void_p)
+
+# Without the header's last parameter, `void *user`: see _callbacks.py.
+ProgressCallback = CFUNCTYPE(c_int32, POINTER(Progress))
+
+
+class AttackOptions(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("random_start", c_int32),
+        ("attack", c_char_p),
+        ("norm", c_char_p),
+        ("loss", c_char_p),
+        ("epsilon", c_double),
+        ("step", c_double),
+        ("steps", c_int64),
+        ("restarts", c_int64),
+        ("kappa", c_double),
+        ("seed", c_uint64),
+        ("early_stop", c_int32),
+        ("reserved0", c_int32),
+        ("first_index", c_int64),
+        ("target_logits", POINTER(c_float)),
+        ("progress", ProgressCallback),
+        ("user", c_void_p),
+        ("cancel", POINTER(c_int32)),
+        ("reserved", c_int64 * 4),
+    ]
+
+
+class EvaluateOptions(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved0", c_uint32),
+        ("attacks", c_char_p),
+        ("norm", c_char_p),
+        ("epsilon", c_double),
+        ("step", c_double),
+        ("restarts", c_int64),
+        ("count", c_int64),
+        ("batch_size", c_int64),
+        ("seed", c_uint64),
+        ("progress", ProgressCallback),
+        ("user", c_void_p),
+        ("cancel", POINTER(c_int32)),
+        ("reserved", c_int64 * 4),
+    ]
+
+
+class EvaluationRow(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved0", c_uint32),
+        ("name", c_char_p),
+        ("correct", c_int64),
+        ("count", c_int64),
+        ("accuracy", c_double),
+        ("seconds", c_double),
+        ("reserved", c_int64 * 4),
+    ]
+
+
+class TrainerOptions(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved0", c_uint32),
+        ("method", c_char_p),
+        ("igdm", c_double),
+        ("mirror", c_char_p),
+        ("igdm_distance", c_char_p),
+        ("inner", c_char_p),
+        ("temperature", c_double),
+        ("adversarial_weight", c_double),
+        ("epsilon", c_double),
+        ("step", c_double),
+        ("steps", c_int64),
+        ("learning_rate", c_double),
+        ("momentum", c_double),
+        ("weight_decay", c_double),
+        ("nesterov", c_int32),
+        ("flip", c_int32),
+        ("crop_padding", c_int64),
+        ("schedule", c_char_p),
+        ("milestones", POINTER(c_int64)),
+        ("milestone_count", c_size_t),
+        ("decay", c_double),
+        ("warmup", c_double),
+        ("epochs", c_int64),
+        ("batch_size", c_int64),
+        ("steps_per_epoch", c_int64),
+        ("seed", c_uint64),
+        ("validation_count", c_int64),
+        ("validation_steps", c_int64),
+        ("reserved", c_int64 * 8),
+    ]
+
+
+class Batch(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved0", c_uint32),
+        ("images", POINTER(c_float)),
+        ("labels", POINTER(c_int64)),
+        ("count", c_size_t),
+        ("adversarial", POINTER(c_float)),
+        ("update", c_int32),
+        ("reserved1", c_int32),
+        ("reserved", c_int64 * 4),
+    ]
+
+
+class StepReport(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved0", c_uint32),
+        ("loss", c_double),
+        ("base_loss", c_double),
+        ("igdm_loss", c_double),
+        ("igdm_weight", c_double),
+        ("learning_rate", c_double),
+        ("adversarial_accuracy", c_double),
+        ("mirror_outside", c_double),
+        ("epoch", c_int64),
+        ("step", c_int64),
+        ("reserved", c_int64 * 4),
+    ]
+
+
+class FitEvent(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("kind", c_int32),
+        ("epoch", c_int64),
+        ("epochs", c_int64),
+        ("batch", c_int64),
+        ("batches", c_int64),
+        ("loss", c_double),
+        ("base_loss", c_double),
+        ("igdm_loss", c_double),
+        ("adversarial_accuracy", c_double),
+        ("igdm_weight", c_double),
+        ("learning_rate", c_double),
+        ("mirror_outside", c_double),
+        ("validation_clean", c_double),
+        ("validation_robust", c_double),
+        ("images_per_second", c_double),
+        ("seconds", c_double),
+        ("eta_seconds", c_double),
+        ("reserved", c_int64 * 4),
+    ]
+
+
+EVENT_STEP, EVENT_EPOCH = 1, 2
+
+FitCallback = CFUNCTYPE(c_int32, POINTER(FitEvent))  # without `void *user`, as ProgressCallback

@@ -1,0 +1,254 @@
+"""Labelled images: from arrays, from MNIST's and CIFAR's files, from HDF5.
+
+A Dataset lives in the memory of the C library, 8 bits a value where the source has 8 bits. ``len(data)``,
+``data[:1000]`` (shares the images), ``data[7]`` (one image and its label) and ``data.read()`` work as on a sequence.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import operator
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import _arrays as arrays
+from . import _structures as structures
+from ._arrays import Floats, Labels, pointer
+from ._library import Handle, call, file_path
+from ._structures import integer, text
+from .errors import InvalidArgument, NotFoundError, ShapeError
+
+Path_ = str | os.PathLike[str]
+
+FASHION_MNIST_FOLDER = "/usr/share/datasets/fashion-mnist"  # of the Debian package dataset-fashion-mnist
+FASHION_MNIST_CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+CIFAR10_CLASSES = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
+
+
+class Dataset(Handle):
+    """Images with labels. Made by the functions of this module."""
+
+    _instead = "Make it again from its files, or pickle the arrays that read() returns."
+
+    def __init__(self, handle: Any, source: dict[str, Any], class_names: Sequence[str] | None = None) -> None:
+        super().__init__(handle, "igdm_dataset_release")
+        info = structures.DatasetInfo(struct_size=ctypes.sizeof(structures.DatasetInfo))
+        call("igdm_dataset_get_info", handle, info)
+        self._count: int = info.count
+        self.classes: int = info.classes
+        """Labels are 0 .. classes-1."""
+        self.image_shape: tuple[int, int, int] = (info.channels, info.height, info.width)
+        """Channels, height, width."""
+        self.class_names: tuple[str, ...] = tuple(class_names or map(str, range(self.classes)))
+        self.source = source
+        """Where the data came from, as open_source() takes it."""
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: slice) -> Dataset: ...
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[Floats, int]: ...
+
+    def __getitem__(self, index: slice | int) -> Dataset | tuple[Floats, int]:
+        """A slice gives a Dataset that shares the images, a number one image (C, H, W) and its label."""
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            if step != 1:
+                raise InvalidArgument(f"slice: got step {step}, want 1; samples of a Dataset are contiguous")
+            return self._subset(start, stop - start)
+        position = operator.index(index)
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"index: got {position}, want one inside the {len(self)} samples")
+        images, labels = self.read(position % len(self), 1)
+        return images[0], int(labels[0])
+
+    def read(self, first: int = 0, count: int | None = None) -> tuple[Floats, Labels]:
+        """Images (count, C, H, W) as float32 in [0,1], and labels (count). `count` None: all from `first` on."""
+        first = integer("first", first)
+        count = len(self) - first if count is None else integer("count", count)
+        if first < 0 or count < 0 or first + count > len(self):
+            raise InvalidArgument(f"count: got {count} from {first} on, want a part of the {len(self)} samples")
+        images = np.empty((count, *self.image_shape), np.float32)
+        labels = np.empty(count, np.int64)
+        call("igdm_dataset_read", self._handle, first, count, pointer(images), pointer(labels))
+        return images, labels
+
+    @property
+    def labels(self) -> Labels:
+        """All labels."""
+        labels = np.empty(len(self), np.int64)
+        call("igdm_dataset_read", self._handle, 0, len(self), None, pointer(labels))
+        return labels
+
+    @property
+    def images(self) -> Floats:
+        """All images as one float32 array: four times the memory of 8-bit data. See read() for a part."""
+        return self.read()[0]
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.image_shape))
+        state = ", closed" if self.closed else ""
+        return f"<igdm.Dataset {self.source['kind']}, {len(self):,} images {shape}, {self.classes} classes{state}>"
+
+    def _subset(self, first: int, count: int) -> Dataset:
+        if count < 1:
+            raise InvalidArgument(f"slice: got no samples of {len(self)}, want at least one")
+        subset = structures.Dataset()
+        call("igdm_dataset_subset", self._handle, first, count, subset)
+        source = dict(self.source, first=self.source.get("first", 0) + first, count=count)
+        return Dataset(subset, source, self.class_names)
+
+
+class TrainTest(NamedTuple):
+    """The two parts that many datasets come in."""
+
+    train: Dataset
+    test: Dataset
+
+
+def from_arrays(
+    images: ArrayLike, labels: ArrayLike, classes: int | None = None, class_names: Sequence[str] | None = None
+) -> Dataset:
+    """A Dataset of arrays, which are copied.
+
+    images   (N, C, H, W): float32 in [0,1], or uint8 in 0 .. 255; C-contiguous
+    labels   (N): integers in 0 .. classes-1
+    classes  largest label + 1 where left out
+    """
+    pixels = arrays.pixels("images", images, allow_bytes=True)
+    if pixels.ndim != 4:
+        raise ShapeError(f"images: got shape {pixels.shape}, want (N, C, H, W); (N, H, W) becomes it by images[:, None]")
+    integers = arrays.labels("labels", labels, len(pixels))
+    if classes is None:
+        classes = int(integers.max(initial=0)) + 1
+    made = structures.Dataset()
+    function = "igdm_dataset_from_bytes" if pixels.dtype == np.uint8 else "igdm_dataset_from_floats"
+    call(function, pointer(pixels), pointer(integers), len(pixels), *pixels.shape[1:], integer("classes", classes), made)
+    return Dataset(made, {"kind": "arrays"}, class_names)
+
+
+def idx(images: Path_, labels: Path_, classes: int = 10, class_names: Sequence[str] | None = None) -> Dataset:
+    """MNIST's IDX files, plain or gzip-compressed."""
+    opened = structures.Dataset()
+    call(
+        "igdm_dataset_open_idx", file_path("images", images), file_path("labels", labels),
+        integer("classes", classes), opened,
+    )  # fmt: skip
+    source = {"kind": "idx", "images": _absolute(images), "labels": _absolute(labels), "classes": classes}
+    return Dataset(opened, source, class_names)
+
+
+def hdf5(path: Path_, images: str = "images", labels: str = "labels", classes: int | None = None) -> Dataset:
+    """An HDF5 file with images (N, C, H, W), uint8 or float32 in [0,1], and integer labels (N).
+
+    images, labels  names of the two inside the file, such as "train/images"
+    classes         largest label + 1 where left out
+    """
+    opened = structures.Dataset()
+    number = 0 if classes is None else integer("classes", classes)
+    call(
+        "igdm_dataset_open_hdf5", file_path("path", path), text("images", images), text("labels", labels), number, opened
+    )
+    source = {"kind": "hdf5", "path": _absolute(path), "images": images, "labels": labels, "classes": classes}
+    return Dataset(opened, source)
+
+
+def fashion_mnist(folder: Path_ | None = None) -> TrainTest:
+    """Fashion-MNIST (Xiao, Rasul, Vollgraf 2017), 28x28, 10 classes: 60,000 images to train and 10,000 to test.
+
+    folder  with the four IDX files, plain or .gz; where left out, that of the Debian package dataset-fashion-mnist
+    """
+    place = Path(FASHION_MNIST_FOLDER if folder is None else folder)
+    if not place.is_dir():
+        raise NotFoundError(
+            f"fashion_mnist: no folder {place}; install the Debian package dataset-fashion-mnist, or give the folder "
+            "with the four IDX files"
+        )
+
+    def part(split: str, prefix: str) -> Dataset:
+        files = []
+        for name in (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"):
+            plain = place / name
+            files.append(plain if plain.exists() else place / f"{name}.gz")
+        data = idx(*files, classes=10, class_names=FASHION_MNIST_CLASSES)
+        data.source = {"kind": "fashion-mnist", "folder": _absolute(place), "split": split}
+        return data
+
+    return TrainTest(part("train", "train"), part("test", "t10k"))
+
+
+def cifar10(folder: Path_) -> TrainTest:
+    """CIFAR-10 (Krizhevsky 2009) from its binary version, the unpacked folder cifar-10-batches-bin."""
+    return _cifar("cifar10", folder, 10, CIFAR10_CLASSES)
+
+
+def cifar100(folder: Path_) -> TrainTest:
+    """CIFAR-100 (Krizhevsky 2009) with its fine labels, from the unpacked folder cifar-100-binary."""
+    return _cifar("cifar100", folder, 100, None)
+
+
+def _cifar(kind: str, folder: Path_, classes: int, class_names: Sequence[str] | None) -> TrainTest:
+    def part(split: str) -> Dataset:
+        opened = structures.Dataset()
+        call("igdm_dataset_open_cifar", file_path("folder", folder), classes, split.encode(), opened)
+        return Dataset(opened, {"kind": kind, "folder": _absolute(folder), "split": split}, class_names)
+
+    return TrainTest(part("train"), part("test"))
+
+
+SPECIFICATIONS = "fashion-mnist[:FOLDER], cifar10:FOLDER, cifar100:FOLDER, idx:IMAGES,LABELS, hdf5:FILE[,IMAGES,LABELS]"
+
+
+def open_specification(specification: str) -> TrainTest | Dataset:
+    """Data from a word of the command line: see SPECIFICATIONS."""
+    kind, _, rest = specification.partition(":")
+    parts = rest.split(",") if rest else []
+    if kind == "fashion-mnist" and len(parts) <= 1:
+        return fashion_mnist(*parts)
+    if kind in ("cifar10", "cifar100") and len(parts) == 1:
+        return cifar10(rest) if kind == "cifar10" else cifar100(rest)
+    if kind == "idx" and len(parts) == 2:
+        return idx(*parts)
+    if kind == "hdf5" and len(parts) in (1, 3):
+        return hdf5(*parts)
+    raise InvalidArgument(f'data: got "{specification}", want one of {SPECIFICATIONS}')
+
+
+def open_source(source: dict[str, Any]) -> Dataset:
+    """The Dataset that Dataset.source describes, so that a recorded run finds its data again."""
+    kind = source.get("kind")
+    if kind == "idx":
+        data = idx(source["images"], source["labels"], source["classes"])
+    elif kind == "hdf5":
+        data = hdf5(source["path"], source["images"], source["labels"], source["classes"])
+    elif kind in ("fashion-mnist", "cifar10", "cifar100"):
+        opened = {"fashion-mnist": fashion_mnist, "cifar10": cifar10, "cifar100": cifar100}[kind](source["folder"])
+        data = opened.train if source["split"] == "train" else opened.test
+    else:
+        raise InvalidArgument(f"data: got a source of kind {kind!r}, which is not on disk; give the data anew")
+    return data[source["first"] : source["first"] + source["count"]] if "count" in source else data
+
+
+def require_dataset(name: str, value: object) -> Dataset:
+    """`value`, which must be a Dataset."""
+    if isinstance(value, TrainTest):
+        raise TypeError(f"{name}: got a pair of datasets, want one: .train or .test")
+    if not isinstance(value, Dataset):
+        raise TypeError(f"{name}: got {type(value).__name__}, want igdm.Dataset; datasets.from_arrays() makes one")
+    return value
+
+
+def _absolute(path: Path_) -> str:
+    return str(Path(os.fsdecode(path)).absolute())

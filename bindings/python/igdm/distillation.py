@@ -1,0 +1,302 @@
+"""Training a student: distill() for a whole run, Trainer for hosts that bring their own batches."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import _arrays as arrays
+from . import _structures as structures
+from ._arrays import Floats, pointer
+from ._callbacks import Callback
+from ._library import Handle, ask, call
+from .datasets import Dataset, require_dataset
+from .errors import InvalidArgument, NotFoundError
+from .models import Model, require_model
+from .options import TrainingOptions
+from .progress import Display, duration
+from .runs import RunFolder
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+@dataclass(frozen=True)
+class FitEvent:
+    """What a fit reports after each batch (kind "step") and each epoch (kind "epoch"). Losses are means."""
+
+    kind: str
+    epoch: int
+    """Counted from 1."""
+    epochs: int
+    batch: int
+    """Counted from 1, within the epoch."""
+    batches: int
+    loss: float
+    """base_loss + igdm_weight * igdm_loss"""
+    base_loss: float
+    igdm_loss: float
+    adversarial_accuracy: float
+    igdm_weight: float
+    learning_rate: float
+    mirror_outside: float
+    """Part of the mirrored pixels x-d outside [0,1]."""
+    validation_clean: float | None
+    """Accuracy in [0,1] after an epoch with validation, else None."""
+    validation_robust: float | None
+    images_per_second: float
+    seconds: float
+    """Since the fit began."""
+    eta_seconds: float
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What Trainer.step() did. Losses are means over the batch."""
+
+    loss: float
+    """base_loss + igdm_weight * igdm_loss"""
+    base_loss: float
+    igdm_loss: float
+    igdm_weight: float
+    learning_rate: float
+    adversarial_accuracy: float
+    mirror_outside: float
+    epoch: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """The result of distill()."""
+
+    student: Model
+    history: list[dict[str, Any]]
+    """A row for each epoch: losses, weights, validation accuracies, times."""
+    options: dict[str, Any]
+    """All options of the training, defaults included."""
+    folder: Path | None
+    """Where config.json, metrics.csv and student.h5 are, if a run_dir was given."""
+
+
+Watcher = Callable[[FitEvent], object]
+
+
+class Trainer(Handle):
+    """Trains one student, whose weights it changes in place. Holds optimiser state and position in the schedule."""
+
+    _instead = "Save the student's weights with Model.save()."
+
+    def __init__(self, student: Model, teacher: Model | None = None, **options: Unpack[TrainingOptions]) -> None:
+        """student   the model to train
+        teacher   never changed; None for method "pgd-at" without IGDM
+        options   see TrainingOptions
+        """
+        self._student = require_model("student", student)
+        native = structures.TrainerOptions()
+        call("igdm_trainer_options_init", native)
+        milestones = _assign(native, options)
+        guide = None if teacher is None else require_model("teacher", teacher)._handle
+        created = structures.Trainer()
+        call("igdm_trainer_create", student._handle, guide, native, created)
+        super().__init__(created, "igdm_trainer_release")
+        self._last_count: int | None = None
+        self.options: dict[str, Any] = _recorded(native, options, milestones)
+        """All options, defaults included."""
+
+    def step(
+        self, images: ArrayLike, labels: ArrayLike, *, adversarial: ArrayLike | None = None, update: bool = True
+    ) -> StepReport:
+        """One step on a batch: adversary, loss, gradients, update. Needs the option steps_per_epoch.
+
+        images       (N, C, H, W) float32 in [0,1]; no augmentation is applied
+        labels       (N) integers
+        adversarial  the caller's own adversarial images, shaped as images; None = the trainer attacks
+        update       False: compute loss and gradients only
+        """
+        batch = arrays.images("images", images, self._student.info.input_shape)
+        truth = arrays.labels("labels", labels, len(batch))
+        native = structures.Batch()
+        call("igdm_batch_init", native)
+        native.images, native.labels, native.count = pointer(batch), pointer(truth), len(batch)
+        if adversarial is not None:
+            attacked = arrays.floats("adversarial", adversarial, batch.shape)
+            native.adversarial = pointer(attacked)
+        native.assign(update=update)
+        report = structures.StepReport(struct_size=ctypes.sizeof(structures.StepReport))
+        call("igdm_trainer_step", self._handle, native, report)
+        self._last_count = len(batch)
+        return StepReport(**report.values())
+
+    def gradient(self, name: str) -> Floats:
+        """Gradient of the last step's loss by a trainable parameter of the student, without weight decay."""
+        parameters = self._student.parameters
+        if name not in parameters.trainable:
+            raise NotFoundError(f'name: got "{name}", want one of {", ".join(parameters.trainable)}')
+        values = np.empty(parameters.shapes[name], np.float32)
+        call("igdm_trainer_get_gradient", self._handle, structures.text("name", name), pointer(values), values.size)
+        return values
+
+    def adversarial(self) -> Floats:
+        """The adversarial images of the last step."""
+        if self._last_count is None:
+            raise InvalidArgument("adversarial: no step() yet, so there are no adversarial images")
+        images = np.empty((self._last_count, *self._student.info.input_shape), np.float32)
+        call("igdm_trainer_get_adversarial", self._handle, pointer(images), images.size)
+        return images
+
+    def fit(
+        self,
+        train: Dataset,
+        validation: Dataset | None = None,
+        *,
+        progress: bool | None = None,
+        callback: Watcher | None = None,
+    ) -> list[dict[str, Any]]:
+        """Trains from the current position to the last epoch; returns a row of numbers for each epoch.
+
+        callback  called with a FitEvent after each batch and each epoch; a true result stops (Cancelled is raised), and
+                  so does an exception. The student keeps what it has learned, and a further fit() goes on from there
+        progress  True, False, or None = on a terminal
+        """
+        require_dataset("train", train)
+        judged = None if validation is None else require_dataset("validation", validation)._handle
+        history: list[dict[str, Any]] = []
+
+        def receive(native: structures.FitEvent) -> object:
+            event = _event(native)
+            _show(display, event)
+            if event.kind == "epoch":
+                history.append(_history_row(event))
+            return callback(event) if callback is not None else None
+
+        self._last_count = None
+        with Display(progress) as display, Callback(structures.FitCallback, receive) as watcher:
+            call("igdm_trainer_fit", self._handle, train._handle, judged, watcher.pointer, None)
+        return history
+
+
+def distill(
+    student: Model,
+    teacher: Model | None,
+    train: Dataset,
+    *,
+    validation: Dataset | None = None,
+    run_dir: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    progress: bool | None = None,
+    callback: Watcher | None = None,
+    **options: Unpack[TrainingOptions],
+) -> Run:
+    """Trains `student` on `train` under the guidance of `teacher`.
+
+    validation  measured after each epoch
+    run_dir     folder for config.json (with which the run can be repeated), initial.h5, metrics.csv and student.h5;
+                also an interrupted run leaves its student there
+    overwrite   allow a run_dir that has a run already
+    progress    True, False, or None = on a terminal
+    callback    called with a FitEvent after each batch and each epoch; a true result stops (Cancelled is raised)
+    options     see TrainingOptions: method, igdm, mirror, eps, step, steps, epochs, ...
+    """
+    require_dataset("train", train)
+    if validation is not None:
+        require_dataset("validation", validation)
+    with Trainer(student, teacher, **options) as trainer:
+        if run_dir is None:
+            history = trainer.fit(train, validation, progress=progress, callback=callback)
+            return Run(student, history, trainer.options, None)
+        folder = RunFolder(run_dir, overwrite)
+        folder.begin(student, teacher, train, validation, trainer.options)
+
+        def receive(event: FitEvent) -> object:
+            if event.kind == "epoch":
+                folder.add_epoch(_history_row(event))
+            return callback(event) if callback is not None else None
+
+        try:
+            history = trainer.fit(train, validation, progress=progress, callback=receive)
+        finally:
+            student.save(folder.student)
+        return Run(student, history, trainer.options, folder.path)
+
+
+def methods() -> tuple[str, ...]:
+    """The names of the distillation methods."""
+    return tuple(ask("igdm_methods").split(","))
+
+
+def default_options() -> dict[str, Any]:
+    """The library's defaults of TrainingOptions."""
+    native = structures.TrainerOptions()
+    call("igdm_trainer_options_init", native)
+    return _recorded(native, {}, None)
+
+
+def _assign(native: structures.TrainerOptions, options: TrainingOptions) -> Any:
+    """Sets the options; returns the array that native.milestones points to, to be kept alive."""
+    known = TrainingOptions.__annotations__
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise TypeError(f"options: got {', '.join(unknown)}, want some of {', '.join(known)}")
+    values: dict[str, Any] = dict(options)
+    milestones = values.pop("milestones", None)
+    native.assign(epsilon=values.pop("eps", None), **values)
+    if milestones is None:
+        return None
+    epochs = [structures.integer("milestones", epoch) for epoch in milestones]
+    kept = (ctypes.c_int64 * max(len(epochs), 1))(*epochs)  # an empty list is a choice too: no milestone at all
+    native.milestones = ctypes.cast(kept, ctypes.POINTER(ctypes.c_int64))
+    native.milestone_count = len(epochs)
+    return kept[: len(epochs)]
+
+
+def _recorded(native: structures.TrainerOptions, given: TrainingOptions, milestones: Any) -> dict[str, Any]:
+    """The options in force under their Python names; eps and step as the caller wrote them ("8/255")."""
+    values = native.values()
+    values["eps"] = values.pop("epsilon")
+    values.pop("milestone_count")
+    values["milestones"] = milestones
+    for flag in ("nesterov", "flip"):
+        values[flag] = bool(values[flag])
+    for name in ("eps", "step"):
+        written = given.get(name)
+        if isinstance(written, str):
+            values[name] = written
+    return {name: values[name] for name in TrainingOptions.__annotations__}
+
+
+def _event(native: structures.FitEvent) -> FitEvent:
+    values = native.values()
+    values["kind"] = "epoch" if native.kind == structures.EVENT_EPOCH else "step"
+    for name in ("validation_clean", "validation_robust"):
+        if values[name] < 0:
+            values[name] = None
+    return FitEvent(**values)
+
+
+def _history_row(event: FitEvent) -> dict[str, Any]:
+    row = asdict(event)
+    for name in ("kind", "epochs", "batch", "batches", "eta_seconds"):
+        del row[name]
+    return row
+
+
+def _show(display: Display, event: FitEvent) -> None:
+    title = f"epoch {event.epoch}/{event.epochs}"
+    if event.kind == "step":
+        note = f"loss {event.loss:.3f}, {event.images_per_second:.0f} images/s, {duration(event.eta_seconds)} left"
+        display.update(title, event.batch, event.batches, note)
+        return
+    parts = [f"loss {event.loss:.3f}", f"training robust {100 * event.adversarial_accuracy:.1f} %"]
+    if event.validation_clean is not None:
+        parts.append(f"validation clean {100 * event.validation_clean:.1f} %")
+    if event.validation_robust is not None:
+        parts.append(f"robust {100 * event.validation_robust:.1f} %")
+    display.line(f"{title}: {', '.join(parts)}, {duration(event.seconds)}")

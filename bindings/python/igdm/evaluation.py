@@ -1,0 +1,169 @@
+"""Accuracy of a model under a list of attacks, and agreement of its input gradients with a teacher's."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _structures as structures
+from ._arrays import pointer
+from ._library import Handle, call
+from .attacks import Watcher, watched
+from .datasets import Dataset, require_dataset
+from .models import Model, require_model
+from .progress import Display
+
+
+@dataclass(frozen=True)
+class Row:
+    """Accuracy on clean images or under one attack."""
+
+    name: str
+    correct: int
+    count: int
+    accuracy: float
+    """correct / count"""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of evaluate(). ``print(evaluation)`` shows the table."""
+
+    rows: tuple[Row, ...]
+    """"clean" first, then the attacks in the order asked for."""
+    correct: dict[str, NDArray[np.bool_]]
+    """For each row the samples that are still classified correctly."""
+    gradient_cosine: float | None
+    """Mean cosine of the input gradients of student and teacher (cross-entropy); None without a teacher."""
+    gradient_distance: float | None
+    """Mean L2 distance of the two gradients."""
+    options: dict[str, Any]
+    """What was asked for: norm, eps, step, restarts, batch_size, seed."""
+
+    @property
+    def accuracy(self) -> dict[str, float]:
+        """Accuracy in [0,1] by row name: ``evaluation.accuracy["pgd-20"]``."""
+        return {row.name: row.accuracy for row in self.rows}
+
+    @property
+    def count(self) -> int:
+        """The number of samples."""
+        return self.rows[0].count
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the flags of the single samples, ready for json.dump()."""
+        return {
+            "rows": [asdict(row) for row in self.rows],
+            "gradient_cosine": self.gradient_cosine,
+            "gradient_distance": self.gradient_distance,
+            "options": self.options,
+        }
+
+    def __str__(self) -> str:
+        table = format_table(
+            ["", "accuracy", "correct", "time"],
+            [
+                [row.name, f"{100 * row.accuracy:.2f} %", f"{row.correct}/{row.count}", f"{row.seconds:.1f} s"]
+                for row in self.rows
+            ],
+        )
+        lines = [table, f"eps {self.options['eps']} ({self.options['norm']}), {self.count} samples"]
+        if self.gradient_cosine is not None:
+            lines.append(
+                f"input gradients against the teacher's: cosine {self.gradient_cosine:.3f}, "
+                f"distance {self.gradient_distance:.3f}"
+            )
+        return "\n".join(lines)
+
+
+def evaluate(
+    model: Model,
+    data: Dataset,
+    *,
+    attacks: Sequence[str] | str | None = None,
+    eps: float | str | None = None,
+    step: float | str | None = None,
+    norm: str | None = None,
+    restarts: int | None = None,
+    count: int | None = None,
+    batch_size: int | None = None,
+    seed: int | None = None,
+    teacher: Model | None = None,
+    progress: bool | None = None,
+    callback: Watcher | None = None,
+) -> Evaluation:
+    """Measures accuracy, clean and under attacks. What is left out has the library's default.
+
+    attacks     a list of, or a comma-separated string of "fgsm", "pgd-K" (K steps), "cw" or "cw-K"; [] = clean only
+    eps         radius: a number on the [0,1] pixel scale, or a string such as "8/255"
+    step        step size; 0 = eps/4
+    norm        "linf" or "l2"
+    restarts    independent runs of each attack
+    count       the first so many samples; 0 = all
+    batch_size  changes speed and memory only
+    teacher     measure the agreement with this model's input gradients too
+    progress    True, False, or None = on a terminal
+    callback    called with a Progress after each internal batch; a true result cancels (Cancelled is raised)
+    """
+    require_model("model", model)
+    require_dataset("data", data)
+    options = structures.EvaluateOptions()
+    call("igdm_evaluate_options_init", options)
+    if attacks is not None and not isinstance(attacks, str):
+        attacks = ",".join(attacks)
+    options.assign(
+        attacks=attacks, epsilon=eps, step=step, norm=norm, restarts=restarts, count=count, batch_size=batch_size,
+        seed=seed,
+    )  # fmt: skip
+    made = structures.Evaluation()
+    with Display(progress) as display, watched(display, callback) as watcher:
+        options.progress = watcher.pointer
+        rival = None if teacher is None else require_model("teacher", teacher)._handle
+        call("igdm_evaluate", model._handle, data._handle, rival, options, made)
+    asked = options.values()
+    asked["eps"] = asked.pop("epsilon") if eps is None else eps
+    if step is not None:
+        asked["step"] = step
+    with Handle(made, "igdm_evaluation_release"):
+        return _read(made, asked, teacher is not None)
+
+
+def _read(evaluation: Any, options: dict[str, Any], with_teacher: bool) -> Evaluation:
+    row_count = ctypes.c_size_t()
+    call("igdm_evaluation_row_count", evaluation, row_count)
+    rows, flags = [], {}
+    for index in range(row_count.value):
+        row = structures.EvaluationRow(struct_size=ctypes.sizeof(structures.EvaluationRow))
+        call("igdm_evaluation_get_row", evaluation, index, row)
+        correct = np.empty(row.count, np.uint8)
+        call("igdm_evaluation_get_correct", evaluation, index, pointer(correct), correct.size)
+        name = row.name.decode()
+        rows.append(Row(name, row.correct, row.count, row.accuracy, row.seconds))
+        flags[name] = correct.astype(bool)
+    cosine, distance = ctypes.c_double(), ctypes.c_double()
+    if with_teacher:
+        call("igdm_evaluation_get_gradient_agreement", evaluation, cosine, distance)
+    return Evaluation(
+        tuple(rows),
+        flags,
+        cosine.value if with_teacher else None,
+        distance.value if with_teacher else None,
+        options,
+    )
+
+
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Text columns under a ruled header: the first to the left, numbers to the right."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        first = cells[0].ljust(widths[0])
+        return "   ".join([first, *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))])
+
+    return "\n".join([line(header), "─" * len(line(header)), *map(line, rows)])

@@ -1,0 +1,40 @@
+"""The options of training, in one table: what a method needs, what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, TypedDict
+
+
+class TrainingOptions(TypedDict, total=False):
+    """Keyword arguments of distill() and Trainer(). What is left out, or None, has the library's default.
+
+    The names are those of igdm_trainer_options in igdm.h, with eps for epsilon. Epsilons are on the [0,1] pixel scale.
+    """
+
+    method: Annotated[str | None, "pgd-at, ard, rslad or adaad"]
+    igdm: Annotated[float | None, "alpha of IGDM, 0 = off; its weight in epoch e of E is alpha*e/E"]
+    mirror: Annotated[str | None, "x-d of IGDM: paper = as it is, clip = clipped to [0,1]"]
+    igdm_distance: Annotated[str | None, "kl, l1 or l2, between the logit differences"]
+    inner: Annotated[str | None, "adversary: method = the method's own, student = plain PGD on the student"]
+    temperature: Annotated[float | None, "tau of ARD"]
+    adversarial_weight: Annotated[float | None, "weight of the adversarial term of ARD and AdaAD against the clean one"]
+    eps: Annotated[float | str | None, 'radius of the adversary, L-infinity: a number or a fraction such as "8/255"']
+    step: Annotated[float | str | None, "step size of the adversary, at most eps; 0 = eps/4"]
+    steps: Annotated[int | None, "steps of the adversary"]
+    learning_rate: Annotated[float | None, "of SGD, at its highest"]
+    momentum: Annotated[float | None, "of SGD"]
+    weight_decay: Annotated[float | None, "on every trainable parameter"]
+    nesterov: Annotated[bool | None, "Nesterov's momentum"]
+    flip: Annotated[bool | None, "random horizontal flips"]
+    crop_padding: Annotated[int | None, "random crops from the image padded with so many zeros; 0 = off"]
+    schedule: Annotated[str | None, "of the learning rate: multistep, cosine, onecycle or constant"]
+    milestones: Annotated[Sequence[int] | None, "multistep: epochs after which the learning rate is multiplied by decay"]
+    decay: Annotated[float | None, "multistep: that factor"]
+    warmup: Annotated[float | None, "onecycle: part of all steps in which the learning rate rises"]
+    epochs: Annotated[int | None, "passes over the training data"]
+    batch_size: Annotated[int | None, "samples in a batch"]
+    steps_per_epoch: Annotated[int | None, "for Trainer.step(): batches that make an epoch"]
+    seed: Annotated[int | None, "of the order of samples, the augmentation and the adversary's starts"]
+    validation_count: Annotated[int | None, "validate on the first so many samples; 0 = all"]
+    validation_steps: Annotated[int | None, "steps of the PGD attack in validation; 0 = clean only"]

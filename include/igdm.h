@@ -1,0 +1,582 @@
+/*
+ * igdm — adversarially robust distillation with Indirect Gradient Matching, in one embeddable library
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * igdm turns a large adversarially robust image classifier (the teacher) into a small robust one (the student). Its
+ * heart is IGDM (Lee, Cho, Kim: "Indirect Gradient Matching for Adversarial Robust Distillation", ICLR 2025,
+ * arXiv 2312.03286): the student's input gradient is matched to the teacher's by matching f(x+d) - f(x-d).
+ *
+ * This header is the contract and the manual. It reads from the simple to the advanced:
+ *   1. Library        version, build, errors, threads, logging
+ *   2. Models         create, load, save, predict, gradients, weights by name
+ *   3. Datasets       arrays, IDX, CIFAR and HDF5 files
+ *   4. Attacks        FGSM, PGD, C&W-inf on a model
+ *   5. Evaluation     a table of accuracies under a list of attacks, gradient agreement with a teacher
+ *   6. Distillation   PGD-AT, ARD, RSLAD, AdaAD, each with and without IGDM
+ *
+ * The whole job, errors unchecked (examples/c/distill.c checks them):
+ *
+ *     igdm_model *teacher, *student;  igdm_dataset *train, *test;  igdm_trainer *trainer;
+ *     igdm_model_load("teacher.h5", &teacher);
+ *     igdm_model_options shape;  igdm_model_options_init(&shape);
+ *     shape.classes = 10; shape.channels = 1; shape.height = shape.width = 28; shape.base_width = 8;
+ *     igdm_model_create("resnet8", &shape, &student);
+ *     igdm_dataset_open_idx("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", 10, &train);
+ *     igdm_trainer_options options;  igdm_trainer_options_init(&options);
+ *     options.method = "ard"; options.igdm = 5.0; options.mirror = "clip"; options.epsilon = 0.1; options.epochs = 5;
+ *     igdm_trainer_create(student, teacher, &options, &trainer);
+ *     igdm_trainer_fit(trainer, train, NULL, NULL, NULL);
+ *     igdm_model_save(student, "student.h5");
+ *
+ * Conventions, valid everywhere unless a function says otherwise
+ *   Images      float, NCHW, contiguous, each value in [0,1]. Normalisation (mean, std) lives inside the model, so
+ *               epsilon and step sizes are always in units of the [0,1] pixel scale.
+ *   Labels      int64_t, in 0 .. classes-1.
+ *   Logits      float, (count, classes), contiguous; never probabilities.
+ *   Status      every function that can fail returns int32_t: IGDM_OK (0) or a negative IGDM_ERROR_*. After an error
+ *               igdm_last_error() names the argument, the value got and the value wanted. On failure outputs are
+ *               untouched and nothing needs cleaning up (exceptions are stated: training that stops keeps the batches
+ *               it finished).
+ *   Handles     igdm_model, igdm_dataset, igdm_trainer and igdm_evaluation are made by the library and released with
+ *               the function of their type. Releasing NULL does nothing. A handle keeps alive what it depends on, so
+ *               handles may be released in any order. A released or foreign pointer is refused, not followed.
+ *   Memory      array arguments are borrowed for the duration of the call only; results are written to memory of the
+ *               caller. Strings returned are owned by the library (each function says until when). Nothing that the
+ *               library returns is to be passed to free().
+ *   Options     every options struct starts with struct_size and has an _init function that fills in all defaults;
+ *               always call it. Structs grow at the end only; older, smaller sizes stay accepted. reserved fields are
+ *               to be left zero.
+ *   Threads     every function may be called from any thread. Calls on different handles run side by side; calls on
+ *               one handle wait for each other. The library computes on its own pool of threads (igdm_set_threads)
+ *               which sleep when idle.
+ *   Determinism the same library build, CPU path, inputs and seed give the same bits, for any number of threads, and
+ *               a sample's prediction or attack does not depend on the other samples of its batch.
+ *   Callbacks   are called on the thread that made the call which takes them. From inside a callback everything may be
+ *               called on any handle except igdm_trainer_step and igdm_trainer_fit on the trainer that is calling
+ *               (IGDM_ERROR_BUSY). A non-zero return value cancels.
+ *   Guest       the library never prints, exits, installs signal handlers, or changes locale or floating-point modes.
+ */
+#ifndef IGDM_H
+#define IGDM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__) || defined(__clang__)
+#define IGDM_API __attribute__((visibility("default")))
+#else
+#define IGDM_API
+#endif
+
+/* ------------------------------------------------------------------------------------------------------------------
+ * 1. Library
+ * --------------------------------------------------------------------------------------------------------------- */
+
+#define IGDM_VERSION_MAJOR 0
+#define IGDM_VERSION_MINOR 1
+#define IGDM_VERSION_PATCH 0
+#define IGDM_VERSION_NUMBER (IGDM_VERSION_MAJOR * 10000 + IGDM_VERSION_MINOR * 100 + IGDM_VERSION_PATCH)
+
+/* Status codes. New ones are only ever added. igdm_status_name() gives their names at run time. */
+#define IGDM_OK 0
+#define IGDM_ERROR_INVALID_ARGUMENT (-1) /* an argument is NULL, misaligned, out of range, or not a known name */
+#define IGDM_ERROR_SHAPE (-2)            /* two things do not fit: model and images, teacher and student, weights and layer */
+#define IGDM_ERROR_NOT_FOUND (-3)        /* a file, dataset or parameter of that name does not exist */
+#define IGDM_ERROR_IO (-4)               /* the operating system refused: permission, full disk, ... */
+#define IGDM_ERROR_FORMAT (-5)           /* a file exists but is not what it should be: truncated, foreign, wrong type */
+#define IGDM_ERROR_CANCELLED (-6)        /* a callback or the cancel flag asked to stop; finished work is kept */
+#define IGDM_ERROR_BUSY (-7)             /* called from inside a callback of the same handle where that is not possible */
+#define IGDM_ERROR_OUT_OF_MEMORY (-8)    /* the memory asked for is not to be had */
+#define IGDM_ERROR_NOT_FINITE (-9)       /* a NaN or an infinity in inputs, weights or loss */
+#define IGDM_ERROR_INTERNAL (-10)        /* a bug in the library; please report it with the message */
+
+/* The version of the library that is running; compare with IGDM_VERSION_NUMBER, the header compiled against. */
+IGDM_API int32_t igdm_version_number(void);
+
+/* "0.1.0". Static. */
+IGDM_API const char *igdm_version_string(void);
+
+/* One line "key=value; key=value": version, swift, openblas, hdf5, cpu (path in use: avx512, avx2 or baseline; the
+ * environment variable IGDM_CPU forces one), threads. Valid until the next call of this function on this thread. */
+IGDM_API const char *igdm_build_info(void);
+
+/* The message of the last failed call on this thread; "" before the first. Valid until the next failing call on this
+ * thread. Successful calls do not clear it. */
+IGDM_API const char *igdm_last_error(void);
+
+/* "IGDM_ERROR_SHAPE" for -2, and so on; "unknown" for a number that is no status. Static. */
+IGDM_API const char *igdm_status_name(int32_t status);
+
+/* How many threads compute, the calling one included: 1 .. 256. The default is the number of processors that the
+ * process may use. Results do not depend on it. Errors: INVALID_ARGUMENT; BUSY from inside a callback. */
+IGDM_API int32_t igdm_set_threads(int64_t threads);
+
+/* The number of threads in use. */
+IGDM_API int64_t igdm_get_threads(void);
+
+/* Log levels. */
+#define IGDM_LOG_INFO 1
+#define IGDM_LOG_WARNING 2
+
+/* Receives the library's messages (for example: "6.2 % of the mirrored pixels x-d lie outside [0,1]"). */
+typedef void (*igdm_log_callback)(int32_t level, const char *message, void *user);
+
+/* Sets the one log callback of the process; NULL (the initial state) silences the library. The message is valid during
+ * the call only. Called on the thread whose call caused the message. */
+IGDM_API int32_t igdm_set_log_callback(igdm_log_callback callback, void *user);
+
+/* Names that the library knows, as one static comma-separated string each. Patterns have their numbers as capitals:
+ * "wrn_D_K" stands for wrn_16_2, wrn_28_10, ... */
+IGDM_API const char *igdm_architectures(void); /* "resnet8,resnet14,resnet20,resnet18,wrn_D_K,small_cnn" */
+IGDM_API const char *igdm_attacks(void);       /* "fgsm,pgd,cw" */
+IGDM_API const char *igdm_methods(void);       /* "pgd-at,ard,rslad,adaad" */
+
+/* ------------------------------------------------------------------------------------------------------------------
+ * 2. Models
+ * --------------------------------------------------------------------------------------------------------------- */
+
+/* A classifier: architecture, options, weights. */
+typedef struct igdm_model igdm_model;
+
+typedef struct igdm_model_options {
+    uint32_t struct_size;       /* set by igdm_model_options_init */
+    uint32_t reserved0;
+    int64_t classes;            /* number of logits, >= 2. Default 10 */
+    int64_t channels;           /* input channels, >= 1. Default 3 */
+    int64_t height;             /* input height in pixels. Default 32 */
+    int64_t width;              /* input width in pixels. Default 32 */
+    int64_t base_width;         /* channels of the first stage; 0 (default) = the architecture's own: 16 for resnet8/14/20,
+                                   64 for resnet18, 32 for small_cnn. wrn_D_K has its width in the name: leave 0 */
+    uint64_t seed;              /* of the random initial weights. Default 0 */
+    const float *mean;          /* per-channel mean subtracted from the input, or NULL (default) for none */
+    const float *std;           /* per-channel divisor, > 0, or NULL (default) for none. Both or neither */
+    size_t normalisation_count; /* length of mean and of std; must equal channels where they are given. Default 0 */
+    int64_t reserved[4];
+} igdm_model_options;
+
+/* Fills in the defaults. Errors: INVALID_ARGUMENT (NULL). */
+IGDM_API int32_t igdm_model_options_init(igdm_model_options *options);
+
+/* A new model with random weights (convolutions and linear layers as PyTorch's defaults: uniform Kaiming; BatchNorm 1
+ * and 0).
+ *   architecture  resnet8, resnet14, resnet20 (He et al. 2016, section 4.2), resnet18 (its CIFAR form), wrn_D_K with
+ *                 D = 6n+4 (Zagoruyko and Komodakis 2016), small_cnn
+ *   options       NULL = defaults
+ *   model         receives the handle
+ * Errors: INVALID_ARGUMENT (unknown name: the message lists the known ones; an option out of range), OUT_OF_MEMORY. */
+IGDM_API int32_t igdm_model_create(const char *architecture, const igdm_model_options *options, igdm_model **model);
+
+/* Loads a checkpoint (docs/checkpoint-format.md): architecture, options, normalisation and weights.
+ * Errors: NOT_FOUND, IO, FORMAT (not HDF5, truncated, no igdm checkpoint, a dataset missing, unexpected, misshapen or of
+ * the wrong type: the message names it), NOT_FINITE (NaN or infinity in the weights). */
+IGDM_API int32_t igdm_model_load(const char *path, igdm_model **model);
+
+/* Replaces the weights of an existing model by those of an HDF5 file that has them under "weights/<name>" with the names
+ * of igdm_model_parameter_name; for files written by h5py and the like, which need no igdm attributes.
+ * Errors: as igdm_model_load. The model is unchanged on failure. */
+IGDM_API int32_t igdm_model_load_weights(igdm_model *model, const char *path);
+
+/* Writes a checkpoint: to a temporary file beside `path`, flushed, then renamed, so that `path` holds either the old or
+ * the new file, whole. Errors: IO (the message carries the operating system's reason). */
+IGDM_API int32_t igdm_model_save(igdm_model *model, const char *path);
+
+/* An independent copy: same architecture, options and weights. */
+IGDM_API int32_t igdm_model_copy(igdm_model *model, igdm_model **copy);
+
+typedef struct igdm_model_info {
+    uint32_t struct_size;       /* set to sizeof(igdm_model_info) before the call */
+    uint32_t reserved0;
+    int64_t classes;
+    int64_t channels;
+    int64_t height;
+    int64_t width;
+    int64_t base_width;         /* the one in use, never 0 */
+    int64_t parameter_count;    /* trainable numbers (running statistics not counted) */
+    int64_t multiply_adds;      /* of one forward pass of one sample, convolutions and linear layers */
+    const char *architecture;   /* owned by the model, valid until its release */
+    int64_t has_normalisation;  /* 1 if mean and std are set */
+    int64_t reserved[4];
+} igdm_model_info;
+
+/* Describes the model. */
+IGDM_API int32_t igdm_model_get_info(igdm_model *model, igdm_model_info *info);
+
+/* Copies mean and std, each `channels` floats; 0 and 1 where the model has no normalisation. Either may be NULL. */
+IGDM_API int32_t igdm_model_get_normalisation(igdm_model *model, float *mean, float *std);
+
+/* Logits in inference mode (running statistics).
+ *   images  (count, channels, height, width) in [0,1]
+ *   logits  (count, classes), written
+ * Errors: INVALID_ARGUMENT (a value outside [0,1]), NOT_FINITE. */
+IGDM_API int32_t igdm_model_predict(igdm_model *model, const float *images, size_t count, float *logits);
+
+/* Vector-Jacobian product in inference mode: gradient = d(sum(cotangent * logits)) / d(images).
+ *   cotangent  (count, classes)
+ *   logits     (count, classes), written; may be NULL
+ *   gradient   (count, channels, height, width), written
+ * Errors: as igdm_model_predict. */
+IGDM_API int32_t igdm_model_input_gradient(igdm_model *model, const float *images, const float *cotangent, size_t count,
+                                           float *logits, float *gradient);
+
+/* Parameters and buffers (weights, biases, running_mean, running_var) in a fixed order, under the names that the field's
+ * PyTorch definitions use ("layer1.0.conv1.weight"). */
+
+/* How many there are. */
+IGDM_API int32_t igdm_model_parameter_count(igdm_model *model, size_t *count);
+
+/* Name and shape of parameter `index`.
+ *   name        receives a string owned by the model, valid until its release
+ *   shape       receives up to 4 dimensions (convolutions OIHW, linear (out, in)); room for 4
+ *   dimensions  receives how many of them are used
+ *   trainable   receives 1 for weights and biases, 0 for running statistics
+ * Any of the four may be NULL. Errors: INVALID_ARGUMENT (index not below the count). */
+IGDM_API int32_t igdm_model_parameter_info(igdm_model *model, size_t index, const char **name, int64_t *shape,
+                                           int64_t *dimensions, int32_t *trainable);
+
+/* Copies a parameter out; `count` is the capacity of `values` in floats and must equal the parameter's size.
+ * Errors: NOT_FOUND (no such name), SHAPE (count). */
+IGDM_API int32_t igdm_model_get_parameter(igdm_model *model, const char *name, float *values, size_t count);
+
+/* Copies a parameter in. Errors: NOT_FOUND, SHAPE, NOT_FINITE; INVALID_ARGUMENT (a negative running variance). */
+IGDM_API int32_t igdm_model_set_parameter(igdm_model *model, const char *name, const float *values, size_t count);
+
+/* Releases the handle. */
+IGDM_API void igdm_model_release(igdm_model *model);
+
+/* ------------------------------------------------------------------------------------------------------------------
+ * 3. Datasets
+ * --------------------------------------------------------------------------------------------------------------- */
+
+/* Images with labels, in memory (8 bits a value where the source has 8 bits). */
+typedef struct igdm_dataset igdm_dataset;
+
+typedef struct igdm_dataset_info {
+    uint32_t struct_size;       /* set to sizeof(igdm_dataset_info) before the call */
+    uint32_t reserved0;
+    int64_t count;
+    int64_t classes;
+    int64_t channels;
+    int64_t height;
+    int64_t width;
+    int64_t reserved[4];
+} igdm_dataset_info;
+
+/* From arrays, which are copied.
+ *   images  (count, channels, height, width) float in [0,1]
+ *   labels  (count)
+ * Errors: INVALID_ARGUMENT (a label out of range, a value outside [0,1], a dimension < 1), NOT_FINITE. */
+IGDM_API int32_t igdm_dataset_from_floats(const float *images, const int64_t *labels, size_t count, int64_t channels,
+                                          int64_t height, int64_t width, int64_t classes, igdm_dataset **dataset);
+
+/* The same from bytes (0 .. 255, divided by 255 when read). */
+IGDM_API int32_t igdm_dataset_from_bytes(const uint8_t *images, const int64_t *labels, size_t count, int64_t channels,
+                                         int64_t height, int64_t width, int64_t classes, igdm_dataset **dataset);
+
+/* MNIST's IDX files, plain or gzip-compressed. Errors: NOT_FOUND, IO, FORMAT. */
+IGDM_API int32_t igdm_dataset_open_idx(const char *images_path, const char *labels_path, int64_t classes,
+                                       igdm_dataset **dataset);
+
+/* A folder of CIFAR binary files.
+ *   folder   cifar-10-batches-bin or cifar-100-binary, unpacked
+ *   classes  10 or 100 (fine labels)
+ *   split    "train" or "test"
+ * Errors: NOT_FOUND, IO, FORMAT, INVALID_ARGUMENT. */
+IGDM_API int32_t igdm_dataset_open_cifar(const char *folder, int64_t classes, const char *split, igdm_dataset **dataset);
+
+/* An HDF5 file with a dataset of images, (N,C,H,W), uint8 or float32 in [0,1], and one of labels, (N), any integer type.
+ *   images_name, labels_name  paths inside the file; NULL = "images" and "labels"
+ *   classes                   0 = largest label + 1
+ * Errors: NOT_FOUND, IO, FORMAT, INVALID_ARGUMENT (label or value out of range). */
+IGDM_API int32_t igdm_dataset_open_hdf5(const char *path, const char *images_name, const char *labels_name,
+                                        int64_t classes, igdm_dataset **dataset);
+
+/* `count` samples from `first` on, sharing the images of `dataset`. Errors: INVALID_ARGUMENT (outside the dataset). */
+IGDM_API int32_t igdm_dataset_subset(igdm_dataset *dataset, size_t first, size_t count, igdm_dataset **subset);
+
+/* Describes the dataset. */
+IGDM_API int32_t igdm_dataset_get_info(igdm_dataset *dataset, igdm_dataset_info *info);
+
+/* Copies `count` samples from `first` on.
+ *   images  (count, channels, height, width) float, may be NULL
+ *   labels  (count), may be NULL */
+IGDM_API int32_t igdm_dataset_read(igdm_dataset *dataset, size_t first, size_t count, float *images, int64_t *labels);
+
+/* Releases the handle. */
+IGDM_API void igdm_dataset_release(igdm_dataset *dataset);
+
+/* ------------------------------------------------------------------------------------------------------------------
+ * 4. Attacks
+ * --------------------------------------------------------------------------------------------------------------- */
+
+/* How far a long call has come. `done` and `total` count samples in attacks and evaluations. */
+typedef struct igdm_progress {
+    uint32_t struct_size;
+    uint32_t reserved0;
+    const char *stage;          /* what is being done: "clean", "pgd-20", ...; valid during the call */
+    int64_t done;
+    int64_t total;
+    double seconds;             /* since the stage began */
+    int64_t reserved[4];
+} igdm_progress;
+
+/* Called after each internal batch. Non-zero cancels. */
+typedef int32_t (*igdm_progress_callback)(const igdm_progress *progress, void *user);
+
+typedef struct igdm_attack_options {
+    uint32_t struct_size;       /* set by igdm_attack_options_init */
+    int32_t random_start;       /* 1 (default): start at a random point of the ball; 0: start at x. fgsm starts at x always */
+    const char *attack;         /* "pgd" (default); "fgsm": one step of size epsilon; "cw": PGD on the margin loss with
+                                   kappa, 30 steps */
+    const char *norm;           /* "linf" (default) or "l2" */
+    const char *loss;           /* "ce" (default), "margin" (max over others minus true logit, capped at kappa), "kl" (from the
+                                   model's clean output, or from target_logits). cw uses margin always */
+    double epsilon;             /* radius, >= 0. Default 8/255 */
+    double step;                /* step size, 0 (default) = epsilon/4; at most epsilon */
+    int64_t steps;              /* iterations; 0 (default) = the attack's own: pgd 20, cw 30. fgsm has 1 */
+    int64_t restarts;           /* independent runs, the strongest kept. Default 1 */
+    double kappa;               /* confidence of the margin loss. Default 50 */
+    uint64_t seed;              /* of the random starts. Default 0 */
+    int32_t early_stop;         /* 1: a sample rests at its first misclassified iterate; 0 (default): the last iterate counts */
+    int32_t reserved0;
+    int64_t first_index;        /* index of the first sample in its dataset: keys its random numbers. Default 0 */
+    const float *target_logits; /* (count, classes) for the "kl" loss, or NULL (default) */
+    igdm_progress_callback progress; /* or NULL (default) */
+    void *user;                 /* given to progress */
+    const volatile int32_t *cancel; /* a flag that any thread may set non-zero to stop, or NULL (default) */
+    int64_t reserved[4];
+} igdm_attack_options;
+
+/* Fills in the defaults. */
+IGDM_API int32_t igdm_attack_options_init(igdm_attack_options *options);
+
+/* Attacks `count` samples: looks for x' with ||x'-x|| <= epsilon, x' in [0,1], that the model misclassifies (Madry et al.
+ * 2018; Goodfellow et al. 2015; Carlini and Wagner 2017).
+ *   images       (count, channels, height, width)
+ *   labels       (count)
+ *   options      NULL = defaults
+ *   adversarial  same shape as images, written; may be the same memory as images
+ *   success      (count) uint8, 1 where the model misclassifies the result; may be NULL
+ * Errors: INVALID_ARGUMENT, NOT_FINITE; CANCELLED (outputs untouched). */
+IGDM_API int32_t igdm_attack(igdm_model *model, const float *images, const int64_t *labels, size_t count,
+                             const igdm_attack_options *options, float *adversarial, uint8_t *success);
+
+/* ------------------------------------------------------------------------------------------------------------------
+ * 5. Evaluation
+ * --------------------------------------------------------------------------------------------------------------- */
+
+/* The result of igdm_evaluate: a table with a row for clean images and one for each attack. */
+typedef struct igdm_evaluation igdm_evaluation;
+
+typedef struct igdm_evaluate_options {
+    uint32_t struct_size;       /* set by igdm_evaluate_options_init */
+    uint32_t reserved0;
+    const char *attacks;        /* comma-separated: "fgsm", "pgd-K" (K steps), "cw" or "cw-K". Default "fgsm,pgd-20,cw"; "" = clean
+                                   only */
+    const char *norm;           /* "linf" (default) or "l2" */
+    double epsilon;             /* Default 8/255 */
+    double step;                /* 0 (default) = epsilon/4 */
+    int64_t restarts;           /* Default 1 */
+    int64_t count;              /* the first `count` samples; 0 (default) = all */
+    int64_t batch_size;         /* Default 128; changes speed and memory only */
+    uint64_t seed;              /* Default 0 */
+    igdm_progress_callback progress;
+    void *user;
+    const volatile int32_t *cancel;
+    int64_t reserved[4];
+} igdm_evaluate_options;
+
+/* Fills in the defaults. */
+IGDM_API int32_t igdm_evaluate_options_init(igdm_evaluate_options *options);
+
+/* Measures the accuracy of `model`, clean and under each attack. Samples that are misclassified clean count as
+ * misclassified under every attack.
+ *   teacher     NULL, or a model with the same input shape and number of classes; then the agreement of the input gradients of the
+ *               cross-entropy is measured too: GD = mean ||g_student - g_teacher||_2 and GC = mean cosine (paper, section 5)
+ *   options     NULL = defaults
+ *   evaluation  receives the handle
+ * Errors: INVALID_ARGUMENT (unknown attack: the message lists the known ones), SHAPE, CANCELLED. */
+IGDM_API int32_t igdm_evaluate(igdm_model *model, igdm_dataset *dataset, igdm_model *teacher,
+                               const igdm_evaluate_options *options, igdm_evaluation **evaluation);
+
+typedef struct igdm_evaluation_row {
+    uint32_t struct_size;       /* set to sizeof(igdm_evaluation_row) before the call */
+    uint32_t reserved0;
+    const char *name;           /* "clean", "fgsm", ...; owned by the evaluation */
+    int64_t correct;            /* samples still classified correctly */
+    int64_t count;              /* samples evaluated */
+    double accuracy;            /* correct / count */
+    double seconds;             /* time spent */
+    int64_t reserved[4];
+} igdm_evaluation_row;
+
+/* How many rows the table has: 1 + the number of attacks. */
+IGDM_API int32_t igdm_evaluation_row_count(igdm_evaluation *evaluation, size_t *count);
+
+/* Row `index`; 0 is "clean". */
+IGDM_API int32_t igdm_evaluation_get_row(igdm_evaluation *evaluation, size_t index, igdm_evaluation_row *row);
+
+/* Per-sample flags of row `index`: 1 where the sample is still classified correctly. `count` must equal row.count. */
+IGDM_API int32_t igdm_evaluation_get_correct(igdm_evaluation *evaluation, size_t index, uint8_t *correct, size_t count);
+
+/* Agreement with the teacher. Errors: NOT_FOUND where the evaluation had no teacher. Either pointer may be NULL. */
+IGDM_API int32_t igdm_evaluation_get_gradient_agreement(igdm_evaluation *evaluation, double *cosine, double *distance);
+
+/* Releases the handle. */
+IGDM_API void igdm_evaluation_release(igdm_evaluation *evaluation);
+
+/* ------------------------------------------------------------------------------------------------------------------
+ * 6. Distillation
+ * --------------------------------------------------------------------------------------------------------------- */
+
+/* Trains one student, with or without a teacher. Holds optimiser state and position in the schedule. */
+typedef struct igdm_trainer igdm_trainer;
+
+typedef struct igdm_trainer_options {
+    uint32_t struct_size;       /* set by igdm_trainer_options_init */
+    uint32_t reserved0;
+    /* Method */
+    const char *method;         /* "pgd-at", "ard" (default), "rslad", "adaad" */
+    double igdm;                /* alpha of IGDM; 0 (default) = off. Its weight in epoch e of E is alpha*e/E */
+    const char *mirror;         /* what x-d is: "paper" (default): as it is; "clip": clipped to [0,1], for data at the border of the
+                                   box such as Fashion-MNIST */
+    const char *igdm_distance;  /* "kl" (default), "l1", "l2", between the logit differences */
+    const char *inner;          /* adversary: "method" (default) = the method's own; "student" = plain PGD on the student */
+    double temperature;         /* tau of ARD. Default 1 */
+    double adversarial_weight;  /* a of ARD and AdaAD: weight of the adversarial term against the clean one. Default 1 */
+    /* Inner maximisation (L-infinity) */
+    double epsilon;             /* Default 8/255 */
+    double step;                /* 0 (default) = epsilon/4; at most epsilon */
+    int64_t steps;              /* Default 10 */
+    /* Optimiser: SGD */
+    double learning_rate;       /* Default 0.1 */
+    double momentum;            /* Default 0.9 */
+    double weight_decay;        /* on every trainable parameter. Default 5e-4 */
+    int32_t nesterov;           /* Default 0 */
+    int32_t flip;               /* 1 (default): random horizontal flip in igdm_trainer_fit */
+    int64_t crop_padding;       /* random crop from the image padded with this many zeros, in igdm_trainer_fit. Default 4; 0 = off */
+    const char *schedule;       /* "multistep" (default), "cosine", "onecycle", "constant" */
+    const int64_t *milestones;  /* multistep: the learning rate is multiplied by decay after each of these epochs; NULL (default) =
+                                   after 1/2 and 3/4 of the epochs. Copied */
+    size_t milestone_count;
+    double decay;               /* Default 0.1 */
+    double warmup;              /* onecycle: part of all steps in which the rate rises from 1/25 of its peak. Default 0.3 */
+    int64_t epochs;             /* Default 200 */
+    int64_t batch_size;         /* in igdm_trainer_fit. Default 128 */
+    int64_t steps_per_epoch;    /* for hosts that call igdm_trainer_step: position in the schedule and in IGDM's ramp follow from it.
+                                   0 (default); igdm_trainer_fit sets it from the dataset */
+    uint64_t seed;              /* order of samples, augmentation, attack starts. Default 0 */
+    /* Validation after each epoch of igdm_trainer_fit, where a validation set is given */
+    int64_t validation_count;   /* the first so many samples; 0 (default) = all */
+    int64_t validation_steps;   /* steps of the PGD attack (0 = clean only). Default 10 */
+    int64_t reserved[8];
+} igdm_trainer_options;
+
+/* Fills in the defaults: the paper's CIFAR settings. */
+IGDM_API int32_t igdm_trainer_options_init(igdm_trainer_options *options);
+
+/* A trainer for `student`, whose weights it changes in place.
+ *   teacher  same input shape and classes as the student; never changed. NULL is allowed for pgd-at without IGDM only
+ *   options  NULL = defaults; copied
+ * Errors: INVALID_ARGUMENT (names what is wrong; step > epsilon is refused), SHAPE. */
+IGDM_API int32_t igdm_trainer_create(igdm_model *student, igdm_model *teacher, const igdm_trainer_options *options,
+                                     igdm_trainer **trainer);
+
+/* A batch that the host brings. */
+typedef struct igdm_batch {
+    uint32_t struct_size;       /* set by igdm_batch_init */
+    uint32_t reserved0;
+    const float *images;        /* (count, channels, height, width) in [0,1] */
+    const int64_t *labels;      /* (count) */
+    size_t count;               /* >= 1 */
+    const float *adversarial;   /* the host's own x_adv, same shape, in [0,1]; NULL (default) = the trainer attacks */
+    int32_t update;             /* 1 (default): change the weights; 0: compute loss and gradients only (running statistics stay) */
+    int32_t reserved1;
+    int64_t reserved[4];
+} igdm_batch;
+
+/* Fills in the defaults. */
+IGDM_API int32_t igdm_batch_init(igdm_batch *batch);
+
+/* What a training step did. Losses are means over the batch. */
+typedef struct igdm_step_report {
+    uint32_t struct_size;       /* set to sizeof(igdm_step_report) before the call */
+    uint32_t reserved0;
+    double loss;                /* base_loss + igdm_weight * igdm_loss */
+    double base_loss;           /* of the method */
+    double igdm_loss;           /* 0 without IGDM */
+    double igdm_weight;         /* alpha * epoch / epochs */
+    double learning_rate;       /* used in this step */
+    double adversarial_accuracy; /* of the student in training mode on the batch's x_adv, in [0,1] */
+    double mirror_outside;      /* part of the mirrored pixels x-d outside [0,1], before clipping; 0 without IGDM */
+    int64_t epoch;              /* counted from 1 */
+    int64_t step;               /* steps done by this trainer, this one included where it updated */
+    int64_t reserved[4];
+} igdm_step_report;
+
+/* One step on a batch of the host: adversary, loss, gradients, update. No augmentation.
+ * The student's passes run in this order, each with its own batch statistics: x+d, x (where the method has a clean term),
+ * x-d (IGDM).
+ *   report  may be NULL
+ * Errors: INVALID_ARGUMENT (steps_per_epoch not set; labels or values out of range), NOT_FINITE (the loss: weights unchanged),
+ * BUSY. */
+IGDM_API int32_t igdm_trainer_step(igdm_trainer *trainer, const igdm_batch *batch, igdm_step_report *report);
+
+/* Gradient of the loss of the last step for a trainable parameter of the student, by name; without weight decay.
+ * Errors: NOT_FOUND (no such trainable parameter; no step yet), SHAPE (count). */
+IGDM_API int32_t igdm_trainer_get_gradient(igdm_trainer *trainer, const char *name, float *values, size_t count);
+
+/* x_adv of the last step: (batch count, channels, height, width); `count` in floats. */
+IGDM_API int32_t igdm_trainer_get_adversarial(igdm_trainer *trainer, float *images, size_t count);
+
+/* Events of igdm_trainer_fit. */
+#define IGDM_EVENT_STEP 1  /* after each batch */
+#define IGDM_EVENT_EPOCH 2 /* after each epoch, with validation results */
+
+typedef struct igdm_fit_event {
+    uint32_t struct_size;
+    int32_t kind;               /* IGDM_EVENT_STEP or IGDM_EVENT_EPOCH */
+    int64_t epoch;              /* counted from 1 */
+    int64_t epochs;
+    int64_t batch;              /* counted from 1, within the epoch */
+    int64_t batches;
+    double loss;                /* STEP: of the batch. EPOCH: mean over the epoch; so the next three */
+    double base_loss;
+    double igdm_loss;
+    double adversarial_accuracy;
+    double igdm_weight;
+    double learning_rate;
+    double mirror_outside;
+    double validation_clean;    /* EPOCH with validation: accuracy in [0,1]; else -1 */
+    double validation_robust;   /* EPOCH with validation: accuracy under PGD; else -1 */
+    double images_per_second;   /* since the fit began, validation not counted */
+    double seconds;             /* since the fit began */
+    double eta_seconds;         /* estimated time to the end */
+    int64_t reserved[4];
+} igdm_fit_event;
+
+/* Non-zero cancels: igdm_trainer_fit returns IGDM_ERROR_CANCELLED, the student keeps what it has learned, and a further
+ * igdm_trainer_fit goes on from there. */
+typedef int32_t (*igdm_fit_callback)(const igdm_fit_event *event, void *user);
+
+/* Trains from the current position to the last epoch.
+ *   train       shuffled anew each epoch, augmented as the options say
+ *   validation  may be NULL
+ *   callback    may be NULL
+ * Errors: SHAPE (dataset and model), NOT_FINITE (loss became NaN: the student keeps the weights before that step), CANCELLED,
+ * BUSY. */
+IGDM_API int32_t igdm_trainer_fit(igdm_trainer *trainer, igdm_dataset *train, igdm_dataset *validation,
+                                  igdm_fit_callback callback, void *user);
+
+/* Releases the handle; student and teacher live on. */
+IGDM_API void igdm_trainer_release(igdm_trainer *trainer);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* IGDM_H */
