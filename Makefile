@@ -118,11 +118,12 @@ $(STAGE)/ready: $(LIBRARY) include/igdm.h igdm.pc.in
 	@touch $@
 
 STAGED = $$(PKG_CONFIG_PATH="$(CURDIR)/$(STAGE)/lib/pkgconfig" pkg-config --cflags --libs igdm)
+HDF5    = $$(pkg-config --cflags --libs hdf5)
 C_FLAGS = -std=c11 -O1 -g -Wall -Wextra -Werror -Wl,-rpath,"$(CURDIR)/$(STAGE)/lib"
 
 $(BUILD)/c-tests/%: Tests/C/%.c $(wildcard Tests/C/*.h) $(STAGE)/ready
 	@mkdir -p $(@D)
-	$(CC) $(C_FLAGS) $< -o $@ $(STAGED) -pthread -ldl -lm
+	$(CC) $(C_FLAGS) -std=gnu11 -DSYMBOLS='"$(CURDIR)/Tests/C/symbols.txt"' $< -o $@ $(STAGED) $(HDF5) -pthread -lm
 
 $(BUILD)/c-tests/%: examples/c/%.c $(STAGE)/ready
 	@mkdir -p $(@D)

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Runs test suites one after the other and adds up their results.
 
-    python Scripts/run_tests.py swift c python abi parity     what `make test` runs
+    python Scripts/run_tests.py swift c abi python parity     what `make test` runs
     python Scripts/run_tests.py parity-live                   what `make parity` runs
 
-Full output goes to build/test-logs/<suite>.log. The last line printed is "N passed, N failed"; the exit status is 0 only
-if every suite ran at least one test and nothing failed. A skipped test counts as failed: a machine that cannot run a
-test has not passed it.
+Full output goes to build/test-logs/<suite>.log. The last line printed is "N passed, N failed"; the exit status is 0
+only if every suite ran at least one test and nothing failed. A skipped test counts as failed: a machine that cannot run
+a test has not passed it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,15 +34,17 @@ class Result:
 
 def run(command: list[str], log: Path) -> int:
     """Runs a command with its output appended to the log, and returns its exit status."""
-    environment = dict(os.environ, PYTHONPATH=str(ROOT / "bindings" / "python"))
+    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
+    environment["PYTHONPATH"] = str(ROOT / "bindings" / "python")
     with log.open("ab") as stream:
         stream.write(f"$ {' '.join(command)}\n".encode())
         stream.flush()
         try:
-            return subprocess.run(command, cwd=ROOT, stdout=stream, stderr=subprocess.STDOUT, env=environment).returncode
+            process = subprocess.run(command, cwd=ROOT, stdout=stream, stderr=subprocess.STDOUT, env=environment)
         except OSError as error:
             stream.write(f"{error}\n".encode())
-            return error.errno
+            return 127
+        return process.returncode
 
 
 def read_junit(path: Path) -> Result:
@@ -59,15 +62,15 @@ def read_junit(path: Path) -> Result:
 
 
 def swift_suite(log: Path) -> Result:
-    command = [os.environ.get("SWIFT", "swift"), "test", "-c", "release", "--scratch-path", str(BUILD / "swift-test"),
-               "-Xswiftc", "-enable-testing", "--xunit-output", str(LOGS / "swift.xml")]
+    command = [os.environ.get("SWIFT", "swift"), "test", "-c", "release", "-Xswiftc", "-enable-testing"]
+    command += ["--scratch-path", str(BUILD / "swift-test"), "--xunit-output", str(LOGS / "swift.xml")]
     report = LOGS / "swift-swift-testing.xml"  # SwiftPM adds the name of the testing library
     report.unlink(missing_ok=True)
     status = run(command, log)
     return checked(read_junit(report), status, "swift test")
 
 
-def pytest_suite(*arguments: str):
+def pytest_suite(*arguments: str) -> Callable[[Path], Result]:
     def suite(log: Path) -> Result:
         report = log.with_suffix(".xml")
         report.unlink(missing_ok=True)
@@ -84,9 +87,9 @@ def c_suite(log: Path) -> Result:
         mark = log.stat().st_size if log.exists() else 0
         status = run([str(program)], log)
         output = log.read_bytes()[mark:].decode(errors="replace")
-        part = Result(failures=[f"{program.name}.{name}" for name in re.findall(r"^FAILED (\w+)", output, re.MULTILINE)])
-        summary = re.search(r"^(\d+) passed, (\d+) failed$", output, re.MULTILINE)
-        part.passed = int(summary.group(1)) if summary else 0
+        names = re.findall(r"^FAILED (\w+)$", output, re.MULTILINE)
+        summary = re.search(r"^(\d+) passed, \d+ failed$", output, re.MULTILINE)
+        part = Result(int(summary[1]) if summary else 0, [f"{program.name}.{name}" for name in names])
         part = checked(part, status if summary else status or 1, program.name)
         total.passed += part.passed
         total.failures += part.failures

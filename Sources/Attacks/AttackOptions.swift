@@ -29,8 +29,9 @@ public struct AttackOptions {
     public func plan() throws -> AttackPlan {
         let definition = try AttackRegistry.named(attack)
         let radius = try PerturbationBudget(epsilon: epsilon, step: step, norm: norm)
-        guard steps >= 0 else {
-            throw EngineError.invalid("steps", got: steps, want: "at least 1, or 0 for the attack's own number")
+        guard (0...Self.mostSteps).contains(steps) else {
+            throw EngineError.invalid(
+                "steps", got: steps, want: "1 ... \(Self.mostSteps), or 0 for the attack's own number")
         }
         guard (1...Self.mostRestarts).contains(restarts) else {
             throw EngineError.invalid("restarts", got: restarts, want: "1 ... \(Self.mostRestarts)")
@@ -50,6 +51,8 @@ public struct AttackOptions {
         return plan
     }
 
+    /// More than any published attack takes; a larger number is a mistake that would never come back.
+    private static let mostSteps = 1_000_000
     /// Restarts share a word of the random key with the attack's number.
     private static let mostRestarts = 65535
 }

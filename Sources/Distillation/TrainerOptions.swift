@@ -64,7 +64,6 @@ extension TrainerOptions {
     func validate() throws {
         _ = try MethodRegistry.named(method)
         _ = try makeIGDM()
-        _ = try makeSchedule()
         _ = try PerturbationBudget(epsilon: epsilon, step: step, norm: MaximumNorm.name)
         guard Self.innerNames.contains(inner) else {
             throw EngineError.unknownName("inner", got: inner, known: Self.innerNames)
@@ -77,13 +76,14 @@ extension TrainerOptions {
         guard !nesterov || momentum > 0 else {
             throw EngineError.invalid("nesterov", got: "1 with momentum 0", want: "0, or a momentum > 0")
         }
-        try Self.check("steps", steps, in: 1...Self.largestCount)
+        try Self.check("steps", steps, in: 1...Self.largestEpochs)
         try Self.check("crop_padding", cropPadding, in: 0...Self.largestCount)
         try Self.check("epochs", epochs, in: 1...Self.largestEpochs)
         try Self.check("batch_size", batchSize, in: 1...Self.largestCount)
         try Self.check("steps_per_epoch", stepsPerEpoch, in: 0...Self.largestCount)
         try Self.check("validation_count", validationCount, in: 0...Int.max)
-        try Self.check("validation_steps", validationSteps, in: 0...Self.largestCount)
+        try Self.check("validation_steps", validationSteps, in: 0...Self.largestEpochs)
+        _ = try makeSchedule()
     }
 
     func makeMethod() throws -> any DistillationMethod {
@@ -106,6 +106,7 @@ extension TrainerOptions {
         return igdm == 0 ? nil : IGDM(weight: igdm, mirror: mirror, distance: distance)
     }
 
+    /// For epochs in their range.
     func makeSchedule() throws -> Schedule {
         try Self.check("decay", decay, decay > 0, "a finite number > 0")
         try Self.check("warmup", warmup, (0...1).contains(warmup), "0 ... 1")

@@ -1,4 +1,4 @@
-"""The built library and the header as a host meets them: exported symbols, what is linked in, installation, standards."""
+"""The built library and the header as a host meets them: symbols, what is linked in, installation, C standards."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_only_the_golden_symbols_are_exported() -> None:
 def test_the_header_declares_the_golden_symbols() -> None:
     declared = re.findall(r"^IGDM_API [^(]*?(igdm_\w+)\(", HEADER, re.MULTILINE)
     assert sorted(declared) == sorted(GOLDEN)
-    assert GOLDEN == sorted(GOLDEN)
+    assert sorted(GOLDEN) == GOLDEN
 
 
 def test_the_swift_runtime_is_inside() -> None:
@@ -54,7 +54,8 @@ def test_unloading_does_no_harm() -> None:
     code = f"""
 import _ctypes, ctypes
 def handlers():
-    return [line for line in open("/proc/self/status") if line.startswith("SigCgt")]
+    caught = next(line for line in open("/proc/self/status") if line.startswith("SigCgt"))
+    return int(caught.split()[1], 16) & ~(3 << 31)  # without 32 and 33, which the C library keeps for its threads
 before = handlers()
 library = ctypes.CDLL({str(LIBRARY)!r})
 version = library.igdm_version_number
@@ -67,7 +68,7 @@ assert version() >= 100
 
 
 @pytest.mark.parametrize(
-    "compiler", [["gcc", "-std=c90"], ["gcc", "-std=c11"], ["gcc", "-std=c23"], ["g++", "-x", "c++", "-std=c++17"]], ids=" ".join
+    "compiler", [["gcc", "-std=c90"], ["gcc", "-std=c11"], ["g++", "-x", "c++", "-std=c++17"]], ids=" ".join
 )
 def test_the_header_compiles(compiler: list[str], tmp_path: Path) -> None:
     source = tmp_path / "host.c"
@@ -85,6 +86,23 @@ def test_struct_layouts_are_pinned_completely() -> None:
         members = re.findall(r"(\w+)(?:\[\d+\])?;", body)
         assert re.findall(rf"^AT\({name}, (\w+), \d+\);", layout, re.MULTILINE) == members
         assert re.findall(rf"^SIZE\({name}, \d+\);", layout, re.MULTILINE)
+
+
+def test_every_pointer_is_in_the_pointer_test() -> None:
+    """Tests/C/test_pointers.c has a row for each function and in it an entry for each pointer of the header's prototype."""
+    code = re.sub(r"/\*.*?\*/", "", HEADER, flags=re.DOTALL)
+    table = (ROOT / "Tests" / "C" / "test_pointers.c").read_text()
+    rows = {}
+    for row in re.split(r"\bROW\(|\{\"igdm_", table)[1:]:
+        name = re.match(r"igdm_\w+", row)
+        if name:
+            rows[name[0]] = re.findall(r"\b(?:IN|OUT|LIVING|NEW)(?:_OR_NULL)?\((\w+),", row)
+    prototypes = re.findall(r"^IGDM_API int32_t (igdm_\w+)\(([^)]*)\);", code, re.MULTILINE)
+    assert len(prototypes) > 30
+    for name, parameters in prototypes:
+        pointers = re.findall(r"(?:\w+ )+\*+(\w+)", parameters)
+        untyped = re.findall(r"void \*(\w+)", parameters)  # handed back to the host as it is
+        assert [p for p in rows.get(name, []) if p not in untyped] == [p for p in pointers if p not in untyped], name
 
 
 def test_installation(tmp_path: Path) -> None:

@@ -44,7 +44,8 @@ static inline void write_cifar(const char *path, size_t records) {
     free(bytes);
 }
 
-static inline void write_hdf5_array(hid_t file, const char *name, hid_t type, int rank, const hsize_t *shape, const void *values) {
+static inline void write_hdf5_array(hid_t file, const char *name, hid_t type, int rank, const hsize_t *shape,
+                                    const void *values) {
     hid_t space = H5Screate_simple(rank, shape, NULL);
     hid_t set = H5Dcreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
     REQUIRE(H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0);

@@ -1,6 +1,6 @@
 /*
- * A small test harness. Each test runs in a process of its own (the program starts itself again with the test's name), so
- * that a crash or a hang is one failed test and nothing carries over from one test to the next.
+ * A small test harness. Each test runs in a process of its own (the program starts itself again with the test's name),
+ * so that a crash or a hang is one failed test and nothing carries over from one test to the next.
  *
  *     static void addition(void) { CHECK(1 + 1 == 2); }
  *     int main(int argc, char **argv) {
@@ -90,7 +90,8 @@ static inline int run_in_process(const char *program, const struct test *test) {
         _exit(127);
     }
     if (child < 0 || waitpid(child, &status, 0) != child) return 0;
-    if (WIFSIGNALED(status)) printf("%s: killed by signal %d (%s)\n", test->name, WTERMSIG(status), strsignal(WTERMSIG(status)));
+    if (WIFSIGNALED(status))
+        printf("%s: killed by signal %d (%s)\n", test->name, WTERMSIG(status), strsignal(WTERMSIG(status)));
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 

@@ -64,12 +64,18 @@ static unsigned long long status_bits(const char *name) {
     return bits;
 }
 
+/* Signals with a handler, without those that the C library keeps for its threads (the ones below SIGRTMIN). */
+static unsigned long long handled_signals(void) {
+    const unsigned long long internal = 3ULL << (SIGRTMIN - 3);
+    return status_bits("SigCgt") & ~internal;
+}
+
 static void leaves_signals_alone(void) {
     make_folder();
-    CHECK(status_bits("SigCgt") == 0); /* loading it set none */
+    CHECK(handled_signals() == 0); /* loading it set none */
     unsigned long long blocked = status_bits("SigBlk"), ignored = status_bits("SigIgn");
     use_the_library();
-    CHECK(status_bits("SigCgt") == 0);
+    CHECK(handled_signals() == 0);
     CHECK(status_bits("SigBlk") == blocked);
     CHECK(status_bits("SigIgn") == ignored);
 }

@@ -117,7 +117,7 @@ static void memory_that_is_not_there(void) {
     limit.rlim_cur = (rlim_t)4 << 30;
     REQUIRE(setrlimit(RLIMIT_AS, &limit) == 0);
     options.base_width = 1024; /* 11 GB of weights */
-    FAILS(igdm_model_create("resnet18", &options, &model), IGDM_ERROR_OUT_OF_MEMORY, "memory");
+    FAILS(igdm_model_create("resnet18", &options, &model), IGDM_ERROR_OUT_OF_MEMORY, "allocate");
     CHECK(model == NULL);
     predict(small, logits);
 }
@@ -163,7 +163,8 @@ static void *work(void *argument) {
     struct job *job = argument;
     for (int i = 0; i < 20 && job->status == IGDM_OK; i++) {
         job->status = igdm_model_predict(job->model, images, COUNT, job->logits);
-        if (job->status == IGDM_OK) job->status = igdm_attack(job->model, images, labels, COUNT, NULL, job->adversarial, NULL);
+        if (job->status == IGDM_OK)
+            job->status = igdm_attack(job->model, images, labels, COUNT, NULL, job->adversarial, NULL);
     }
     return NULL;
 }
@@ -187,7 +188,8 @@ static void work_in_threads(igdm_model *models[4]) {
 }
 
 static void threads_on_different_models(void) {
-    igdm_model *models[4] = {new_model("small_cnn", 0), new_model("resnet8", 1), new_model("wrn_10_1", 2), new_model("resnet8", 3)};
+    igdm_model *models[4] = {new_model("small_cnn", 0), new_model("resnet8", 1), new_model("resnet14", 2),
+                             new_model("resnet8", 3)};
     work_in_threads(models);
 }
 
@@ -259,9 +261,15 @@ static void samples_do_not_depend_on_their_batch(void) {
 
 int main(int argc, char **argv) {
     static const struct test tests[] = {
-        TEST(handles_may_be_released_in_any_order), TEST(released_memory_is_given_back), TEST(memory_that_is_not_there),
-        TEST(errors_belong_to_their_thread), TEST(long_names_are_told_whole), TEST(threads_on_different_models),
-        TEST(threads_on_one_model), TEST(training_does_not_depend_on_threads), TEST(samples_do_not_depend_on_their_batch),
+        TEST(handles_may_be_released_in_any_order),
+        TEST(released_memory_is_given_back),
+        TEST(memory_that_is_not_there),
+        TEST(errors_belong_to_their_thread),
+        TEST(long_names_are_told_whole),
+        TEST(threads_on_different_models),
+        TEST(threads_on_one_model),
+        TEST(training_does_not_depend_on_threads),
+        TEST(samples_do_not_depend_on_their_batch),
     };
     return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -1,7 +1,7 @@
 /*
- * Every exported function x every pointer it takes: NULL, misaligned addresses and, for handles, whatever is not a living
- * handle of the right type. Each must be refused with INVALID_ARGUMENT and a message that names the argument, and must
- * leave all outputs as they were.
+ * Every exported function x every pointer it takes: NULL, misaligned addresses and, for handles, whatever is not a
+ * living handle of the right type. Each must be refused with INVALID_ARGUMENT and a message that names the argument, and
+ * must leave all outputs as they were.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -62,7 +62,8 @@ static igdm_trainer_options training_options[1];
 static igdm_batch batch[1];
 static igdm_step_report report[1];
 static const char *bias; /* name of a parameter with CLASSES values */
-static float bias_values[CLASSES];
+static float bias_values[CLASSES] = {1, 1, 1};
+static int64_t milestones[1] = {1};
 static char checkpoint[128], copy_path[128], image_file[128], label_file[128], hdf5_file[128];
 
 static void release_model(void *handle) { igdm_model_release(handle); }
@@ -163,7 +164,8 @@ static int32_t call_model_create_options(void **p) {
 static int32_t call_attack_options(void **p) {
     igdm_attack_options options;
     OK(igdm_attack_options_init(&options));
-    options.attack = p[0], options.norm = p[1], options.loss = p[2], options.target_logits = p[3], options.cancel = p[4];
+    options.attack = p[0], options.norm = p[1], options.loss = p[2], options.target_logits = p[3],
+    options.cancel = p[4];
     options.steps = 1;
     return igdm_attack(model, images, labels, COUNT, &options, floats[0], NULL);
 }
@@ -176,7 +178,8 @@ static int32_t call_evaluate_options(void **p) {
 
 static int32_t call_trainer_create_options(void **p) {
     igdm_trainer_options options = trainer_options();
-    options.method = p[0], options.mirror = p[1], options.igdm_distance = p[2], options.inner = p[3], options.schedule = p[4];
+    options.method = p[0], options.mirror = p[1], options.igdm_distance = p[2], options.inner = p[3],
+    options.schedule = p[4];
     options.milestones = p[5], options.milestone_count = 1;
     return igdm_trainer_create(model, teacher, &options, p[6]);
 }
@@ -189,8 +192,10 @@ static int32_t call_trainer_step_batch(void **p) {
 
 /* Functions without pointers, and those that return nothing (see releases_are_refused), stand here for completeness. */
 static const char *const without_refusal[] = {
-    "igdm_version_number", "igdm_version_string", "igdm_build_info", "igdm_last_error", "igdm_status_name", "igdm_set_threads",
-    "igdm_get_threads", "igdm_architectures", "igdm_attacks", "igdm_methods", "igdm_model_release", "igdm_dataset_release",
+    "igdm_version_number",  "igdm_version_string",     "igdm_build_info",
+    "igdm_last_error",      "igdm_status_name",        "igdm_set_threads",
+    "igdm_get_threads",     "igdm_architectures",      "igdm_attacks",
+    "igdm_methods",         "igdm_model_release",      "igdm_dataset_release",
     "igdm_trainer_release", "igdm_evaluation_release",
 };
 
@@ -199,14 +204,16 @@ static const struct row *make_table(size_t *count) {
         ROW(igdm_set_log_callback, IN_OR_NULL(user, bytes)),
         ROW(igdm_model_options_init, OUT(options, shape)),
         ROW(igdm_model_create, IN(architecture, "small_cnn"), IN_OR_NULL(options, shape), NEW(model, model)),
-        {"igdm_model_create", call_model_create_options,
+        {"igdm_model_create",
+         call_model_create_options,
          {IN(mean, bias_values), IN(std, bias_values), NEW(model, model)}},
         ROW(igdm_model_load, IN(path, checkpoint), NEW(model, model)),
         ROW(igdm_model_load_weights, LIVING(model, model), IN(path, checkpoint)),
         ROW(igdm_model_save, LIVING(model, model), IN(path, copy_path)),
         ROW(igdm_model_copy, LIVING(model, model), NEW(copy, model)),
         ROW(igdm_model_get_info, LIVING(model, model), OUT(info, about_model)),
-        ROW(igdm_model_get_normalisation, LIVING(model, model), OUT_OR_NULL(mean, floats[0]), OUT_OR_NULL(std, floats[1])),
+        ROW(igdm_model_get_normalisation, LIVING(model, model), OUT_OR_NULL(mean, floats[0]),
+            OUT_OR_NULL(std, floats[1])),
         ROW(igdm_model_predict, LIVING(model, model), IN(images, images), OUT(logits, floats[0])),
         ROW(igdm_model_input_gradient, LIVING(model, model), IN(images, images), IN(cotangent, images),
             OUT_OR_NULL(logits, floats[0]), OUT(gradient, floats[1])),
@@ -223,16 +230,20 @@ static const struct row *make_table(size_t *count) {
             IN_OR_NULL(labels_name, "labels"), NEW(dataset, dataset)),
         ROW(igdm_dataset_subset, LIVING(dataset, dataset), NEW(subset, dataset)),
         ROW(igdm_dataset_get_info, LIVING(dataset, dataset), OUT(info, about_dataset)),
-        ROW(igdm_dataset_read, LIVING(dataset, dataset), OUT_OR_NULL(images, floats[0]), OUT_OR_NULL(labels, integers[0])),
+        ROW(igdm_dataset_read, LIVING(dataset, dataset), OUT_OR_NULL(images, floats[0]),
+            OUT_OR_NULL(labels, integers[0])),
         ROW(igdm_attack_options_init, OUT(options, attack_options)),
-        ROW(igdm_attack, LIVING(model, model), IN(images, images), IN(labels, labels), IN_OR_NULL(options, attack_options),
-            OUT(adversarial, floats[0]), OUT_OR_NULL(success, success)),
-        {"igdm_attack", call_attack_options,
-         {IN(attack, "pgd"), IN(norm, "linf"), IN(loss, "kl"), IN_OR_NULL(target_logits, floats[1]), IN_OR_NULL(cancel, flag)}},
+        ROW(igdm_attack, LIVING(model, model), IN(images, images), IN(labels, labels),
+            IN_OR_NULL(options, attack_options), OUT(adversarial, floats[0]), OUT_OR_NULL(success, success)),
+        {"igdm_attack",
+         call_attack_options,
+         {IN(attack, "pgd"), IN(norm, "linf"), IN(loss, "kl"), IN_OR_NULL(target_logits, floats[1]),
+          IN_OR_NULL(cancel, flag)}},
         ROW(igdm_evaluate_options_init, OUT(options, evaluate_options)),
         ROW(igdm_evaluate, LIVING(model, model), LIVING(dataset, dataset), LIVING_OR_NULL(teacher, teacher),
             IN_OR_NULL(options, evaluate_options), NEW(evaluation, evaluation)),
-        {"igdm_evaluate", call_evaluate_options,
+        {"igdm_evaluate",
+         call_evaluate_options,
          {IN(attacks, "fgsm"), IN(norm, "linf"), IN_OR_NULL(cancel, flag), NEW(evaluation, evaluation)}},
         ROW(igdm_evaluation_row_count, LIVING(evaluation, evaluation), OUT(count, number)),
         ROW(igdm_evaluation_get_row, LIVING(evaluation, evaluation), OUT(row, table_row)),
@@ -240,14 +251,16 @@ static const struct row *make_table(size_t *count) {
         ROW(igdm_evaluation_get_gradient_agreement, LIVING(evaluation, evaluation), OUT_OR_NULL(cosine, doubles[0]),
             OUT_OR_NULL(distance, doubles[1])),
         ROW(igdm_trainer_options_init, OUT(options, training_options)),
-        ROW(igdm_trainer_create, LIVING(student, model), LIVING(teacher, teacher), IN_OR_NULL(options, training_options),
-            NEW(trainer, trainer)),
-        {"igdm_trainer_create", call_trainer_create_options,
-         {IN(method, "ard"), IN(mirror, "clip"), IN(igdm_distance, "kl"), IN(inner, "method"), IN(schedule, "multistep"),
-          IN(milestones, integers[1]), NEW(trainer, trainer)}},
+        ROW(igdm_trainer_create, LIVING(student, model), LIVING(teacher, teacher),
+            IN_OR_NULL(options, training_options), NEW(trainer, trainer)),
+        {"igdm_trainer_create",
+         call_trainer_create_options,
+         {IN(method, "ard"), IN(mirror, "clip"), IN(igdm_distance, "kl"), IN(inner, "method"),
+          IN(schedule, "multistep"), IN(milestones, milestones), NEW(trainer, trainer)}},
         ROW(igdm_batch_init, OUT(batch, batch)),
         ROW(igdm_trainer_step, LIVING(trainer, trainer), IN(batch, batch), OUT_OR_NULL(report, report)),
-        {"igdm_trainer_step", call_trainer_step_batch,
+        {"igdm_trainer_step",
+         call_trainer_step_batch,
          {IN(images, images), IN(labels, labels), IN_OR_NULL(adversarial, images)}},
         ROW(igdm_trainer_get_gradient, LIVING(trainer, trainer), IN(name, bias), OUT(values, floats[0])),
         ROW(igdm_trainer_get_adversarial, LIVING(trainer, trainer), OUT(images, floats[0])),
@@ -282,7 +295,8 @@ static int32_t call_with(const struct row *row, size_t changed, void *value) {
 static void must_accept(const struct row *row, size_t changed, void *value) {
     int32_t status = call_with(row, changed, value);
     if (status != IGDM_OK) {
-        fail_check(row->function, (int)changed, "valid arguments give %s: %s", igdm_status_name(status), igdm_last_error());
+        fail_check(row->function, (int)changed, "valid arguments give %s: %s", igdm_status_name(status),
+                   igdm_last_error());
     }
     for (size_t i = 0; i < arguments_of(row); i++) {
         if (status == IGDM_OK && row->arguments[i].release != NULL) row->arguments[i].release(made);
@@ -301,7 +315,8 @@ static void must_refuse(const struct row *row, size_t changed, void *value, cons
     }
     for (size_t i = 0; i < arguments_of(row); i++) {
         if (memcmp(row->arguments[i].valid, before[i], row->arguments[i].size) != 0) {
-            fail_check(row->function, (int)changed, "%s: %s: the call changed %s", argument->name, what, row->arguments[i].name);
+            fail_check(row->function, (int)changed, "%s: %s: the call changed %s", argument->name, what,
+                       row->arguments[i].name);
         }
     }
 }
@@ -311,13 +326,25 @@ static void must_refuse_foreign(const struct row *row, size_t changed, void *val
     char on_stack[256] = {0};
     char *on_heap = calloc(1, 256);
     void *living[] = {model, dataset, trainer, evaluation};
-    const struct { const char *what; void *value; } foreign[] = {
-        {"1", (void *)1}, {"8", (void *)8}, {"an unmapped address", (void *)0x10000000000}, {"the last address", (void *)-8},
-        {"the stack", on_stack}, {"the heap", on_heap}, {"static memory", floats}, {"a function", (void *)make_world},
-        {"inside a handle", (char *)valid + 8}, {"a misaligned handle", (char *)valid + 1}, {"a released model", released[0]},
-        {"a released dataset", released[1]}, {"a released trainer", released[2]}, {"a released evaluation", released[3]},
+    const struct { const char *what; void *value;
+    } foreign[] = {
+        {"1", (void *)1},
+        {"8", (void *)8},
+        {"an unmapped address", (void *)0x10000000000},
+        {"the last address", (void *)-8},
+        {"the stack", on_stack},
+        {"the heap", on_heap},
+        {"static memory", floats},
+        {"a function", (void *)make_world},
+        {"inside a handle", (char *)valid + 8},
+        {"a misaligned handle", (char *)valid + 1},
+        {"a released model", released[0]},
+        {"a released dataset", released[1]},
+        {"a released trainer", released[2]},
+        {"a released evaluation", released[3]},
     };
-    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++) must_refuse(row, changed, foreign[i].value, foreign[i].what);
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
+        must_refuse(row, changed, foreign[i].value, foreign[i].what);
     for (size_t i = 0; i < 4; i++) {
         int same_type = living[i] == valid || (i == 0 && valid == teacher);
         if (!same_type) must_refuse(row, changed, living[i], "a handle of another type");
@@ -358,7 +385,8 @@ static void releases_are_refused(void) {
     make_world();
     void *living[] = {model, dataset, trainer, evaluation};
     void (*const release[])(void *) = {release_model, release_dataset, release_trainer, release_evaluation};
-    void *const garbage[] = {NULL, (void *)1, (void *)8, (void *)-8, (void *)0x10000000000, on_stack, floats, (char *)model + 8};
+    void *const garbage[] = {NULL,     (void *)1, (void *)8,        (void *)-8, (void *)0x10000000000,
+                             on_stack, floats,    (char *)model + 8};
     for (size_t i = 0; i < 4; i++) {
         for (size_t k = 0; k < sizeof garbage / sizeof *garbage; k++) release[i](garbage[k]);
         for (size_t k = 0; k < 4; k++) {
@@ -398,6 +426,7 @@ static void table_is_complete(void) {
 }
 
 int main(int argc, char **argv) {
-    static const struct test tests[] = {TEST(every_pointer_is_checked), TEST(releases_are_refused), TEST(table_is_complete)};
+    static const struct test tests[] = {TEST(every_pointer_is_checked), TEST(releases_are_refused),
+                                        TEST(table_is_complete)};
     return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -1,6 +1,6 @@
 /*
- * What calls return when all is well: values, shapes and relations that the header promises. How right the numbers are is
- * the business of the Swift and parity tests.
+ * What calls return when all is well: values, shapes and relations that the header promises. How right the numbers are
+ * is the business of the Swift and parity tests.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -32,8 +32,10 @@ static void parameters_describe_the_model(void) {
     size_t count;
     int64_t trainable_numbers = 0;
     OK(igdm_model_get_info(model, &info));
-    CHECK(info.classes == CLASSES && info.channels == 1 && info.height == SIDE && info.width == SIDE && info.base_width == 4);
-    CHECK(strcmp(info.architecture, "resnet8") == 0 && info.has_normalisation == 0 && info.multiply_adds > info.parameter_count);
+    CHECK(info.classes == CLASSES && info.channels == 1 && info.height == SIDE && info.width == SIDE
+          && info.base_width == 4);
+    CHECK(strcmp(info.architecture, "resnet8") == 0 && info.has_normalisation == 0
+          && info.multiply_adds > info.parameter_count);
     OK(igdm_model_parameter_count(model, &count));
     for (size_t i = 0; i < count; i++) {
         int64_t shape[4] = {1, 1, 1, 1}, dimensions = 0, numbers = 1;
@@ -119,7 +121,8 @@ static void attacks_stay_in_their_ball(void) {
             for (int c = 1; c < CLASSES; c++) best = row[c] > row[best] ? c : best;
             CHECK(success[k] == (best != labels[k]));
             CHECK(moved > 0 && moved <= options.epsilon * 1.00001);
-            for (size_t p = 0; p < PIXELS; p++) REQUIRE(adversarial[k * PIXELS + p] >= 0 && adversarial[k * PIXELS + p] <= 1);
+            for (size_t p = 0; p < PIXELS; p++)
+                REQUIRE(adversarial[k * PIXELS + p] >= 0 && adversarial[k * PIXELS + p] <= 1);
         }
     }
 }

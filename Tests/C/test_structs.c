@@ -69,15 +69,40 @@ struct subject {
 #define RESERVED(type) offsetof(type, reserved), sizeof(((type *)0)->reserved) / sizeof(int64_t)
 
 static const struct subject subjects[] = {
-    {"create model", "options", create_model, fill_model_options, sizeof(igdm_model_options), {offsetof(igdm_model_options, reserved0)},
+    {"create model",
+     "options",
+     create_model,
+     fill_model_options,
+     sizeof(igdm_model_options),
+     {offsetof(igdm_model_options, reserved0)},
      RESERVED(igdm_model_options)},
-    {"attack", "options", attack, fill_attack_options, sizeof(igdm_attack_options), {offsetof(igdm_attack_options, reserved0)},
+    {"attack",
+     "options",
+     attack,
+     fill_attack_options,
+     sizeof(igdm_attack_options),
+     {offsetof(igdm_attack_options, reserved0)},
      RESERVED(igdm_attack_options)},
-    {"evaluate", "options", evaluate, fill_evaluate_options, sizeof(igdm_evaluate_options), {offsetof(igdm_evaluate_options, reserved0)},
+    {"evaluate",
+     "options",
+     evaluate,
+     fill_evaluate_options,
+     sizeof(igdm_evaluate_options),
+     {offsetof(igdm_evaluate_options, reserved0)},
      RESERVED(igdm_evaluate_options)},
-    {"create trainer", "options", create_trainer, fill_trainer_options, sizeof(igdm_trainer_options),
-     {offsetof(igdm_trainer_options, reserved0)}, RESERVED(igdm_trainer_options)},
-    {"step", "batch", step, fill_batch, sizeof(igdm_batch), {offsetof(igdm_batch, reserved0), offsetof(igdm_batch, reserved1)},
+    {"create trainer",
+     "options",
+     create_trainer,
+     fill_trainer_options,
+     sizeof(igdm_trainer_options),
+     {offsetof(igdm_trainer_options, reserved0)},
+     RESERVED(igdm_trainer_options)},
+    {"step",
+     "batch",
+     step,
+     fill_batch,
+     sizeof(igdm_batch),
+     {offsetof(igdm_batch, reserved0), offsetof(igdm_batch, reserved1)},
      RESERVED(igdm_batch)},
     {"describe model", "info", describe_model, NULL, sizeof(igdm_model_info), {0}, 0, 0},
     {"describe dataset", "info", describe_dataset, NULL, sizeof(igdm_dataset_info), {0}, 0, 0},
@@ -147,7 +172,8 @@ static void reserved_fields_are_zero(void) {
             FAILS(subject->call(bytes), IGDM_ERROR_INVALID_ARGUMENT, "reserved");
         }
         for (size_t i = 0; i < subject->reserved_count; i++) {
-            memcpy(prepare(subject, bytes, subject->size) + subject->reserved_offset + i * sizeof one, &one, sizeof one);
+            memcpy(prepare(subject, bytes, subject->size) + subject->reserved_offset + i * sizeof one, &one,
+                   sizeof one);
             FAILS(subject->call(bytes), IGDM_ERROR_INVALID_ARGUMENT, "reserved");
         }
     }
@@ -174,7 +200,8 @@ static void defaults_are_complete(void) {
     igdm_trainer_options training;
     igdm_batch batch;
     memset(&shape, 0x5a, sizeof shape), memset(&attacking, 0x5a, sizeof attacking);
-    memset(&evaluating, 0x5a, sizeof evaluating), memset(&training, 0x5a, sizeof training), memset(&batch, 0x5a, sizeof batch);
+    memset(&evaluating, 0x5a, sizeof evaluating), memset(&training, 0x5a, sizeof training),
+        memset(&batch, 0x5a, sizeof batch);
     OK(igdm_model_options_init(&shape));
     OK(igdm_attack_options_init(&attacking));
     OK(igdm_evaluate_options_init(&evaluating));
@@ -188,7 +215,8 @@ static void defaults_are_complete(void) {
     CHECK(attacking.struct_size == sizeof attacking && attacking.random_start == 1 && attacking.early_stop == 0);
     CHECK(!strcmp(attacking.attack, "pgd") && !strcmp(attacking.norm, "linf") && !strcmp(attacking.loss, "ce"));
     CHECK(attacking.epsilon == 8.0 / 255 && attacking.step == 0 && attacking.steps == 0 && attacking.restarts == 1);
-    CHECK(attacking.kappa == 50 && attacking.seed == 0 && attacking.first_index == 0 && attacking.target_logits == NULL);
+    CHECK(attacking.kappa == 50 && attacking.seed == 0 && attacking.first_index == 0
+          && attacking.target_logits == NULL);
     CHECK(attacking.progress == NULL && attacking.user == NULL && attacking.cancel == NULL);
 
     CHECK(evaluating.struct_size == sizeof evaluating && !strcmp(evaluating.attacks, "fgsm,pgd-20,cw"));
@@ -197,7 +225,8 @@ static void defaults_are_complete(void) {
     CHECK(evaluating.progress == NULL && evaluating.user == NULL && evaluating.cancel == NULL);
 
     CHECK(training.struct_size == sizeof training && !strcmp(training.method, "ard") && training.igdm == 0);
-    CHECK(!strcmp(training.mirror, "paper") && !strcmp(training.igdm_distance, "kl") && !strcmp(training.inner, "method"));
+    CHECK(!strcmp(training.mirror, "paper") && !strcmp(training.igdm_distance, "kl")
+          && !strcmp(training.inner, "method"));
     CHECK(training.temperature == 1 && training.adversarial_weight == 1 && training.epsilon == 8.0 / 255);
     CHECK(training.step == 0 && training.steps == 10 && training.learning_rate == 0.1 && training.momentum == 0.9);
     CHECK(training.weight_decay == 5e-4 && training.nesterov == 0 && training.flip == 1 && training.crop_padding == 4);

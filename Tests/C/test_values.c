@@ -1,6 +1,6 @@
 /*
- * Values out of range, unknown names and things that do not fit together: each call must fail with the documented status
- * and a message that names the argument and, for names, lists the valid ones.
+ * Values out of range, unknown names and things that do not fit together: each call must fail with the documented
+ * status and a message that names the argument and, for names, lists the valid ones.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -71,8 +71,8 @@ static void model_normalisation(void) {
 }
 
 static void unknown_names(void) {
-    static const char *const wrong[] = {"", "resnet", "PGD-AT", " ard", "ard ", "resnet20\n", "\xff\xfe", "wrn_", "wrn_10_",
-                                        "wrn_11_1", "wrn_-10_2", "wrn_10_0", "wrn_99999999999999999999_1", "%s%n"};
+    static const char *const wrong[] = {"",           "resnet",    "PGD-AT", " ard", "ard ",
+                                        "resnet20\n", "\xff\xfe", "wrn",    "%s%n"};
     igdm_model *student = new_model("small_cnn", 0), *teacher = new_model("small_cnn", 1);
     igdm_dataset *dataset = new_dataset();
     for EACH (wrong, i) {
@@ -108,9 +108,17 @@ static void unknown_names(void) {
     CHECK(made_model == NULL && made_trainer == NULL && made_evaluation == NULL && made_dataset == NULL);
 }
 
+static void wide_resnet_names(void) {
+    static const char *const wrong[] = {"wrn_",     "wrn_10_",  "wrn_11_1", "wrn_-10_2",
+                                        "wrn_10_0", "wrn_10_x", "wrn_D_K",  "wrn_99999999999999999999_1"};
+    for EACH (wrong, i) INVALID(igdm_model_create(wrong[i], NULL, &made_model), "wrn_D_K");
+    CHECK(made_model == NULL);
+}
+
 static void attack_lists(void) {
-    static const char *const wrong[] = {"pgd-", "pgd-0", "pgd--1", "pgd-x", "pgd-99999999999999999999", "fgsm,,cw", "fgsm,", ",",
-                                        "nothing", "fgsm;cw", "\xff"};
+    static const char *const wrong[] = {"pgd-",     "pgd-0", "pgd--1", "pgd-x",   "pgd-99999999999999999999",
+                                        "fgsm,,cw", "fgsm,", ",",      "nothing", "fgsm;cw",
+                                        "\xff"};
     igdm_model *model = new_model("small_cnn", 0);
     igdm_dataset *dataset = new_dataset();
     igdm_evaluate_options options;
@@ -145,7 +153,8 @@ static void image_values(void) {
     }
     for EACH (not_numbers, i) {
         cotangent[1] = (float)not_numbers[i];
-        FAILS(igdm_model_input_gradient(model, images, cotangent, COUNT, NULL, outputs), IGDM_ERROR_NOT_FINITE, "cotangent");
+        FAILS(igdm_model_input_gradient(model, images, cotangent, COUNT, NULL, outputs), IGDM_ERROR_NOT_FINITE,
+              "cotangent");
     }
     CHECK(made_dataset == NULL);
 }
@@ -183,7 +192,8 @@ static void counts(void) {
         INVALID(igdm_model_input_gradient(model, images, images, count, NULL, outputs), "count");
         INVALID(igdm_attack(model, images, labels, count, NULL, outputs, NULL), "count");
         INVALID(igdm_dataset_from_floats(images, labels, count, 1, SIDE, SIDE, CLASSES, &made_dataset), "count");
-        INVALID(igdm_dataset_from_bytes((uint8_t *)images, labels, count, 1, SIDE, SIDE, CLASSES, &made_dataset), "count");
+        INVALID(igdm_dataset_from_bytes((uint8_t *)images, labels, count, 1, SIDE, SIDE, CLASSES, &made_dataset),
+                "count");
         INVALID(igdm_trainer_step(trainer, &batch, NULL), "count");
         INVALID(igdm_dataset_read(dataset, 0, count, outputs, NULL), "count");
         INVALID(igdm_dataset_read(dataset, count, 1, outputs, NULL), "first");
@@ -200,9 +210,13 @@ static void counts(void) {
     INVALID(igdm_trainer_step(trainer, &batch, NULL), "count");
     INVALID(igdm_dataset_from_floats(images, labels, 0, 1, SIDE, SIDE, CLASSES, &made_dataset), "count");
     for EACH (bad_sizes, i) {
-        INVALID(igdm_dataset_from_floats(images, labels, COUNT, bad_sizes[i], SIDE, SIDE, CLASSES, &made_dataset), "channels");
-        INVALID(igdm_dataset_from_floats(images, labels, COUNT, 1, bad_sizes[i], SIDE, CLASSES, &made_dataset), "height");
-        INVALID(igdm_dataset_from_bytes((uint8_t *)images, labels, COUNT, 1, SIDE, bad_sizes[i], CLASSES, &made_dataset), "width");
+            INVALID(igdm_dataset_from_floats(images, labels, COUNT, bad_sizes[i], SIDE, SIDE, CLASSES, &made_dataset),
+                    "channels");
+            INVALID(igdm_dataset_from_floats(images, labels, COUNT, 1, bad_sizes[i], SIDE, CLASSES, &made_dataset),
+                    "height");
+            INVALID(igdm_dataset_from_bytes((uint8_t *)images, labels, COUNT, 1, SIDE, bad_sizes[i], CLASSES,
+                                            &made_dataset),
+                    "width");
     }
     INVALID(igdm_dataset_from_floats(images, labels, COUNT, 1, SIDE, SIDE, 0, &made_dataset), "classes");
     CHECK(made_dataset == NULL);
@@ -213,10 +227,14 @@ struct option { const char *name; size_t offset; double value; };
 
 static void attack_numbers(void) {
     static const struct option wrong[] = {
-        {"epsilon", offsetof(igdm_attack_options, epsilon), -0.1}, {"epsilon", offsetof(igdm_attack_options, epsilon), NAN},
-        {"epsilon", offsetof(igdm_attack_options, epsilon), INFINITY}, {"step", offsetof(igdm_attack_options, step), -0.01},
-        {"step", offsetof(igdm_attack_options, step), NAN}, {"step", offsetof(igdm_attack_options, step), 0.5},
-        {"kappa", offsetof(igdm_attack_options, kappa), -1}, {"kappa", offsetof(igdm_attack_options, kappa), NAN},
+        {"epsilon", offsetof(igdm_attack_options, epsilon), -0.1},
+        {"epsilon", offsetof(igdm_attack_options, epsilon), NAN},
+        {"epsilon", offsetof(igdm_attack_options, epsilon), INFINITY},
+        {"step", offsetof(igdm_attack_options, step), -0.01},
+        {"step", offsetof(igdm_attack_options, step), NAN},
+        {"step", offsetof(igdm_attack_options, step), 0.5},
+        {"kappa", offsetof(igdm_attack_options, kappa), -1},
+        {"kappa", offsetof(igdm_attack_options, kappa), NAN},
     };
     igdm_model *model = new_model("small_cnn", 0);
     igdm_attack_options options;
@@ -242,21 +260,28 @@ static void attack_numbers(void) {
 
 static void trainer_numbers(void) {
     static const struct option wrong[] = {
-        {"igdm", offsetof(igdm_trainer_options, igdm), -1}, {"igdm", offsetof(igdm_trainer_options, igdm), NAN},
+        {"igdm", offsetof(igdm_trainer_options, igdm), -1},
+        {"igdm", offsetof(igdm_trainer_options, igdm), NAN},
         {"temperature", offsetof(igdm_trainer_options, temperature), 0},
         {"temperature", offsetof(igdm_trainer_options, temperature), NAN},
+        {"temperature", offsetof(igdm_trainer_options, temperature), 1e-300}, /* 0 as a float */
         {"adversarial_weight", offsetof(igdm_trainer_options, adversarial_weight), -0.1},
         {"adversarial_weight", offsetof(igdm_trainer_options, adversarial_weight), 1.1},
-        {"epsilon", offsetof(igdm_trainer_options, epsilon), -0.1}, {"epsilon", offsetof(igdm_trainer_options, epsilon), NAN},
-        {"step", offsetof(igdm_trainer_options, step), 0.5}, {"step", offsetof(igdm_trainer_options, step), NAN},
+        {"epsilon", offsetof(igdm_trainer_options, epsilon), -0.1},
+        {"epsilon", offsetof(igdm_trainer_options, epsilon), NAN},
+        {"step", offsetof(igdm_trainer_options, step), 0.5},
+        {"step", offsetof(igdm_trainer_options, step), NAN},
         {"learning_rate", offsetof(igdm_trainer_options, learning_rate), -1},
         {"learning_rate", offsetof(igdm_trainer_options, learning_rate), INFINITY},
-        {"momentum", offsetof(igdm_trainer_options, momentum), -0.1}, {"momentum", offsetof(igdm_trainer_options, momentum), 1},
+        {"momentum", offsetof(igdm_trainer_options, momentum), -0.1},
+        {"momentum", offsetof(igdm_trainer_options, momentum), 1},
         {"weight_decay", offsetof(igdm_trainer_options, weight_decay), -1},
-        {"decay", offsetof(igdm_trainer_options, decay), NAN}, {"warmup", offsetof(igdm_trainer_options, warmup), 1.5},
+        {"decay", offsetof(igdm_trainer_options, decay), NAN},
+        {"warmup", offsetof(igdm_trainer_options, warmup), 1.5},
     };
     static const struct { const char *name; size_t offset; int zero_allowed; } counts[] = {
-        {"steps", offsetof(igdm_trainer_options, steps), 0}, {"epochs", offsetof(igdm_trainer_options, epochs), 0},
+        {"steps", offsetof(igdm_trainer_options, steps), 0},
+        {"epochs", offsetof(igdm_trainer_options, epochs), 0},
         {"batch_size", offsetof(igdm_trainer_options, batch_size), 0},
         {"crop_padding", offsetof(igdm_trainer_options, crop_padding), 1},
         {"steps_per_epoch", offsetof(igdm_trainer_options, steps_per_epoch), 1},
@@ -286,10 +311,43 @@ static void trainer_numbers(void) {
     CHECK(made_trainer == NULL);
 }
 
+/* Numbers too large to make sense but not wrong as such: done, or refused, but no crash and no endless work. */
+static int is_done_or_refused(int32_t status) {
+    return status == IGDM_OK || status == IGDM_ERROR_INVALID_ARGUMENT || status == IGDM_ERROR_OUT_OF_MEMORY;
+}
+
+static void enormous_numbers_do_no_harm(void) {
+    static const size_t members[] = {
+        offsetof(igdm_trainer_options, steps),           offsetof(igdm_trainer_options, crop_padding),
+        offsetof(igdm_trainer_options, batch_size),      offsetof(igdm_trainer_options, validation_count),
+        offsetof(igdm_trainer_options, steps_per_epoch), offsetof(igdm_trainer_options, validation_steps)};
+    static const int64_t numbers[] = {1000000000, (int64_t)1 << 40, INT64_MAX};
+    igdm_model *student = new_model("small_cnn", 0), *teacher = new_model("small_cnn", 1);
+    igdm_dataset *dataset = new_dataset();
+    igdm_batch batch = first_batch();
+    for EACH (numbers, k) {
+        for EACH (members, i) {
+            igdm_trainer_options options = trainer_options();
+            igdm_trainer *stepping = NULL, *fitting = NULL;
+            memcpy((char *)&options + members[i], &numbers[k], sizeof numbers[k]);
+            if (igdm_trainer_create(student, teacher, &options, &stepping) != IGDM_OK) continue;
+            OK(igdm_trainer_create(student, teacher, &options, &fitting));
+            CHECK(is_done_or_refused(igdm_trainer_step(stepping, &batch, NULL)));
+            CHECK(is_done_or_refused(igdm_trainer_fit(fitting, dataset, dataset, NULL, NULL)));
+        }
+        igdm_evaluate_options options;
+        OK(igdm_evaluate_options_init(&options));
+        options.batch_size = numbers[k];
+        CHECK(is_done_or_refused(igdm_evaluate(student, dataset, NULL, &options, &made_evaluation)));
+    }
+}
+
 static void evaluate_numbers(void) {
     static const struct option wrong[] = {
-        {"epsilon", offsetof(igdm_evaluate_options, epsilon), -1}, {"epsilon", offsetof(igdm_evaluate_options, epsilon), NAN},
-        {"step", offsetof(igdm_evaluate_options, step), 0.5}, {"step", offsetof(igdm_evaluate_options, step), NAN},
+        {"epsilon", offsetof(igdm_evaluate_options, epsilon), -1},
+        {"epsilon", offsetof(igdm_evaluate_options, epsilon), NAN},
+        {"step", offsetof(igdm_evaluate_options, step), 0.5},
+        {"step", offsetof(igdm_evaluate_options, step), NAN},
     };
     igdm_model *model = new_model("small_cnn", 0);
     igdm_dataset *dataset = new_dataset();
@@ -367,7 +425,7 @@ static void parameters(void) {
     igdm_model *fresh = new_model("small_cnn", 0);
     for EACH (not_numbers, i) {
         values[CLASSES - 1] = (float)not_numbers[i];
-        FAILS(igdm_model_set_parameter(fresh, name, values, CLASSES), IGDM_ERROR_NOT_FINITE, name);
+        FAILS(igdm_model_set_parameter(fresh, name, values, CLASSES), IGDM_ERROR_NOT_FINITE, "values");
     }
     predict(fresh, logits[1]);
     CHECK(memcmp(logits[0], logits[1], sizeof logits[0]) == 0);
@@ -375,9 +433,10 @@ static void parameters(void) {
 
 int main(int argc, char **argv) {
     static const struct test tests[] = {
-        TEST(threads), TEST(model_sizes), TEST(model_normalisation), TEST(unknown_names), TEST(attack_lists),
-        TEST(image_values), TEST(label_values), TEST(counts), TEST(attack_numbers), TEST(trainer_numbers),
-        TEST(evaluate_numbers), TEST(things_that_do_not_fit), TEST(parameters),
+        TEST(threads), TEST(model_sizes), TEST(model_normalisation), TEST(unknown_names), TEST(wide_resnet_names),
+        TEST(attack_lists), TEST(image_values), TEST(label_values), TEST(counts), TEST(attack_numbers),
+        TEST(trainer_numbers), TEST(evaluate_numbers), TEST(enormous_numbers_do_no_harm), TEST(things_that_do_not_fit),
+        TEST(parameters),
     };
     return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);
 }

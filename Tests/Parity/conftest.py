@@ -52,14 +52,16 @@ class Parity:
     def wanted(self, case: cases.Case) -> cases.Arrays:
         return self.references.of(case)
 
-    def check(self, case: cases.Case, quantity: Quantity, got: dict[str, ArrayLike]) -> None:
+    def check(
+        self, case: cases.Case, quantity: Quantity, got: dict[str, ArrayLike], allowance: ArrayLike = 0.0
+    ) -> None:
         """Fails with every name in `got` whose error exceeds the tolerance."""
         wanted = self.references.of(case)
         single = self.references.single_precision(case)
         failures = []
         for name, values in got.items():
-            error = quantity.error(values, wanted[name])
-            torch_error = None if single is None else quantity.error(single[name], wanted[name])
+            error = quantity.error(values, wanted[name], allowance)
+            torch_error = None if single is None else quantity.error(single[name], wanted[name], allowance)
             self.report.rows.append(Row(quantity, case.id, name, error, torch_error))
             if not error <= quantity.tolerance:
                 failures.append(f"{quantity.name} {name}: error {error:.2e}, want at most {quantity.tolerance:.0e}")

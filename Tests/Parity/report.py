@@ -16,13 +16,16 @@ class Quantity:
     tolerance: float
     relative: bool
 
-    def error(self, got: ArrayLike, wanted: ArrayLike) -> float:
-        """The largest error; infinite where shapes differ, NaN where a value is NaN (which passes no tolerance)."""
+    def error(self, got: ArrayLike, wanted: ArrayLike, allowance: ArrayLike = 0.0) -> float:
+        """The largest error, as far as it exceeds `allowance` (the same everywhere, or element by element).
+
+        Infinite where shapes differ, NaN where a value is NaN, which no tolerance lets pass.
+        """
         got, wanted = np.asarray(got, np.float64), np.asarray(wanted, np.float64)
         if got.shape != wanted.shape:
             return float("inf")
         largest = np.abs(wanted).max() if self.relative else 1.0
-        error = np.abs(got - wanted).max()
+        error = np.maximum(np.abs(got - wanted) - allowance, 0).max()
         return float(error / largest) if error else 0.0
 
 
@@ -30,8 +33,11 @@ LOGITS = Quantity("logits", 1e-4, relative=True)
 INPUT_GRADIENT = Quantity("input gradient", 1e-4, relative=True)
 ITERATE = Quantity("attack iterate", 1e-5, relative=False)
 LOSS = Quantity("loss and its parts", 1e-5, relative=True)
+# Where a ReLU input lies within rounding of 0, input gradients are compared beyond what the nearest units may change
+# (reference/compute.py, kink_allowance) and, more widely, as they are; parameter gradients more widely only.
+BEYOND_KINKS = Quantity("input gradient, case with kinks, beyond them", 1e-4, relative=True)
+KINKED_INPUT_GRADIENT = Quantity("input gradient, case with kinks", 1e-2, relative=True)
 PARAMETER_GRADIENT = Quantity("parameter gradient", 1e-4, relative=True)
-# Where a ReLU input lies within rounding of 0 a parameter's gradient may lose or gain one unit's share.
 KINKED_GRADIENT = Quantity("parameter gradient, case with kinks", 1e-2, relative=True)
 WEIGHT = Quantity("updated weight", 1e-4, relative=False)
 STATISTIC = Quantity("running statistic", 1e-4, relative=False)
@@ -62,8 +68,11 @@ class Report:
         for quantity in dict.fromkeys(row.quantity for row in self.rows):
             rows = [row for row in self.rows if row.quantity == quantity]
             worst = max(rows, key=lambda row: np.nan_to_num(row.error, nan=np.inf))
-            torch_errors = [row.torch_error for row in rows if row.torch_error is not None]
-            torch_worst = f"{max(torch_errors):.1e}" if torch_errors else "-"
+            torch_rows = [row for row in rows if row.torch_error is not None]
+            torch_worst = "-"
+            if torch_rows:
+                row = max(torch_rows, key=lambda row: row.torch_error)
+                torch_worst = f"{row.torch_error:.1e} ({row.case}: {row.name})"
             kind = "of the largest" if quantity.relative else "absolute"
             lines.append(
                 f"| {quantity.name} | {len(rows)} | {worst.error:.1e} | {quantity.tolerance:.0e} {kind} "

@@ -81,7 +81,8 @@ int main(int argc, char **argv) {
     int quick = argc == 8 && strcmp(argv[7], "--quick") == 0;
 
     if (argc != 7 && !quick) {
-        fprintf(stderr, "usage: %s TEACHER TRAIN_IMAGES TRAIN_LABELS TEST_IMAGES TEST_LABELS STUDENT [--quick]\n", argv[0]);
+        fprintf(stderr, "usage: %s TEACHER TRAIN_IMAGES TRAIN_LABELS TEST_IMAGES TEST_LABELS STUDENT [--quick]\n",
+                argv[0]);
         return 2;
     }
     check(igdm_model_load(argv[1], &teacher));

@@ -16,7 +16,7 @@ WIDTH = 32
 VALIDATION_COUNT = 5_000
 EPSILON = 0.1
 OPTIONS = dict(
-    method="pgd-at", eps=EPSILON, step=0.03, steps=5, epochs=6, batch_size=128, seed=1,
+    method="pgd-at", eps=EPSILON, step=0.03, steps=5, epochs=5, batch_size=128, seed=1,
     schedule="onecycle", learning_rate=0.2, weight_decay=5e-4, crop_padding=2, flip=True,
     validation_count=2_000, validation_steps=10,
 )  # fmt: skip

@@ -3,7 +3,8 @@
 Weights and inputs are float32 numbers; the computation is float64 unless told otherwise, so that a comparison measures
 the error of igdm and not of the reference. The derivative of a network with ReLU is not continuous: where an input of
 a ReLU lies within rounding of 0, or a gradient whose sign is taken does, two correct programs may disagree by more than
-any tolerance. `compute` measures how near each case comes to that (`Clearance`).
+any tolerance. `compute` measures how near each case comes to that (`Clearance`), and for input gradients by how much
+the units within rounding of their kink may change the result (`kink_allowance`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from torch import Tensor, nn
 from cases import Arrays, AttackCase, Case, ModelCase, ModelSpec, StepCase
 from reference import attacks, losses
 from reference.networks import Classifier, network
+
+
+# What float32 may be off by at the input of a ReLU, as a part of the largest input of that layer.
+ROUNDING = 5e-7
 
 
 @dataclass
@@ -75,9 +80,12 @@ def model_results(case: ModelCase, dtype: torch.dtype) -> Arrays:
     clearance = Clearance()
     model = build(case.model, dtype)
     clearance.watch(model)
+    units: list[tuple[Tensor, Tensor]] = []
+    model.relu.register_forward_hook(lambda _, inputs, output: units.append((inputs[0], output)))
     images = torch.tensor(case.images, dtype=dtype, requires_grad=True)
     logits = model(images)
-    (gradient,) = torch.autograd.grad((logits * torch.tensor(case.cotangent, dtype=dtype)).sum(), images)
+    target = (logits * torch.tensor(case.cotangent, dtype=dtype)).sum()
+    (gradient,) = torch.autograd.grad(target, images, retain_graph=True)
     state = model.state_dict()
     names = stored_names(model)
     return {
@@ -85,8 +93,25 @@ def model_results(case: ModelCase, dtype: torch.dtype) -> Arrays:
         "shapes": np.array(["x".join(map(str, state[name].shape)) for name in names]),
         "logits": numbers(logits),
         "gradient": numbers(gradient),
+        "allowance": numbers(kink_allowance(target, images, units)),
         "clearance": np.array([clearance.relu, clearance.sign]),
     }
+
+
+def kink_allowance(target: Tensor, images: Tensor, units: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """By how much d target / d images changes if every unit with its input within rounding of 0 switches sides.
+
+    A unit with input z(x) and output r adds d target / d r * dz/dx where it is on, and nothing where it is off.
+    """
+    slopes = torch.autograd.grad(target, [output for _, output in units], retain_graph=True)
+    allowance = torch.zeros_like(images)
+    for (values, _), slope in zip(units, slopes, strict=True):
+        inputs = values.flatten()
+        near = inputs.detach().abs() < ROUNDING * inputs.detach().abs().max()
+        for unit in near.nonzero()[:, 0]:
+            (direction,) = torch.autograd.grad(inputs[unit], images, retain_graph=True)
+            allowance += (slope.flatten()[unit] * direction).abs()
+    return allowance
 
 
 def attack_results(case: AttackCase, dtype: torch.dtype) -> Arrays:
@@ -140,7 +165,7 @@ def one_step(
     adversarial = torch.tensor(case.adversarial(step), dtype=dtype)
     labels = torch.tensor(case.labels(step))
     mirrored = x - (adversarial - x)
-    outside = ((mirrored < 0) | (mirrored > 1)).double().mean() if case.igdm else torch.tensor(0.0)
+    outside = ((mirrored < 0) | (mirrored > 1)).double().mean() if case.igdm else 0.0
     if case.mirror == "clip":
         mirrored = mirrored.clamp(0, 1)
 
@@ -167,12 +192,12 @@ def one_step(
     state = student.state_dict()
     arrays |= {f"updated/{name}": numbers(state[name]) for name in stored_names(student)}
     scalars = {
-        "loss": loss,
-        "base_loss": base,
-        "igdm_loss": igdm,
+        "loss": loss.detach(),
+        "base_loss": base.detach(),
+        "igdm_loss": igdm.detach(),
         "igdm_weight": weight,
         "learning_rate": learning_rate,
         "adversarial_accuracy": (ours.adversarial.argmax(1) == labels).double().mean(),
         "mirror_outside": outside,
     }
-    return arrays | {name: np.float64(torch.as_tensor(value).detach()) for name, value in scalars.items()}
+    return arrays | {name: np.float64(value) for name, value in scalars.items()}

@@ -77,7 +77,7 @@ def _add_distill(commands: Any) -> None:
     )
     parser.add_argument("--teacher", metavar="FILE", help="checkpoint of the teacher, or none")
     parser.add_argument(
-        "--student", metavar="MODEL", help="architecture of the student, or a checkpoint (.h5) to go on from"
+        "--student", metavar="MODEL", help="architecture of the student, its weights drawn from --seed; or a checkpoint (.h5)"
     )
     parser.add_argument("--width", type=int, help="channels of the student's first stage")
     parser.add_argument("--attacks", metavar="LIST", help="evaluate afterwards under these attacks: fgsm,pgd-20,cw")

@@ -230,7 +230,7 @@ def _gallery(contenders: Sequence[Contender], gallery: Gallery) -> str:
         f'<h2>What the attacks look like</h2><p class="note">For each class the first image of the data: clean, attacked '
         f"with {escape(gallery.attack_name)} against each model, and the change, amplified so that grey is none and black "
         f"and white are the largest ({largest:.3g}). Predictions with their probability: "
-        f'<span class="right">✓ right</span>, <span class="wrong">✗ wrong</span>.</p>'
+        f'<span class="right">✓&nbsp;right</span>, <span class="wrong">✗&nbsp;wrong</span>.</p>'
         f'<div class="samples" style="--contenders:{len(shown)}">{"".join(cards)}</div>'
     )
 
@@ -252,5 +252,5 @@ def _verdict(state: str, logits: Floats, label: int, data: Dataset) -> str:
     kind, sign = ("right", "✓") if predicted == label else ("wrong", "✗")
     return (
         f'<span class="kind">{state}</span><span class="{kind}">{sign} {escape(data.class_names[predicted])}, '
-        f"{percent:.0f} %</span>"
+        f"{percent:.0f}&nbsp;%</span>"
     )

@@ -96,19 +96,22 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise NotFoundError(f"config: no file {place}") from None
     except (ValueError, IsADirectoryError) as error:
         raise FormatError(f"config: {place} is not JSON: {error}") from None
-    missing = {"student", "teacher", "train", "validation", "options"} - set(config if isinstance(config, dict) else ())
-    if missing:
-        raise FormatError(f"config: {place} has no {', '.join(sorted(missing))}; want the config.json of a run folder")
-    for role in ("student", "teacher"):
-        if config[role] is not None:
-            config[role]["file"] = str(place.parent / config[role]["file"])
-    return config
+    try:
+        for role in ("student", "teacher"):
+            if config[role] is not None:
+                config[role]["file"] = str(place.parent / config[role]["file"])
+        complete = all(isinstance(config[part], dict) for part in ("student", "train", "options")) and "validation" in config
+    except (KeyError, TypeError):
+        complete = False
+    if not complete:
+        raise FormatError(f"config: {place} does not describe a run; want the config.json of a run folder")
+    return dict(config)
 
 
 def load_recorded(role: str, description: Mapping[str, Any]) -> Model:
     """The model that a configuration describes; one whose weights have changed since is refused."""
     model = Model.load(description["file"])
-    if model.digest() != description["digest"]:
+    if model.digest() != description.get("digest"):
         raise FormatError(
             f"{role}: {description['file']} is not the model that the run was made with: its weights differ; give the "
             f"{role} anew to use it all the same"

@@ -1,0 +1,108 @@
+import Glibc
+import Runtime
+import Testing
+
+@testable import Distillation
+
+@Suite struct IGDMTests {
+    private func igdm(_ distance: IGDM.Distance, mirror: IGDM.Mirror = .paper, weight: Double = 1) -> IGDM {
+        IGDM(weight: weight, mirror: mirror, distance: distance)
+    }
+
+    /// Loss and gradients for rows of two classes; each argument is (x+d, x-d).
+    private func run(
+        _ igdm: IGDM, teacher: ([Float], [Float]), student: ([Float], [Float]), weight: Double
+    ) -> (loss: Double, plus: [Float], minus: [Float]) {
+        var plus = [Float](repeating: 0, count: student.0.count)
+        var minus = plus
+        var scratch = [Float](repeating: .nan, count: 6)
+        func pointer(_ array: [Float]) -> UnsafeMutablePointer<Float> {
+            let memory = UnsafeMutablePointer<Float>.allocate(capacity: array.count)
+            for (i, value) in array.enumerated() { memory[i] = value }
+            return memory
+        }
+        let memory = [teacher.0, teacher.1, student.0, student.1].map(pointer)
+        defer { for block in memory { block.deallocate() } }
+        let loss = plus.withUnsafeMutableBufferPointer { plus in
+            minus.withUnsafeMutableBufferPointer { minus in
+                scratch.withUnsafeMutableBufferPointer { scratch in
+                    guard let p = plus.baseAddress, let m = minus.baseAddress, let s = scratch.baseAddress else {
+                        return Double.nan
+                    }
+                    return igdm.loss(
+                        teacher: (UnsafePointer(memory[0]), UnsafePointer(memory[1])),
+                        student: (UnsafePointer(memory[2]), UnsafePointer(memory[3])), count: plus.count / 2,
+                        classes: 2,
+                        weight: weight, gradient: (p, m), scratch: s)
+                }
+            }
+        }
+        return (loss, plus, minus)
+    }
+
+    // The teacher's differences are (log 3, 0) and (1, 1), the student's (0, 0) and (3, -1).
+    private let log3 = Float(log(3.0))
+    private var teacher: ([Float], [Float]) { ([2 + log3, 1, 4, 0], [2, 1, 3, -1]) }
+    private var student: ([Float], [Float]) { ([5, -1, 2, 0], [5, -1, -1, 1]) }
+
+    @Test func divergenceByHand() {
+        let result = run(igdm(.kl), teacher: teacher, student: student, weight: 4)
+        // Row 1: KL((3/4, 1/4) ‖ (1/2, 1/2)). Row 2: KL((1/2, 1/2) ‖ (σ, 1-σ)) with σ = 1/(1+exp(-4)).
+        let sigma = 1 / (1 + exp(-4.0))
+        let first = 0.75 * log(1.5) + 0.25 * log(0.5)
+        let second = 0.5 * log(0.5 / sigma) + 0.5 * log(0.5 / (1 - sigma))
+        #expect(abs(result.loss - (first + second) / 2) < 1e-6)
+        // 4/2 * (Q - P) for S(x+d), and its negative for S(x-d).
+        let expected = [-0.5, 0.5, 2 * (sigma - 0.5), -2 * (sigma - 0.5)]
+        for (i, want) in expected.enumerated() {
+            #expect(abs(Double(result.plus[i]) - want) < 1e-6)
+            #expect(result.minus[i] == -result.plus[i])
+        }
+    }
+
+    @Test func absoluteAndSquaredDistancesByHand() {
+        // Differences of the differences, student minus teacher: (-log 3, 0) and (2, -2).
+        let l1 = run(igdm(.l1), teacher: teacher, student: student, weight: 2)
+        #expect(abs(l1.loss - (log(3.0) + 4) / 2) < 1e-6)
+        #expect(l1.plus == [-1, 0, 1, -1])
+        #expect(l1.minus == [1, 0, -1, 1])
+        let l2 = run(igdm(.l2), teacher: teacher, student: student, weight: 1)
+        #expect(abs(l2.loss - (log(3.0) * log(3.0) + 8) / 2) < 1e-6)
+        for (got, want) in zip(l2.plus, [-log(3.0), 0, 2, -2]) { #expect(abs(Double(got) - want) < 1e-6) }
+        for (got, want) in zip(l2.minus, l2.plus) { #expect(got == -want) }
+    }
+
+    @Test func equalDifferencesCostNothing() {
+        let shifted = (teacher.0.map { $0 + 0.5 }, teacher.1.map { $0 + 0.5 })
+        for distance in IGDM.Distance.allCases {
+            let result = run(igdm(distance), teacher: teacher, student: shifted, weight: 1)
+            #expect(abs(result.loss) < 1e-6)
+            #expect(result.plus.allSatisfy { abs($0) < 1e-6 || distance == .l1 })
+        }
+    }
+
+    @Test func theWeightGrowsToAlphaInTheLastEpoch() {
+        let igdm = igdm(.kl, weight: 5)
+        #expect(igdm.weight(epoch: 1, epochs: 10) == 0.5)
+        #expect(igdm.weight(epoch: 10, epochs: 10) == 5)
+    }
+
+    @Test func mirrorsByHand() {
+        let images: [Float] = [0.5, 0, 1, 0.25, 0.5, 0.5, 0.5, 0.5]
+        let adversarial: [Float] = [0.75, 0.125, 0.875, 0.25, 0.25, 0.5, 1, 0]
+        func mirrored(_ mirror: IGDM.Mirror) -> ([Float], Double) {
+            var result = [Float](repeating: -9, count: 8)
+            var outside = [Int](repeating: -9, count: 2)
+            let part = igdm(.kl, mirror: mirror).reflect(
+                images, adversarial, count: 2, pixels: 4, into: &result, outside: &outside)
+            #expect(outside == [2, 0])
+            return (result, part)
+        }
+        let paper = mirrored(.paper)
+        #expect(paper.0 == [0.25, -0.125, 1.125, 0.25, 0.75, 0.5, 0, 1])
+        #expect(paper.1 == 0.25)
+        let clip = mirrored(.clip)
+        #expect(clip.0 == [0.25, 0, 1, 0.25, 0.75, 0.5, 0, 1])
+        #expect(clip.1 == 0.25)
+    }
+}

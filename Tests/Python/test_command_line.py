@@ -1,0 +1,190 @@
+"""python -m igdm: distill, evaluate, info; its errors and exit statuses."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import igdm
+import pytest
+from conftest import process_environment
+from igdm import __main__ as command_line
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Calls the command in this process: exit status, stdout, stderr."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        try:
+            status = command_line.main([str(one) for one in arguments])
+        except SystemExit as end:  # argparse's way to end
+            status = int(end.code or 0)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def job(teacher: igdm.Model, hdf5_data: Path, tmp_path: Path) -> list[object]:
+    """The arguments of a small distillation, without --output."""
+    teacher.save(tmp_path / "teacher.h5")
+    return [
+        "distill", "--data", f"hdf5:{hdf5_data},train/images,train/labels", "--teacher", tmp_path / "teacher.h5",
+        "--validation", f"hdf5:{hdf5_data},test/images,test/labels", "--student", "resnet8", "--width", 4,
+        "--method", "ard", "--igdm", 2, "--mirror", "clip", "--eps", "13/255", "--step", 0.02, "--steps", 2,
+        "--epochs", 2, "--batch-size", 16, "--no-flip", "--crop-padding", 0, "--validation-steps", 2,
+    ]  # fmt: skip
+
+
+def test_distill_writes_a_run_folder(run: Run, job: list[object], tmp_path: Path) -> None:
+    status, out, err = run(*job, "--output", tmp_path / "run", "--attacks", "fgsm,pgd-2", "--eval-count", 20)
+    assert status == 0, err
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"config.json", "evaluation.json", "initial.h5", "metrics.csv", "report.html", "student.h5"}
+    assert "eps 13/255 (linf), 20 samples" in out
+    assert "epoch 2/2" in err
+    evaluation = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert [row["name"] for row in evaluation["rows"]] == ["clean", "fgsm", "pgd-2"]
+    options = json.loads((tmp_path / "run" / "config.json").read_text())["options"]
+    assert (options["method"], options["igdm"], options["flip"]) == ("ard", 2.0, False)
+
+
+def test_distill_repeats_a_run(run: Run, job: list[object], tmp_path: Path) -> None:
+    def student(folder: str) -> str:
+        return igdm.Model.load(tmp_path / folder / "student.h5").digest()
+
+    assert run(*job, "--output", tmp_path / "one")[0] == 0
+    config = tmp_path / "one" / "config.json"
+    assert run("distill", "--config", config, "--output", tmp_path / "two", "--quiet") == (
+        0, f"wrote {tmp_path / 'two'}: config.json, metrics.csv, student.h5, report.html\n", "",
+    )  # fmt: skip
+    assert student("two") == student("one")
+    assert run("distill", "--config", config, "--output", tmp_path / "three", "--epochs", 1, "--seed", 4)[0] == 0
+    assert student("three") != student("one")
+    recorded = json.loads((tmp_path / "three" / "config.json").read_text())["options"]
+    assert (recorded["epochs"], recorded["seed"], recorded["igdm"]) == (1, 4, 2.0)
+
+
+def test_distill_does_not_overwrite(run: Run, job: list[object], tmp_path: Path) -> None:
+    assert run(*job, "--output", tmp_path / "one", "--quiet")[0] == 0
+    status, _, err = run(*job, "--output", tmp_path / "one")
+    assert status == 2
+    assert "has a run already" in err
+    assert run(*job, "--output", tmp_path / "one", "--overwrite")[0] == 0
+
+
+def test_evaluate(run: Run, job: list[object], hdf5_data: Path, tmp_path: Path) -> None:
+    model, data = tmp_path / "teacher.h5", f"hdf5:{hdf5_data},test/images,test/labels"
+    options = ["--data", data, "--attacks", "fgsm,pgd-2", "--eps", "8/255", "--teacher", model, "--quiet"]
+    status, out, err = run("evaluate", model, *options)
+    assert (status, err) == (0, "")
+    assert "pgd-2" in out
+    assert "cosine 1.000" in out
+    status, out, err = run("evaluate", model, *options, "--json", "--count", 10, "--threads", 2)
+    assert (status, err) == (0, "")
+    assert [row["count"] for row in json.loads(out)["rows"]] == [10, 10, 10]
+
+
+def test_info_of_a_checkpoint(run: Run, teacher: igdm.Model, job: list[object], tmp_path: Path) -> None:
+    status, out, _ = run("info", tmp_path / "teacher.h5")
+    assert status == 0
+    for name, shape in teacher.parameters.shapes.items():
+        assert name in out
+        assert "x".join(map(str, shape)) in out
+    facts = json.loads(run("info", tmp_path / "teacher.h5", "--json")[1])
+    assert facts["digest"] == teacher.digest()
+    assert facts["parameter count"] == teacher.info.parameter_count
+    assert facts["bytes"] == (tmp_path / "teacher.h5").stat().st_size
+
+
+def test_info_of_the_library(run: Run) -> None:
+    status, out, _ = run("info")
+    assert status == 0
+    assert igdm.library_path() in out
+    assert "learning_rate" in out
+    assert json.loads(run("info", "--json")[1])["training_defaults"] == igdm.default_options()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["evaluate", "nothing.h5", "--data", "fashion-mnist"], 1, "nothing.h5"),
+        (["evaluate", "{data}", "--data", "fashion-mnist"], 1, "data.h5"),
+        (["evaluate", "{teacher}", "--data", "mnist"], 2, "want one of fashion-mnist"),
+        (["evaluate", "{teacher}", "--data", "hdf5:nothing.h5"], 1, "nothing.h5"),
+        (["evaluate", "{teacher}", "--data", "fashion-mnist"], 2, "28"),
+        (["evaluate", "{teacher}", "--data", "{test}", "--attacks", "nonsense"], 2, "nonsense"),
+        (["evaluate", "{teacher}", "--data", "{test}", "--eps", "much"], 2, "much"),
+        (["evaluate", "{teacher}", "--data", "{test}", "--threads", "0"], 2, "threads"),
+        (["evaluate", "{teacher}"], 2, "--data"),
+        (["distill", "--output", "{run}"], 2, "want --data or --config"),
+        (["distill", "--output", "{run}", "--data", "{test}"], 2, "want --student"),
+        (["distill", "--output", "{run}", "--data", "{test}", "--student", "resnet8"], 2, "teacher"),
+        (["distill", "--output", "{run}", "--data", "{test}", "--student", "resnet9"], 2, "resnet8"),
+        (["distill", "--output", "{run}", "--config", "nothing.json"], 1, "nothing.json"),
+        (["distill", "--output", "{run}", "--epochs", "many"], 2, "many"),
+        (["info", "--nonsense"], 2, "--nonsense"),
+        (["nonsense"], 2, "nonsense"),
+        ([], 2, "distill"),
+    ],
+)
+def test_errors_are_one_line(
+    run: Run, job: list[object], hdf5_data: Path, tmp_path: Path, arguments: list[str], status: int, message: str
+) -> None:
+    names = {
+        "teacher": tmp_path / "teacher.h5", "data": hdf5_data, "run": tmp_path / "run",
+        "test": f"hdf5:{hdf5_data},test/images,test/labels",
+    }  # fmt: skip
+    got, out, err = run(*(one.format(**names) for one in arguments))
+    assert (got, out) == (status, "")
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_help(run: Run) -> None:
+    for command in ([], ["distill"], ["evaluate"], ["info"]):
+        status, out, _ = run(*command, "--help")
+        assert status == 0
+        assert out.startswith("usage: igdm")
+
+
+def test_interrupt_ends_with_130_and_keeps_the_student(job: list[object], tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    arguments = [*map(str, job), "--epochs", "100000", "--output", str(output)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "igdm", *arguments], stderr=subprocess.PIPE, text=True, env=process_environment()
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (output / "metrics.csv").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "igdm: interrupted"
+    assert "Traceback" not in err
+    assert igdm.Model.load(output / "student.h5").info.width == 4
+
+
+def test_a_closed_pipe_is_no_error_message(job: list[object], tmp_path: Path) -> None:
+    read, write = subprocess.Popen(["true"], stdin=subprocess.PIPE), None
+    read.wait()
+    write = read.stdin
+    process = subprocess.run(
+        [sys.executable, "-m", "igdm", "info", str(tmp_path / "teacher.h5")],
+        stdout=write, stderr=subprocess.PIPE, text=True, env=process_environment(), timeout=60,
+    )  # fmt: skip
+    assert process.returncode == 1
+    assert process.stderr == ""

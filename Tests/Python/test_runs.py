@@ -1,0 +1,125 @@
+"""Run folders: complete, repeatable, kept when a run is interrupted."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import igdm
+import pytest
+from conftest import TRAINING, make_model
+from igdm import runs
+
+OPTIONS = dict(TRAINING, igdm=2.0, mirror="clip", eps="13/255")
+
+
+@pytest.fixture
+def saved_teacher(teacher: igdm.Model, tmp_path: Path) -> igdm.Model:
+    teacher.save(tmp_path / "teacher file.h5")
+    return igdm.Model.load(tmp_path / "teacher file.h5")
+
+
+def test_the_folder_holds_the_run(saved_teacher: igdm.Model, hdf5_data: Path, tmp_path: Path) -> None:
+    data = igdm.datasets.hdf5(hdf5_data, "train/images", "train/labels")
+    folder, student = tmp_path / "runs" / "one", make_model()
+    run = igdm.distill(student, saved_teacher, data[:32], validation=data[32:], run_dir=folder, **OPTIONS)
+    assert run.folder == folder
+    assert {path.name for path in folder.iterdir()} == {"config.json", "initial.h5", "metrics.csv", "student.h5"}
+    assert igdm.Model.load(folder / "student.h5").digest() == student.digest()
+    assert igdm.Model.load(folder / "initial.h5").digest() == make_model().digest()
+    with open(folder / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [{name: float(value) for name, value in row.items()} for row in rows] == run.history
+    config = json.loads((folder / "config.json").read_text())
+    assert config["options"] == run.options
+    assert config["options"]["eps"] == "13/255"
+    assert config["igdm"] == igdm.__version__
+    assert config["student"]["architecture"] == "resnet8"
+
+
+def test_a_run_repeats_from_its_configuration(saved_teacher: igdm.Model, hdf5_data: Path, tmp_path: Path) -> None:
+    data = igdm.datasets.hdf5(hdf5_data, "train/images", "train/labels")[5:40]
+    student = make_model()
+    student.parameters["conv1.weight"] = student.parameters["conv1.weight"] * 2  # no seed gives this student
+    igdm.distill(student, saved_teacher, data, run_dir=tmp_path / "one", **OPTIONS)
+    config = runs.read_config(tmp_path / "one" / "config.json")
+    again = runs.load_recorded("student", config["student"])
+    teacher = runs.load_recorded("teacher", config["teacher"])
+    igdm.distill(again, teacher, igdm.datasets.open_source(config["train"]), **config["options"])
+    assert again.digest() == student.digest()
+
+
+def test_a_teacher_without_file_is_kept_in_the_folder(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
+    igdm.distill(make_model(), teacher, data, run_dir=tmp_path / "one", **OPTIONS)
+    assert igdm.Model.load(tmp_path / "one" / "teacher.h5").digest() == teacher.digest()
+    config = runs.read_config(tmp_path / "one" / "config.json")
+    assert config["validation"] is None
+    with pytest.raises(igdm.InvalidArgument, match="not on disk"):
+        igdm.datasets.open_source(config["train"])
+
+
+def test_a_changed_teacher_is_noticed(saved_teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
+    igdm.distill(make_model(), saved_teacher, data, run_dir=tmp_path / "one", **OPTIONS)
+    make_model(seed=8).save(tmp_path / "teacher file.h5")
+    config = runs.read_config(tmp_path / "one" / "config.json")
+    with pytest.raises(igdm.FormatError, match="teacher: .*weights differ"):
+        runs.load_recorded("teacher", config["teacher"])
+
+
+def test_a_teacher_changed_in_memory_is_kept_in_the_folder(
+    saved_teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path
+) -> None:
+    saved_teacher.parameters["conv1.weight"] = saved_teacher.parameters["conv1.weight"] * 2
+    igdm.distill(make_model(), saved_teacher, data, run_dir=tmp_path / "one", **OPTIONS)
+    config = runs.read_config(tmp_path / "one" / "config.json")
+    assert runs.load_recorded("teacher", config["teacher"]).digest() == saved_teacher.digest()
+
+
+def test_a_run_is_not_overwritten_by_accident(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
+    igdm.distill(make_model(), teacher, data, run_dir=tmp_path, **OPTIONS)
+    before = (tmp_path / "student.h5").read_bytes()
+    student = make_model(seed=1)
+    with pytest.raises(igdm.InvalidArgument, match="overwrite=True"):
+        igdm.distill(student, teacher, data, run_dir=tmp_path, **OPTIONS)
+    assert (tmp_path / "student.h5").read_bytes() == before
+    assert student.digest() == make_model(seed=1).digest()
+    igdm.distill(student, teacher, data, run_dir=tmp_path, overwrite=True, **OPTIONS)
+    assert igdm.Model.load(tmp_path / "student.h5").digest() == student.digest()
+
+
+def test_an_interrupted_run_keeps_its_student(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
+    def interrupt(event: igdm.FitEvent) -> None:
+        if event.epoch == 2:
+            raise KeyboardInterrupt
+
+    student = make_model()
+    with pytest.raises(KeyboardInterrupt):
+        igdm.distill(student, teacher, data, run_dir=tmp_path, callback=interrupt, **OPTIONS)
+    assert igdm.Model.load(tmp_path / "student.h5").digest() == student.digest() != make_model().digest()
+    assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 2
+
+
+def test_wrong_options_make_no_folder(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
+    with pytest.raises(igdm.InvalidArgument):
+        igdm.distill(make_model(), teacher, data, run_dir=tmp_path / "one", method="art")
+    assert not (tmp_path / "one").exists()
+
+
+@pytest.mark.parametrize("text", ["not JSON", "[]", "{}", '{"student": 1, "teacher": null, "train": {}}'])
+def test_other_files_are_no_configuration(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(igdm.FormatError, match=r"config\.json"):
+        runs.read_config(tmp_path / "config.json")
+
+
+def test_a_missing_configuration(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        runs.read_config(tmp_path / "nothing.json")
+
+
+def test_metrics_leave_out_what_was_not_measured(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"epoch": 1, "validation_clean": None}, {"epoch": 2, "validation_clean": 0.5}]
+    runs.write_metrics(tmp_path / "metrics.csv", rows)
+    assert (tmp_path / "metrics.csv").read_text().splitlines() == ["epoch,validation_clean", "1,", "2,0.5"]

@@ -1,0 +1,264 @@
+"""distill() and Trainer: results, determinism, interruption, a host's own batches."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+import threading
+import time
+from typing import Any
+
+import igdm
+import numpy as np
+import pytest
+from conftest import TRAINING, make_arrays, make_model
+
+IGDM = dict(TRAINING, igdm=2.0, mirror="clip")
+
+
+def trained(teacher: igdm.Model, data: igdm.Dataset, **options: Any) -> str:
+    student = make_model()
+    igdm.distill(student, teacher, data, progress=False, **{**IGDM, **options})
+    return student.digest()
+
+
+@pytest.mark.parametrize("method", ["pgd-at", "ard", "rslad", "adaad"])
+@pytest.mark.parametrize("alpha", [0.0, 2.0])
+def test_every_method_trains(teacher: igdm.Model, data: igdm.Dataset, method: str, alpha: float) -> None:
+    student, before = make_model(), teacher.digest()
+    run = igdm.distill(student, teacher, data, validation=data[:16], **dict(TRAINING, method=method, igdm=alpha))
+    assert student.digest() != make_model().digest()
+    assert teacher.digest() == before
+    assert [row["epoch"] for row in run.history] == [1, 2]
+    for row in run.history:
+        assert row["loss"] == pytest.approx(row["base_loss"] + row["igdm_weight"] * row["igdm_loss"], rel=1e-6)
+        assert row["igdm_weight"] == alpha * row["epoch"] / 2
+        assert 0 <= row["validation_robust"] <= row["validation_clean"] <= 1
+    assert (run.history[0]["igdm_loss"] > 0) == (alpha > 0)
+
+
+def test_learning_lowers_the_loss(teacher: igdm.Model, data: igdm.Dataset) -> None:
+    student = make_model()
+    history = igdm.distill(student, teacher, data, **dict(IGDM, epochs=8)).history
+    assert history[-1]["base_loss"] < 0.7 * history[0]["base_loss"]
+    assert history[0]["validation_clean"] is None
+    assert igdm.evaluate(student, data, attacks=[]).accuracy["clean"] > 0.8
+
+
+def test_the_seed_decides(teacher: igdm.Model, data: igdm.Dataset) -> None:
+    assert trained(teacher, data, seed=1) == trained(teacher, data, seed=1)
+    assert trained(teacher, data, seed=1) != trained(teacher, data, seed=2)
+
+
+def test_threads_change_no_bit(teacher: igdm.Model, data: igdm.Dataset) -> None:
+    before, digests = igdm.get_threads(), set()
+    try:
+        for threads in (1, 2, 3):
+            igdm.set_threads(threads)
+            digests.add(trained(teacher, data, flip=True, crop_padding=2))
+    finally:
+        igdm.set_threads(before)
+    assert len(digests) == 1
+
+
+def test_options_are_recorded_with_defaults(teacher: igdm.Model, data: igdm.Dataset) -> None:
+    options = dict(IGDM, eps="8/255", step=0.01, milestones=(1,), nesterov=True)
+    with igdm.Trainer(make_model(), teacher, **options) as trainer:
+        recorded = trainer.options
+    assert set(recorded) == set(igdm.TrainingOptions.__annotations__)
+    assert (recorded["eps"], recorded["step"], recorded["milestones"]) == ("8/255", 0.01, [1])
+    assert recorded["nesterov"] is True
+    defaults = igdm.default_options()
+    assert recorded["momentum"] == defaults["momentum"] == 0.9
+    assert defaults["eps"] == 8 / 255
+    assert trained(teacher, data, **{name: recorded[name] for name in recorded}) == trained(teacher, data, **options)
+
+
+def test_milestones(teacher: igdm.Model, data: igdm.Dataset) -> None:
+    def rates(milestones: list[int]) -> list[float]:
+        options = dict(TRAINING, epochs=3, schedule="multistep", milestones=milestones, decay=0.5, learning_rate=0.08)
+        run = igdm.distill(make_model(), teacher, data[:16], **options)
+        return [row["learning_rate"] for row in run.history]
+
+    assert rates([1, 2]) == pytest.approx([0.08, 0.04, 0.02])
+    assert rates([]) == pytest.approx([0.08] * 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"method": "art"}, igdm.InvalidArgument, "pgd-at, ard, rslad, adaad"),
+        ({"mirror": "glass"}, igdm.InvalidArgument, "paper"),
+        ({"step": 0.2}, igdm.InvalidArgument, "step"),
+        ({"eps": -1}, igdm.InvalidArgument, "epsilon"),
+        ({"epochs": 0}, igdm.InvalidArgument, "epochs"),
+        ({"epochs": 2**80}, igdm.InvalidArgument, "64 bits"),
+        ({"epochs": "5"}, TypeError, "epochs"),
+        ({"igdm": "much"}, igdm.InvalidArgument, "much"),
+        ({"igdm": None, "alpha": 5}, TypeError, "alpha.*igdm"),
+        ({"learning_rate": float("nan")}, igdm.InvalidArgument, "learning_rate"),
+    ],
+)
+def test_bad_options_are_named(
+    teacher: igdm.Model, data: igdm.Dataset, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    student = make_model()
+    before = student.digest()
+    with pytest.raises(error, match=message):
+        igdm.distill(student, teacher, data, **{**TRAINING, **options})
+    assert student.digest() == before
+
+
+def test_what_does_not_fit_is_refused(teacher: igdm.Model, data: igdm.Dataset) -> None:
+    with pytest.raises(igdm.InvalidArgument, match="teacher"):
+        igdm.distill(make_model(), None, data, method="ard")
+    with pytest.raises(igdm.ShapeError):
+        igdm.Trainer(make_model(), igdm.Model("resnet8", classes=4, input_shape=(1, 12, 12)))
+    with pytest.raises(igdm.ShapeError):
+        igdm.distill(igdm.Model("resnet8", classes=3), None, data, method="pgd-at")
+    with pytest.raises(TypeError, match="teacher"):
+        igdm.Trainer(make_model(), "teacher")  # type: ignore[arg-type]
+
+
+def test_events(teacher: igdm.Model, data: igdm.Dataset) -> None:
+    events: list[igdm.FitEvent] = []
+    igdm.distill(make_model(), teacher, data, validation=data[:8], callback=events.append, **IGDM)
+    assert [event.kind for event in events] == (["step"] * 3 + ["epoch"]) * 2
+    assert [event.batch for event in events[:3]] == [1, 2, 3]
+    assert {event.batches for event in events} == {3}
+    assert events[0].validation_clean is None
+    assert events[3].validation_clean is not None
+    assert events[-1].epoch == events[-1].epochs == 2
+    assert events[3].loss == pytest.approx(np.mean([event.loss for event in events[:3]]), rel=1e-6)
+
+
+def test_stopping_keeps_what_was_learnt_and_goes_on(teacher: igdm.Model, data: igdm.Dataset) -> None:
+    student = make_model()
+    with igdm.Trainer(student, teacher, **IGDM) as trainer:
+        with pytest.raises(igdm.Cancelled):
+            trainer.fit(data, callback=lambda event: event.batch == 2)
+        assert student.digest() != make_model().digest()
+        history = trainer.fit(data)
+    assert [row["epoch"] for row in history] == [1, 2]
+    assert student.digest() == trained(teacher, data)
+
+
+def test_exceptions_of_callbacks_come_out(teacher: igdm.Model, data: igdm.Dataset) -> None:
+    events = []
+
+    def fail(event: igdm.FitEvent) -> None:
+        events.append(event)
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        igdm.distill(make_model(), teacher, data, callback=fail, **IGDM)
+    assert len(events) == 1
+
+
+def test_the_trainer_refuses_itself_in_its_callback(teacher: igdm.Model, data: igdm.Dataset) -> None:
+    student = make_model()
+    trainer = igdm.Trainer(student, teacher, steps_per_epoch=3, **IGDM)
+
+    def nested(event: igdm.FitEvent) -> None:
+        assert student.predict(data.images).shape == (48, 3)  # everything else is allowed
+        trainer.step(data.images, data.labels)
+
+    with pytest.raises(igdm.BusyError):
+        trainer.fit(data, callback=nested)
+
+
+def test_steps_with_own_batches(teacher: igdm.Model) -> None:
+    images, labels = make_arrays(16)
+    student = make_model()
+    trainer = igdm.Trainer(student, teacher, steps_per_epoch=2, **IGDM)
+    with pytest.raises(igdm.InvalidArgument, match="step"):
+        trainer.adversarial()
+    with pytest.raises(igdm.NotFoundError, match="step"):
+        trainer.gradient("conv1.weight")
+    report = trainer.step(images, labels)
+    assert (report.step, report.epoch) == (1, 1)
+    assert report.loss == pytest.approx(report.base_loss + report.igdm_weight * report.igdm_loss)
+    adversarial = trainer.adversarial()
+    assert 0 < np.abs(adversarial - images).max() <= TRAINING["eps"] + 1e-6  # type: ignore[operator]
+    assert trainer.gradient("conv1.weight").shape == student.parameters.shapes["conv1.weight"]
+    with pytest.raises(KeyError, match=r"no\.such"):
+        trainer.gradient("no.such")
+    with pytest.raises(KeyError):
+        trainer.gradient(next(name for name in student.parameters if name not in student.parameters.trainable))
+    assert trainer.step(images, labels).step == 2
+    assert trainer.step(images, labels).epoch == 2
+
+
+def test_a_step_without_update_and_with_own_adversary(teacher: igdm.Model) -> None:
+    images, labels = make_arrays(8)
+    student = make_model()
+    before = student.digest()
+    trainer = igdm.Trainer(student, teacher, steps_per_epoch=2, **IGDM)
+    own = np.clip(images + np.float32(0.03), 0, 1)
+    first = trainer.step(images, labels, adversarial=own, update=False)
+    assert student.digest() == before
+    assert first.step == 0
+    np.testing.assert_array_equal(trainer.adversarial(), own)
+    gradient = trainer.gradient("conv1.weight")
+    assert np.abs(gradient).max() > 0
+    assert trainer.step(images, labels, adversarial=own).loss == pytest.approx(first.loss, rel=1e-6)
+    # SGD's first step: w <- w - rate * (gradient + weight_decay * w)
+    weights, start = student.parameters["conv1.weight"], make_model().parameters["conv1.weight"]
+    rate, decay = trainer.options["learning_rate"], trainer.options["weight_decay"]
+    np.testing.assert_allclose(weights, start - rate * (gradient + decay * start), atol=1e-6)
+    with pytest.raises(igdm.ShapeError, match="adversarial"):
+        trainer.step(images, labels, adversarial=own[:4])
+
+
+def test_steps_need_their_number_in_an_epoch(teacher: igdm.Model) -> None:
+    with pytest.raises(igdm.InvalidArgument, match="steps_per_epoch"):
+        igdm.Trainer(make_model(), teacher, **TRAINING).step(*make_arrays(4))
+
+
+def test_handles_are_released_in_any_order(teacher: igdm.Model, arrays: tuple[np.ndarray, np.ndarray]) -> None:
+    digests = set()
+    for order in itertools.permutations(range(4)):
+        student, guide = make_model(), teacher.copy()
+        data = igdm.datasets.from_arrays(*arrays)[:16]
+        trainer = igdm.Trainer(student, guide, steps_per_epoch=1, **IGDM)
+        guide_first = order.index(1) < order.index(3)
+        handles = [student, guide, data, trainer]
+        for position in order:
+            if handles[position] is trainer and guide_first:
+                trainer.step(arrays[0][:4], arrays[1][:4])  # the teacher's handle has gone, the teacher has not
+            handles[position].close()
+        assert all(handle.closed for handle in handles)
+        digests.add(guide_first)
+    assert digests == {True, False}
+
+
+def test_garbage_collection_releases(teacher: igdm.Model) -> None:
+    trainer = igdm.Trainer(make_model(), teacher.copy(), steps_per_epoch=1, **TRAINING)
+    released = trainer._finalizer
+    assert released.alive
+    del trainer
+    assert not released.alive
+
+
+def test_pickling_is_refused(teacher: igdm.Model) -> None:
+    with pytest.raises(TypeError, match=r"igdm.Trainer cannot be pickled.*Model.save"):
+        pickle.dumps(igdm.Trainer(make_model(), teacher))
+
+
+def test_other_threads_go_on_during_a_call(teacher: igdm.Model, data: igdm.Dataset) -> None:
+    """The interpreter lock is free while the library computes, and calls on different models run side by side."""
+    results: list[str] = []
+
+    def work() -> None:
+        results.append(trained(teacher, data))
+
+    workers = [threading.Thread(target=work) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    ticks = 0
+    while any(worker.is_alive() for worker in workers):
+        ticks += 1
+        time.sleep(0.001)
+    assert ticks > 0
+    assert len(results) == 2
+    assert len(set(results)) == 1
