@@ -5,6 +5,9 @@ DESTDIR ?=
 SWIFT   ?= swift
 PYTHON  ?= python3
 
+# igdm.pc carries the prefix: it has to be absolute.
+override PREFIX := $(shell realpath --canonicalize-missing --no-symlinks "$(PREFIX)")
+
 BUILD  := build
 STAMPS := $(BUILD)/stamps
 STAGE  := $(BUILD)/stage
@@ -39,7 +42,7 @@ PIP           := -m pip install --quiet --disable-pip-version-check
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
 
-setup: $(STAMPS)/packages $(VENV)/ready ## Installs Debian packages and makes the Python environment
+setup: $(STAMPS)/swift $(STAMPS)/packages $(VENV)/ready ## Installs Debian packages, makes the Python environment
 
 lib: $(LIBRARY) ## Builds build/lib/libigdm.so.1 and the link libigdm.so
 
@@ -86,7 +89,7 @@ $(STAMPS)/swift: Scripts/setup.sh
 	@mkdir -p $(@D) && touch $@
 
 # A running program may have the old file mapped: the new one takes its place by renaming.
-$(LIBRARY): $(STAMPS)/packages $(STAMPS)/swift $(SWIFT_SOURCES) include/igdm.h Scripts/igdm.map
+$(LIBRARY): $(STAMPS)/swift $(STAMPS)/packages $(SWIFT_SOURCES) include/igdm.h Scripts/igdm.map Makefile
 	$(SWIFT) build -c release --product igdm --scratch-path $(BUILD)/swift-lib $(LIBRARY_FLAGS)
 	@mkdir -p $(@D)
 	@cp $(BUILD)/swift-lib/release/libigdm.so $@.new && mv -f $@.new $@
@@ -117,7 +120,7 @@ $(STAGE)/ready: $(LIBRARY) include/igdm.h igdm.pc.in
 	@$(MAKE) --no-print-directory install PREFIX="$(CURDIR)/$(STAGE)" DESTDIR=
 	@touch $@
 
-STAGED = $$(PKG_CONFIG_PATH="$(CURDIR)/$(STAGE)/lib/pkgconfig" pkg-config --cflags --libs igdm)
+STAGED  = $$(PKG_CONFIG_PATH="$(CURDIR)/$(STAGE)/lib/pkgconfig" pkg-config --cflags --libs igdm)
 HDF5    = $$(pkg-config --cflags --libs hdf5)
 C_FLAGS = -std=c11 -O1 -g -Wall -Wextra -Werror -Wl,-rpath,"$(CURDIR)/$(STAGE)/lib"
 

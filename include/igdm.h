@@ -473,7 +473,10 @@ typedef struct igdm_trainer_options {
     /* Validation after each epoch of igdm_trainer_fit, where a validation set is given */
     int64_t validation_count;   /* the first so many samples; 0 (default) = all */
     int64_t validation_steps;   /* steps of the PGD attack (0 = clean only). Default 10 */
-    int64_t reserved[8];
+    /* More on IGDM */
+    int64_t mirror_statistics;  /* 1 (default, the paper's code): the student's pass over x-d moves its running statistics like any
+                                   other; 0: it does not. With "clip" and few epochs 0 is better by several points */
+    int64_t reserved[7];
 } igdm_trainer_options;
 
 /* Fills in the defaults: the paper's CIFAR settings. */

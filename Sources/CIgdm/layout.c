@@ -137,7 +137,8 @@ AT(igdm_trainer_options, steps_per_epoch, 184);
 AT(igdm_trainer_options, seed, 192);
 AT(igdm_trainer_options, validation_count, 200);
 AT(igdm_trainer_options, validation_steps, 208);
-AT(igdm_trainer_options, reserved, 216);
+AT(igdm_trainer_options, mirror_statistics, 216);
+AT(igdm_trainer_options, reserved, 224);
 
 SIZE(igdm_batch, 80);
 AT(igdm_batch, struct_size, 0);

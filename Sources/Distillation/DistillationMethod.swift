@@ -16,8 +16,8 @@ public protocol DistillationMethod {
     init(_ options: MethodOptions)
 
     var inner: InnerMaximisation { get }
-    /// The logits that `loss` reads. A student pass that is not asked for is not run: each one changes the running
-    /// statistics.
+    /// The logits that `loss` reads. The student's pass over x is run only where it is asked for, because each pass
+    /// changes the running statistics; that over x+d always is, for the training accuracy.
     var needs: LogitNeeds { get }
     /// The loss; adds its gradient with respect to the student's logits to the gradients of the context.
     func loss(_ context: LossContext) -> Double

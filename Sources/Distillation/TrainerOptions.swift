@@ -12,6 +12,8 @@ public struct TrainerOptions {
     public var mirror = "paper"
     /// "kl", "l1" or "l2".
     public var igdmDistance = "kl"
+    /// The student's pass over x-d moves its running statistics, as in the paper's code.
+    public var mirrorStatistics = true
     /// "method": the method's own adversary; "student": PGD on the student.
     public var inner = "method"
     /// τ of ARD.

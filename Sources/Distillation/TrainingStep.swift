@@ -109,16 +109,14 @@ extension Trainer {
     func runStudent(
         _ batch: TrainingBatch, _ memory: TrainingMemory, _ report: inout StepReport
     ) throws {
-        // Where no loss reads S(x+d) it is run for the accuracy only and leaves no trace in the statistics.
-        let counts = method.needs.contains(.studentAdversarial) || igdm != nil
         try memory.adversarialPass.forward(
             memory.adversarial.pointer, count: batch.count, logits: memory.student.adversarial.pointer,
-            updateStatistics: batch.update && counts)
+            updateStatistics: batch.update)
         try memory.cleanPass?.forward(
             batch.images, count: batch.count, logits: memory.student.clean.pointer, updateStatistics: batch.update)
         try memory.mirroredPass?.forward(
             memory.mirrored.pointer, count: batch.count, logits: memory.student.mirrored.pointer,
-            updateStatistics: batch.update)
+            updateStatistics: batch.update && options.mirrorStatistics)
 
         let classes = student.options.classes
         var correct = 0

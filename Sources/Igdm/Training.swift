@@ -62,6 +62,7 @@ private func defaultTrainerOptions() -> igdm_trainer_options {
     options.seed = defaults.seed
     options.validation_count = Int64(defaults.validationCount)
     options.validation_steps = Int64(defaults.validationSteps)
+    options.mirror_statistics = defaults.mirrorStatistics ? 1 : 0
     return options
 }
 
@@ -74,7 +75,7 @@ public func igdm_trainer_options_init(_ options: UnsafeMutablePointer<igdm_train
 private func trainerOptions(_ given: igdm_trainer_options) throws -> TrainerOptions {
     let r = given.reserved
     try checkReserved(
-        Int64(given.reserved0), r.0, r.1, r.2, r.3, r.4, r.5, r.6, r.7, argument: "options")
+        Int64(given.reserved0), r.0, r.1, r.2, r.3, r.4, r.5, r.6, argument: "options")
     var chosen = TrainerOptions()
     chosen.method = try text(given.method, "options.method")
     chosen.igdm = given.igdm
@@ -102,6 +103,7 @@ private func trainerOptions(_ given: igdm_trainer_options) throws -> TrainerOpti
     chosen.seed = given.seed
     chosen.validationCount = Int(given.validation_count)
     chosen.validationSteps = Int(given.validation_steps)
+    chosen.mirrorStatistics = try dimension(given.mirror_statistics, "options.mirror_statistics", 0...1) == 1
     return chosen
 }
 

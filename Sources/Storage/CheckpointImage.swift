@@ -3,6 +3,9 @@ import Runtime
 
 /// The writing side of the format: the bytes of the file, made in memory. Used inside `withHDF5`.
 extension Checkpoint {
+    /// Bytes in one text: an attribute has to fit an object header.
+    static let longestText = 60_000
+
     func fileImage() throws -> ByteBuffer {
         try validateForWriting()
         let bytes = weights.reduce(0) { $0 + $1.values.count } * MemoryLayout<Float>.stride
@@ -12,8 +15,7 @@ extension Checkpoint {
         // Nothing newer than HDF5 1.8, which every reader knows. The oldest form of the file's header is a must: where a
         // newer one has a checksum, H5Fget_file_image makes it wrong (HDF5 before 2.0).
         try check(H5Pset_libver_bounds(access.id, H5F_LIBVER_EARLIEST, H5F_LIBVER_V18))
-        let creation = try object(H5Pcreate(chdf5_file_creation()))
-        try check(H5Pset_obj_track_times(creation.id, false))
+        let creation = try groupCreation(chdf5_file_creation())
         let file = try object(H5Fcreate("igdm checkpoint", chdf5_truncate(), creation.id, access.id))
         let root = try object(H5Gopen2(file.id, "/", chdf5_default_properties()))
         try writeDescription(to: root)
@@ -41,8 +43,14 @@ extension Checkpoint {
         }
         try requireFinite(weights, in: "weights")
         var keys = Set<String>()
-        for (key, _) in metadata where !isLinkName(key) || !keys.insert(key).inserted {
-            throw EngineError.invalid("metadata key", got: quoted(key), want: "a unique name without /")
+        for (key, value) in metadata {
+            guard isLinkName(key), keys.insert(key).inserted else {
+                throw EngineError.invalid("metadata key", got: quoted(key), want: "a unique name without /")
+            }
+            guard value.utf8.count <= Checkpoint.longestText else {
+                throw EngineError.invalid(
+                    "metadata \(quoted(key))", got: "\(value.utf8.count) bytes", want: "at most \(Checkpoint.longestText)")
+            }
         }
     }
 
@@ -71,8 +79,7 @@ extension Checkpoint {
 
     private func writeWeights(to root: borrowing HDF5Object) throws {
         let group = try makeGroup("weights", in: root)
-        let creation = try object(H5Pcreate(chdf5_dataset_creation()))
-        try check(H5Pset_obj_track_times(creation.id, false))
+        let creation = try objectCreation(chdf5_dataset_creation())
         let defaults = chdf5_default_properties()
         let all = chdf5_whole_extent()
         for tensor in weights {
@@ -84,29 +91,46 @@ extension Checkpoint {
         }
     }
 
-    /// A group without time stamps that remembers the order of its members.
     private func makeGroup(_ name: String, in parent: borrowing HDF5Object) throws -> HDF5Object {
-        let creation = try object(H5Pcreate(chdf5_group_creation()))
-        try check(H5Pset_obj_track_times(creation.id, false))
-        try check(H5Pset_link_creation_order(creation.id, UInt32(H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED)))
+        let creation = try groupCreation(chdf5_group_creation())
         let defaults = chdf5_default_properties()
         return try object(H5Gcreate2(parent.id, name, defaults, creation.id, defaults))
     }
+
+    /// How objects are made: without time stamps, so that bytes depend on the contents only; and with the order of
+    /// attributes recorded, for the sake of HDF5's newer object headers, which have checksums. Everything that fits is kept
+    /// in those headers (`most` is HDF5's limit): its heaps for larger things have none, and a damaged heap crashes HDF5.
+    private func objectCreation(_ kind: hid_t) throws -> HDF5Object {
+        let creation = try object(H5Pcreate(kind))
+        try check(H5Pset_obj_track_times(creation.id, false))
+        try check(H5Pset_attr_creation_order(creation.id, UInt32(H5P_CRT_ORDER_TRACKED)))
+        try check(H5Pset_attr_phase_change(creation.id, most, 0))
+        return creation
+    }
+
+    /// The same for groups, which also record the order of their members.
+    private func groupCreation(_ kind: hid_t) throws -> HDF5Object {
+        let creation = try objectCreation(kind)
+        try check(H5Pset_link_creation_order(creation.id, UInt32(H5P_CRT_ORDER_TRACKED)))
+        try check(H5Pset_link_phase_change(creation.id, most, 0))
+        return creation
+    }
+
+    private var most: UInt32 { 65535 }
 
     private func makeSpace(_ shape: [Int]) throws -> HDF5Object {
         try object(H5Screate_simple(Int32(shape.count), shape.map { hsize_t($0) }, nil))
     }
 
-    /// Strings are of variable length, in UTF-8: h5py gives those back as `str`.
+    /// Strings have a fixed length, in UTF-8, filled up with zeros: those of variable length would lie in a heap.
     private func write(_ value: String, as name: String, to parent: borrowing HDF5Object) throws {
+        let bytes = Array(value.utf8) + [0]
         let type = try object(H5Tcopy(chdf5_c_string()))
-        try check(H5Tset_size(type.id, chdf5_variable_length()))
+        try check(H5Tset_size(type.id, max(bytes.count - 1, 1)))
+        try check(H5Tset_strpad(type.id, H5T_STR_NULLPAD))
         try check(H5Tset_cset(type.id, H5T_CSET_UTF8))
         let attribute = try makeAttribute(name, type.id, try object(H5Screate(H5S_SCALAR)), in: parent)
-        try value.withCString { text in
-            var pointer: UnsafePointer<CChar>? = text
-            try check(H5Awrite(attribute.id, type.id, &pointer))
-        }
+        try check(H5Awrite(attribute.id, type.id, bytes))
     }
 
     private func write(_ value: Int, as name: String, to parent: borrowing HDF5Object) throws {

@@ -1,8 +1,8 @@
 import CHDF5
 import Runtime
 
-/// Attributes of a group of an `HDF5File`. Written by us or by anybody: strings of fixed or variable length, integers and
-/// floats of any size are understood.
+/// Attributes of a group of an `HDF5File`, written by us or by anybody: strings of a fixed length, integers and floats of
+/// any size.
 extension HDF5File {
     func hasAttribute(_ name: String, of object: borrowing HDF5Object) -> Bool {
         H5Aexists(object.id, name) > 0
@@ -25,14 +25,14 @@ extension HDF5File {
     func string(_ name: String, of object: borrowing HDF5Object) throws -> String {
         let attribute = try openAttribute(name, of: object, kind: H5T_STRING, count: 1, want: "a string")
         let type = try HDF5Object(H5Aget_type(attribute.id), else: unreadable(name))
-        if H5Tis_variable_str(type.id) > 0 {
-            var text: UnsafeMutablePointer<CChar>?
-            try check(H5Aread(attribute.id, type.id, &text), else: unreadable(name))
-            guard let text else { return "" }
-            defer { H5free_memory(text) }
-            return String(cString: text)
+        // HDF5 follows the addresses of these without looking: a damaged file would crash the process.
+        guard H5Tis_variable_str(type.id) == 0 else {
+            throw formatError(
+                "attribute \(name)", "got a string of variable length, want a fixed length (h5py: numpy.bytes_(...))")
         }
-        var bytes = [UInt8](repeating: 0, count: H5Tget_size(type.id))
+        let size = H5Tget_size(type.id)
+        guard size <= 1 << 16 else { throw formatError("attribute \(name)", "got a string of \(size) bytes, want a short one") }
+        var bytes = [UInt8](repeating: 0, count: size)
         try check(H5Aread(attribute.id, type.id, &bytes), else: unreadable(name))
         let end = bytes.firstIndex(of: 0) ?? bytes.count
         return String(decoding: bytes[..<end], as: UTF8.self)

@@ -89,7 +89,7 @@ def test_struct_layouts_are_pinned_completely() -> None:
 
 
 def test_every_pointer_is_in_the_pointer_test() -> None:
-    """Tests/C/test_pointers.c has a row for each function and in it an entry for each pointer of the header's prototype."""
+    """Tests/C/test_pointers.c has a row for each function, and in it each pointer of the prototype."""
     code = re.sub(r"/\*.*?\*/", "", HEADER, flags=re.DOTALL)
     table = (ROOT / "Tests" / "C" / "test_pointers.c").read_text()
     rows = {}

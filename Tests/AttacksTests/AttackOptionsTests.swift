@@ -55,7 +55,7 @@ import Testing
             ("epsilon", { $0.epsilon = -0.1 }), ("epsilon", { $0.epsilon = .nan }),
             ("epsilon", { $0.epsilon = .infinity }),
             ("step", { $0.step = -1 }), ("step", { $0.step = 0.5 }), ("step", { $0.step = .nan }),
-            ("steps", { $0.steps = -1 }),
+            ("steps", { $0.steps = -1 }), ("steps", { $0.steps = 1_000_001 }),
             (
                 "steps",
                 {

@@ -234,6 +234,7 @@ static void defaults_are_complete(void) {
     CHECK(training.decay == 0.1 && training.warmup == 0.3 && training.epochs == 200 && training.batch_size == 128);
     CHECK(training.steps_per_epoch == 0 && training.seed == 0 && training.validation_count == 0);
     CHECK(training.validation_steps == 10);
+    CHECK(training.mirror_statistics == 1);
 
     CHECK(batch.struct_size == sizeof batch && batch.images == NULL && batch.labels == NULL && batch.count == 0);
     CHECK(batch.adversarial == NULL && batch.update == 1);

@@ -264,7 +264,6 @@ static void trainer_numbers(void) {
         {"igdm", offsetof(igdm_trainer_options, igdm), NAN},
         {"temperature", offsetof(igdm_trainer_options, temperature), 0},
         {"temperature", offsetof(igdm_trainer_options, temperature), NAN},
-        {"temperature", offsetof(igdm_trainer_options, temperature), 1e-300}, /* 0 as a float */
         {"adversarial_weight", offsetof(igdm_trainer_options, adversarial_weight), -0.1},
         {"adversarial_weight", offsetof(igdm_trainer_options, adversarial_weight), 1.1},
         {"epsilon", offsetof(igdm_trainer_options, epsilon), -0.1},

@@ -265,11 +265,27 @@ STEPS = [
     StepCase("resnet18-student", "adaad", ModelSpec("resnet18", ODD, width=4), _ODD_TEACHER, igdm=4),
     StepCase("wrn-student", "rslad", ModelSpec("wrn_10_1", TINY), ModelSpec("resnet14", TINY, width=6), igdm=4),
 ]
+_SMALL_CIFAR = (3, 16, 16)
 LIVE_STEPS = [
-    StepCase("wrn-16-2-student", "ard", _ODD_TEACHER, ModelSpec("resnet18", ODD, width=16), igdm=8, mirror="clip"),
-    StepCase("full-size", "ard", ModelSpec("resnet18", CIFAR), ModelSpec("wrn_16_4", CIFAR), igdm=8),
+    StepCase(
+        "wrn-16-2-student",
+        "ard",
+        ModelSpec("wrn_16_2", TINY),
+        ModelSpec("resnet18", TINY, width=16),
+        igdm=8,
+        mirror="clip",
+        seed=1,
+    ),
+    StepCase(
+        "full-size",
+        "ard",
+        ModelSpec("resnet18", _SMALL_CIFAR),
+        ModelSpec("wrn_16_4", _SMALL_CIFAR),
+        igdm=8,
+        count=2,
+        seed=109,
+    ),
 ]
-
 
 COMMITTED: list[Case] = [*MODELS, *ATTACKS, *STEPS]
 

@@ -34,11 +34,10 @@ INPUT_GRADIENT = Quantity("input gradient", 1e-4, relative=True)
 ITERATE = Quantity("attack iterate", 1e-5, relative=False)
 LOSS = Quantity("loss and its parts", 1e-5, relative=True)
 # Where a ReLU input lies within rounding of 0, input gradients are compared beyond what the nearest units may change
-# (reference/compute.py, kink_allowance) and, more widely, as they are; parameter gradients more widely only.
+# (reference/compute.py, kink_allowance) and, more widely, as they are.
 BEYOND_KINKS = Quantity("input gradient, case with kinks, beyond them", 1e-4, relative=True)
 KINKED_INPUT_GRADIENT = Quantity("input gradient, case with kinks", 1e-2, relative=True)
 PARAMETER_GRADIENT = Quantity("parameter gradient", 1e-4, relative=True)
-KINKED_GRADIENT = Quantity("parameter gradient, case with kinks", 1e-2, relative=True)
 WEIGHT = Quantity("updated weight", 1e-4, relative=False)
 STATISTIC = Quantity("running statistic", 1e-4, relative=False)
 

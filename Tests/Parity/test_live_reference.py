@@ -40,8 +40,8 @@ def test_committed_fixtures_are_current(case: cases.Case, references: cases.Refe
             np.testing.assert_allclose(committed[name], values, rtol=1e-6, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("case", cases.COMMITTED, ids=lambda case: case.id)
-def test_committed_cases_keep_clear_of_kinks(case: cases.Case, references: cases.References) -> None:
+@pytest.mark.parametrize("case", cases.COMMITTED + cases.LIVE_STEPS, ids=lambda case: case.id)
+def test_cases_keep_clear_of_kinks(case: cases.Case, references: cases.References) -> None:
     assert references.is_smooth(case), references.of(case)["clearance"]
 
 

@@ -85,7 +85,11 @@ def python() -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, *arguments], capture_output=True, text=True, timeout=120, env=process_environment(**environment)
+            [sys.executable, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env=process_environment(**environment),
         )
 
     return run

@@ -33,7 +33,9 @@ def test_l2(teacher: igdm.Model) -> None:
 def test_a_fraction_is_the_number(teacher: igdm.Model) -> None:
     images, labels = make_arrays(6)
     written = igdm.attack(teacher, images, labels, eps="8/255", step="2/255", steps=3).images
-    np.testing.assert_array_equal(written, igdm.attack(teacher, images, labels, eps=8 / 255, step=2 / 255, steps=3).images)
+    np.testing.assert_array_equal(
+        written, igdm.attack(teacher, images, labels, eps=8 / 255, step=2 / 255, steps=3).images
+    )
 
 
 def test_random_numbers_belong_to_samples(teacher: igdm.Model) -> None:
@@ -81,7 +83,7 @@ def test_bad_arguments(teacher: igdm.Model) -> None:
         igdm.attack(teacher, images, labels + 5)
     with pytest.raises(igdm.ShapeError, match="labels"):
         igdm.attack(teacher, images, labels[:2])
-    with pytest.raises(TypeError, match="igdm.Model"):
+    with pytest.raises(TypeError, match=r"igdm\.Model"):
         igdm.attack("teacher", images, labels)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="number"):
         igdm.attack(teacher, images, labels, eps=[0.1])  # type: ignore[arg-type]

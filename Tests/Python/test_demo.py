@@ -43,9 +43,7 @@ def test_the_demo_leaves_what_it_promises(
     assert students[0].digest() != students[1].digest()
 
 
-def test_a_missing_teacher_is_one_line(
-    python: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
-) -> None:
+def test_a_missing_teacher_is_one_line(python: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
     demo = str(CHECKOUT / "examples" / "python" / "demo.py")
     result = python(demo, "--teacher", str(tmp_path / "nothing.h5"), "--output", str(tmp_path / "demo"))
     assert result.returncode == 1

@@ -137,7 +137,7 @@ def test_wrong_parameters_leave_the_model_as_it_was(model: igdm.Model) -> None:
     name = model.parameters.trainable[0]
     shape = model.parameters.shapes[name]
     variance = next(one for one in model.parameters if one.endswith("running_var"))
-    with pytest.raises(KeyError, match="no.such"):
+    with pytest.raises(KeyError, match=r"no\.such"):
         model.parameters["no.such"]
     with pytest.raises(igdm.ShapeError, match=r"want \("):
         model.parameters[name] = np.zeros(3, np.float32)
@@ -215,15 +215,15 @@ def test_wrong_weights_are_named_and_change_nothing(model: igdm.Model, tmp_path:
 
 
 def test_bad_files(model: igdm.Model, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="nothing.h5"):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.h5"):
         igdm.Model.load(tmp_path / "nothing.h5")
     (tmp_path / "text.h5").write_text("not HDF5")
-    with pytest.raises(igdm.FormatError, match="text.h5"):
+    with pytest.raises(igdm.FormatError, match=r"text\.h5"):
         igdm.Model.load(tmp_path / "text.h5")
     model.save(tmp_path / "whole.h5")
     whole = (tmp_path / "whole.h5").read_bytes()
     (tmp_path / "half.h5").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(igdm.FormatError, match="half.h5"):
+    with pytest.raises(igdm.FormatError, match=r"half\.h5"):
         igdm.Model.load(tmp_path / "half.h5")
     with pytest.raises(OSError, match="no such folder"):
         model.save(tmp_path / "no such folder" / "model.h5")

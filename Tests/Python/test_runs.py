@@ -64,7 +64,7 @@ def test_a_changed_teacher_is_noticed(saved_teacher: igdm.Model, data: igdm.Data
     igdm.distill(make_model(), saved_teacher, data, run_dir=tmp_path / "one", **OPTIONS)
     make_model(seed=8).save(tmp_path / "teacher file.h5")
     config = runs.read_config(tmp_path / "one" / "config.json")
-    with pytest.raises(igdm.FormatError, match="teacher: .*weights differ"):
+    with pytest.raises(igdm.FormatError, match=r"teacher: .*weights differ"):
         runs.load_recorded("teacher", config["teacher"])
 
 

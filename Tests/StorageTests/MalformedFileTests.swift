@@ -45,6 +45,9 @@ import Testing
         Case("no format", ["attribute format", "load_weights"]) { $0.removeAttribute("format") },
         Case("foreign format", ["attribute format", "\"keras\"", "\"igdm\""]) { $0.setAttribute("format", "keras") },
         Case("format is a number", ["attribute format", "int64", "string"]) { $0.setAttribute("format", 1) },
+        Case("format of variable length", ["attribute format", "variable length", "numpy.bytes_"]) {
+            $0.setVariableAttribute("format", "igdm")
+        },
         Case("newer version", ["format_version", "got 2", "at most 1", "update"]) { $0.setAttribute("format_version", 2) },
         Case("version 0", ["format_version", "got 0"]) { $0.setAttribute("format_version", 0) },
         Case("version is text", ["format_version", "strings", "integer"]) { $0.setAttribute("format_version", "one") },

@@ -112,6 +112,14 @@ final class RawFile {
         H5Tclose(type)
     }
 
+    /// As h5py writes a `str`.
+    func setVariableAttribute(_ name: String, _ value: String) {
+        let type = H5Tcopy(chdf5_c_string())
+        H5Tset_size(type, chdf5_variable_length())
+        value.withCString { setAttribute(name, type, shape: [], [$0]) }
+        H5Tclose(type)
+    }
+
     func setAttribute(_ name: String, _ value: Int64) { setAttribute(name, chdf5_native_int64(), shape: [], [value]) }
 
     func setAttribute(_ name: String, _ values: [Double]) {

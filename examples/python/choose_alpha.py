@@ -40,9 +40,8 @@ def main() -> None:
             student = igdm.Model(
                 demo.ARCHITECTURE, classes=10, input_shape=data.train.image_shape, width=given.width, seed=seed
             )
-            options = dict(
-                demo.training_options(alpha, seed), epochs=given.epochs, learning_rate=given.learning_rate
-            )
+            options = demo.training_options(alpha, seed)
+            options.update(epochs=given.epochs, learning_rate=given.learning_rate)
             igdm.distill(student, teacher, data.train[: given.train_count], progress=False, **options)
             rows.append(igdm.evaluate(student, held_out, attacks=["pgd-20", "cw"], eps=demo.EPS, progress=False))
         means = [100 * statistics.fmean(row.accuracy[name] for row in rows) for name in ("clean", "pgd-20", "cw")]

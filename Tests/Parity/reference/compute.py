@@ -20,6 +20,8 @@ from cases import Arrays, AttackCase, Case, ModelCase, ModelSpec, StepCase
 from reference import attacks, losses
 from reference.networks import Classifier, network
 
+# The order of summation, and so the last bits, depends on the number of threads.
+torch.set_num_threads(1)
 
 # What float32 may be off by at the input of a ReLU, as a part of the largest input of that layer.
 ROUNDING = 5e-7

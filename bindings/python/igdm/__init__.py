@@ -65,8 +65,12 @@ def get_threads() -> int:
 
 def build_info() -> dict[str, str]:
     """Version and build of the C library, what it is linked with, the CPU path in use, and the file it came from."""
-    entries = (entry.split("=", 1) for entry in _ask("igdm_build_info").split("; "))
-    return {key: value for key, value in entries} | {"library": library_path()}
+    info = {}
+    for entry in _ask("igdm_build_info").split("; "):
+        key, value = entry.split("=", 1)
+        info[key] = value
+    info["library"] = library_path()
+    return info
 
 
 __all__ = [

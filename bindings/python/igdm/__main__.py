@@ -73,11 +73,15 @@ def _add_distill(commands: Any) -> None:
     parser.add_argument("--data", metavar="DATA", help=f"training data: {SPECIFICATIONS}")
     parser.add_argument("--train-count", type=int, metavar="N", help="train on the first N samples")
     parser.add_argument(
-        "--validation", metavar="DATA", help="validation data, or none; by default the test part of --data where it has one"
+        "--validation",
+        metavar="DATA",
+        help="validation data, or none; by default the test part of --data where it has one",
     )
     parser.add_argument("--teacher", metavar="FILE", help="checkpoint of the teacher, or none")
     parser.add_argument(
-        "--student", metavar="MODEL", help="architecture of the student, its weights drawn from --seed; or a checkpoint (.h5)"
+        "--student",
+        metavar="MODEL",
+        help="architecture of the student, its weights drawn from --seed; or a checkpoint (.h5)",
     )
     parser.add_argument("--width", type=int, help="channels of the student's first stage")
     parser.add_argument("--attacks", metavar="LIST", help="evaluate afterwards under these attacks: fgsm,pgd-20,cw")
@@ -249,16 +253,19 @@ def _library_facts() -> tuple[dict[str, Any], str]:
         "methods": ", ".join(igdm.methods()),
         "training_defaults": defaults,
     }
-    rows = [[name, "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)]
-            for name, value in defaults.items()]
+    rows = [
+        [name, "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)]
+        for name, value in defaults.items()
+    ]
     return facts, format_table(["training option", "default"], rows)
 
 
 def _model_facts(path: str) -> tuple[dict[str, Any], str]:
     model = igdm.Model.load(path)
     info = model.info
+    trainable = set(model.parameters.trainable)
     parameters = [
-        {"name": name, "shape": list(shape), "trainable": name in model.parameters.trainable}
+        {"name": name, "shape": list(shape), "trainable": name in trainable}
         for name, shape in model.parameters.shapes.items()
     ]
     facts: dict[str, Any] = {
@@ -276,7 +283,8 @@ def _model_facts(path: str) -> tuple[dict[str, Any], str]:
         "parameters": parameters,
     }
     rows = [
-        [str(one["name"]), "x".join(map(str, one["shape"])), "yes" if one["trainable"] else "no"] for one in parameters
+        [name, "x".join(map(str, shape)), "yes" if name in trainable else "no"]
+        for name, shape in model.parameters.shapes.items()
     ]
     return facts, format_table(["parameter", "shape", "trained"], rows)
 

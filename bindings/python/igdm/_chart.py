@@ -50,14 +50,18 @@ def line_chart(title: str, series: Sequence[Series], percent: bool = False) -> s
         parts.append(
             f'<text class="tick" x="{x(index):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{index + 1}</text>'
         )
-    parts.append(f'<text class="tick" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 3}" text-anchor="middle">epoch</text>')
+    parts.append(
+        f'<text class="tick" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 3}" text-anchor="middle">epoch</text>'
+    )
     for one, points in zip(series, lines, strict=True):
         style = f'class="line c{one.colour}{" dashed" if one.dashed else ""}"'
         parts.append(f'<polyline {style} points="{" ".join(f"{x(i):.1f},{y(v):.1f}" for i, v in points)}"/>')
         for i, v in points if epochs <= 30 else points[-1:]:
             text = escape(f"{one.name}, epoch {i + 1}: {v:.4g}{' %' if percent else ''}")
-            parts.append(f'<circle class="dot c{one.colour}" cx="{x(i):.1f}" cy="{y(v):.1f}" r="3"><title>{text}</title>'
-                         "</circle>")
+            parts.append(
+                f'<circle class="dot c{one.colour}" cx="{x(i):.1f}" cy="{y(v):.1f}" r="3"><title>{text}</title>'
+                "</circle>"
+            )
     legend = "".join(
         f'<li><svg class="key" viewBox="0 0 22 8" aria-hidden="true"><line class="line c{one.colour}'
         f'{" dashed" if one.dashed else ""}" x1="0" y1="4" x2="22" y2="4"/></svg>{escape(one.name)}</li>'

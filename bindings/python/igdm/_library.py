@@ -167,8 +167,8 @@ def _open() -> ctypes.CDLL:
     except OSError as error:
         looked = ", ".join(str(candidate) for candidate in candidates)
         raise LibraryError(
-            f"libigdm: no library at {looked}, and the system's loader says: {error}. Build it with `make lib`, install "
-            "it with `make install`, or set IGDM_LIBRARY to its path"
+            f"libigdm: no library at {looked}, and the system's loader says: {error}. Build it with `make lib`, "
+            "install it with `make install`, or set IGDM_LIBRARY to its path"
         ) from None
 
 
@@ -224,6 +224,8 @@ class Handle:
         self.close()
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(f"igdm.{type(self).__name__} cannot be pickled: it is a handle of the C library. {self._instead}")
+        raise TypeError(
+            f"igdm.{type(self).__name__} cannot be pickled: it is a handle of the C library. {self._instead}"
+        )
 
     _instead = ""

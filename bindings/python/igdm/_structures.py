@@ -90,8 +90,9 @@ def integer(name: str, value: object, kind: type[Any] = c_int64) -> int:
         raise TypeError(f"{name}: got {type(value).__name__}, want an integer") from None
     if kind(result).value != result:
         bits = 8 * ctypes.sizeof(kind)
-        raise InvalidArgument(f"{name}: got {result}, want {'a signed' if kind(-1).value < 0 else 'an unsigned'} "
-                              f"integer of {bits} bits")
+        raise InvalidArgument(
+            f"{name}: got {result}, want {'a signed' if kind(-1).value < 0 else 'an unsigned'} integer of {bits} bits"
+        )
     return result
 
 
@@ -269,7 +270,8 @@ class TrainerOptions(Struct):
         ("seed", c_uint64),
         ("validation_count", c_int64),
         ("validation_steps", c_int64),
-        ("reserved", c_int64 * 8),
+        ("mirror_statistics", c_int64),
+        ("reserved", c_int64 * 7),
     ]
 
 

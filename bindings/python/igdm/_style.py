@@ -14,7 +14,8 @@ h1 { font-size: clamp(1.45rem, 4vw, 2.1rem); line-height: 1.2; margin: 0 0 6px; 
 h2 { font-size: 1.15rem; margin: 40px 0 12px; }
 p { margin: 0 0 12px; } p:not(.card) { max-width: 92ch; }
 .soft, .note { color: var(--soft); } .note { font-size: 0.88rem; }
-.card { background: var(--card); border: 1px solid var(--rule); border-radius: 12px; padding: 16px 18px; margin: 0 0 12px; }
+.card { background: var(--card); border: 1px solid var(--rule); border-radius: 12px; padding: 16px 18px;
+  margin: 0 0 12px; }
 .c0 { --own: var(--c0); } .c1 { --own: var(--c1); } .c2 { --own: var(--c2); } .c3 { --own: var(--c3); }
 .finding { font-size: 1.08rem; border-left: 4px solid var(--c1); }
 dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(185px, 1fr)); gap: 14px 22px; }
@@ -42,8 +43,10 @@ figcaption { font-weight: 600; }
 .sample { display: grid; grid-template-columns: minmax(150px, 1fr) repeat(var(--contenders), minmax(300px, 2fr));
   gap: 14px 26px; align-items: center; }
 .block { display: flex; gap: 10px; align-items: center; min-width: 0; }
-.block img { width: 84px; height: 84px; flex: none; border-radius: 6px; image-rendering: pixelated; background: #808080; }
-.says { min-width: 0; font-size: 0.88rem; line-height: 1.4; display: grid; grid-template-columns: auto 1fr; gap: 0 8px; }
+.block img { width: 84px; height: 84px; flex: none; border-radius: 6px; image-rendering: pixelated;
+  background: #808080; }
+.says { min-width: 0; font-size: 0.88rem; line-height: 1.4; display: grid;
+  grid-template-columns: auto 1fr; gap: 0 8px; }
 .says b { grid-column: 1 / -1; color: var(--own, inherit); } .says span { overflow-wrap: anywhere; }
 .says .kind { color: var(--soft); overflow-wrap: normal; } .says .truth { grid-column: 1 / -1; }
 .right { color: var(--good); } .wrong { color: var(--bad); }
@@ -52,7 +55,8 @@ footer { margin-top: 40px; color: var(--soft); font-size: 0.82rem; overflow-wrap
   .charts:has(> :nth-child(4):last-child) .tick { font-size: 9px; } }
 @media (max-width: 900px) { .sample { grid-template-columns: 1fr; } }
 @media (max-width: 520px) { main { padding: 22px 12px 40px; } .card { padding: 14px; } .scroll { padding: 4px 14px; }
-  th, td { padding: 8px 4px; font-size: 0.85rem; } .bar { min-width: 0; } tbody th, thead th { white-space: normal; } dl { grid-template-columns: 1fr 1fr; }
+  th, td { padding: 8px 4px; font-size: 0.85rem; } .bar { min-width: 0; } tbody th, thead th { white-space: normal; }
+  dl { grid-template-columns: 1fr 1fr; }
   thead th.own { width: auto; } .block img { width: 72px; height: 72px; } }
 @media print { body { background: #ffffff; } .card { break-inside: avoid; } }
 """

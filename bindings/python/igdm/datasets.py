@@ -129,13 +129,17 @@ def from_arrays(
     """
     pixels = arrays.pixels("images", images, allow_bytes=True)
     if pixels.ndim != 4:
-        raise ShapeError(f"images: got shape {pixels.shape}, want (N, C, H, W); (N, H, W) becomes it by images[:, None]")
+        raise ShapeError(
+            f"images: got shape {pixels.shape}, want (N, C, H, W); (N, H, W) becomes it by images[:, None]"
+        )
     integers = arrays.labels("labels", labels, len(pixels))
     if classes is None:
         classes = int(integers.max(initial=0)) + 1
     made = structures.Dataset()
     function = "igdm_dataset_from_bytes" if pixels.dtype == np.uint8 else "igdm_dataset_from_floats"
-    call(function, pointer(pixels), pointer(integers), len(pixels), *pixels.shape[1:], integer("classes", classes), made)
+    call(
+        function, pointer(pixels), pointer(integers), len(pixels), *pixels.shape[1:], integer("classes", classes), made
+    )
     return Dataset(made, {"kind": "arrays"}, class_names)
 
 
@@ -159,7 +163,12 @@ def hdf5(path: Path_, images: str = "images", labels: str = "labels", classes: i
     opened = structures.Dataset()
     number = 0 if classes is None else integer("classes", classes)
     call(
-        "igdm_dataset_open_hdf5", file_path("path", path), text("images", images), text("labels", labels), number, opened
+        "igdm_dataset_open_hdf5",
+        file_path("path", path),
+        text("images", images),
+        text("labels", labels),
+        number,
+        opened,
     )
     source = {"kind": "hdf5", "path": _absolute(path), "images": images, "labels": labels, "classes": classes}
     return Dataset(opened, source)
@@ -178,15 +187,18 @@ def fashion_mnist(folder: Path_ | None = None) -> TrainTest:
         )
 
     def part(split: str, prefix: str) -> Dataset:
-        files = []
-        for name in (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"):
-            plain = place / name
-            files.append(plain if plain.exists() else place / f"{name}.gz")
-        data = idx(*files, classes=10, class_names=FASHION_MNIST_CLASSES)
+        images, labels = (
+            _plain_or_compressed(place / f"{prefix}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1")
+        )
+        data = idx(images, labels, class_names=FASHION_MNIST_CLASSES)
         data.source = {"kind": "fashion-mnist", "folder": _absolute(place), "split": split}
         return data
 
     return TrainTest(part("train", "train"), part("test", "t10k"))
+
+
+def _plain_or_compressed(path: Path) -> Path:
+    return path if path.exists() else path.with_name(path.name + ".gz")
 
 
 def cifar10(folder: Path_) -> TrainTest:
@@ -220,9 +232,11 @@ def open_specification(specification: str) -> TrainTest | Dataset:
     if kind in ("cifar10", "cifar100") and len(parts) == 1:
         return cifar10(rest) if kind == "cifar10" else cifar100(rest)
     if kind == "idx" and len(parts) == 2:
-        return idx(*parts)
-    if kind == "hdf5" and len(parts) in (1, 3):
-        return hdf5(*parts)
+        return idx(parts[0], parts[1])
+    if kind == "hdf5" and len(parts) == 1:
+        return hdf5(rest)
+    if kind == "hdf5" and len(parts) == 3:
+        return hdf5(parts[0], images=parts[1], labels=parts[2])
     raise InvalidArgument(f'data: got "{specification}", want one of {SPECIFICATIONS}')
 
 

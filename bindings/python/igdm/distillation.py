@@ -263,7 +263,7 @@ def _recorded(native: structures.TrainerOptions, given: TrainingOptions, milesto
     values["eps"] = values.pop("epsilon")
     values.pop("milestone_count")
     values["milestones"] = milestones
-    for flag in ("nesterov", "flip"):
+    for flag in ("nesterov", "flip", "mirror_statistics"):
         values[flag] = bool(values[flag])
     for name in ("eps", "step"):
         written = given.get(name)

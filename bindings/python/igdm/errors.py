@@ -77,7 +77,7 @@ class InternalError(IgdmError, RuntimeError):
     code, name = -10, "IGDM_ERROR_INTERNAL"
 
 
-class LibraryError(IgdmError, ImportError):
+class LibraryError(IgdmError, ImportError):  # type: ignore[misc]  # its `name` is that of IgdmError, not a module's
     """The shared library was not found, or is not the version that this package is written for."""
 
 

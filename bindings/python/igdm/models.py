@@ -149,8 +149,15 @@ class Model(Handle):
         batch = arrays.images("images", images, self.info.input_shape)
         weights = arrays.floats("cotangent", cotangent, (len(batch), self.info.classes))
         gradient = np.empty_like(batch)
-        call("igdm_model_input_gradient", self._handle, pointer(batch), pointer(weights), len(batch), None,
-             pointer(gradient))
+        call(
+            "igdm_model_input_gradient",
+            self._handle,
+            pointer(batch),
+            pointer(weights),
+            len(batch),
+            None,
+            pointer(gradient),
+        )
         return gradient
 
     @property
@@ -227,7 +234,9 @@ class Parameters(Mapping[str, Floats]):
 
     def __getitem__(self, name: str) -> Floats:
         values = np.empty(self._known(name).shape, np.float32)
-        call("igdm_model_get_parameter", self._model._handle, structures.text("name", name), pointer(values), values.size)
+        call(
+            "igdm_model_get_parameter", self._model._handle, structures.text("name", name), pointer(values), values.size
+        )
         return values
 
     def __setitem__(self, name: str, values: ArrayLike) -> None:

@@ -15,6 +15,7 @@ class TrainingOptions(TypedDict, total=False):
     method: Annotated[str | None, "pgd-at, ard, rslad or adaad"]
     igdm: Annotated[float | None, "alpha of IGDM, 0 = off; its weight in epoch e of E is alpha*e/E"]
     mirror: Annotated[str | None, "x-d of IGDM: paper = as it is, clip = clipped to [0,1]"]
+    mirror_statistics: Annotated[bool | None, "the pass over x-d moves the student's running statistics (paper) or not"]
     igdm_distance: Annotated[str | None, "kl, l1 or l2, between the logit differences"]
     inner: Annotated[str | None, "adversary: method = the method's own, student = plain PGD on the student"]
     temperature: Annotated[float | None, "tau of ARD"]
@@ -29,7 +30,9 @@ class TrainingOptions(TypedDict, total=False):
     flip: Annotated[bool | None, "random horizontal flips"]
     crop_padding: Annotated[int | None, "random crops from the image padded with so many zeros; 0 = off"]
     schedule: Annotated[str | None, "of the learning rate: multistep, cosine, onecycle or constant"]
-    milestones: Annotated[Sequence[int] | None, "multistep: epochs after which the learning rate is multiplied by decay"]
+    milestones: Annotated[
+        Sequence[int] | None, "multistep: epochs after which the learning rate is multiplied by decay"
+    ]
     decay: Annotated[float | None, "multistep: that factor"]
     warmup: Annotated[float | None, "onecycle: part of all steps in which the learning rate rises"]
     epochs: Annotated[int | None, "passes over the training data"]

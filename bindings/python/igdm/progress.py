@@ -16,7 +16,7 @@ from typing import Any, Protocol
 try:
     from tqdm import tqdm
 except ImportError:
-    tqdm = None  # type: ignore[assignment, misc]
+    tqdm = None
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ class _Bar(Protocol):
 class _TqdmBar:
     def __init__(self, title: str, total: int) -> None:
         shape = "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt}{postfix}"
-        self._bar: Any = tqdm(total=total, desc=title, file=sys.stderr, leave=False, bar_format=shape, dynamic_ncols=True)
+        self._bar: Any = tqdm(
+            total=total, desc=title, file=sys.stderr, leave=False, bar_format=shape, dynamic_ncols=True
+        )
 
     def show(self, done: int, note: str) -> None:
         self._bar.set_postfix_str(note, refresh=False)

@@ -64,7 +64,9 @@ def write(
     configuration  shown at the top, name and value
     """
     sections = [
-        f"<header><h1>{escape(title)}</h1>" + (f'<p class="soft">{escape(subtitle)}</p>' if subtitle else "") + "</header>",
+        f"<header><h1>{escape(title)}</h1>"
+        + (f'<p class="soft">{escape(subtitle)}</p>' if subtitle else "")
+        + "</header>",
         _configuration(configuration),
         _results(contenders),
         _curves(contenders),
@@ -120,7 +122,10 @@ def _results(contenders: Sequence[Contender]) -> str:
         if compared:
             difference = _difference_cell(100 * (pair[1].accuracy[name] - pair[0].accuracy[name]), 2)
         rows.append(f'<tr><th scope="row">{escape(_attack_title(name))}</th>{cells}{difference}</tr>')
-    for title, attribute, better in (("gradient cosine", "gradient_cosine", 1), ("gradient distance", "gradient_distance", -1)):
+    for title, attribute, better in (
+        ("gradient cosine", "gradient_cosine", 1),
+        ("gradient distance", "gradient_distance", -1),
+    ):
         values = [getattr(evaluation, attribute) for _, _, evaluation in judged]
         if all(value is None for value in values):
             continue
@@ -136,9 +141,9 @@ def _results(contenders: Sequence[Contender]) -> str:
         f"<h2>Accuracy under attack</h2>{_finding(judged, pair) if compared else ''}"
         f'<div class="card scroll"><table><thead><tr><th scope="col"></th>{head}{last_column}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
-        f'<p class="note">{first.count:,} test images, ε {first.options["eps"]} ({first.options["norm"]}). Differences in '
-        "percentage points. Gradient cosine and distance compare the input gradient of the cross-entropy with the "
-        "teacher's.</p>"
+        f'<p class="note">{first.count:,} test images, ε {first.options["eps"]} ({first.options["norm"]}). '
+        "Differences in percentage points. Gradient cosine and distance compare the input gradient of the "
+        "cross-entropy with the teacher's.</p>"
     )
 
 
@@ -221,15 +226,16 @@ def _gallery(contenders: Sequence[Contender], gallery: Gallery) -> str:
             change = 0.5 + (result[i] - images[i]) / (2 * largest)
             logits = model.predict(np.stack([images[i], result[i]]))
             blocks.append(
-                f'<div class="block c{colour % 4}">{_image(result[i], "attacked image")}{_image(change, "perturbation")}'
-                f'<div class="says"><b>{escape(one.name)}</b>{_verdict("clean", logits[0], int(label), data)}'
-                f"{_verdict('attacked', logits[1], int(label), data)}</div></div>"
+                f'<div class="block c{colour % 4}">{_image(result[i], "attacked image")}'
+                f'{_image(change, "perturbation")}<div class="says"><b>{escape(one.name)}</b>'
+                f"{_verdict('clean', logits[0], int(label), data)}{_verdict('attacked', logits[1], int(label), data)}"
+                "</div></div>"
             )
         cards.append(f'<div class="card sample">{"".join(blocks)}</div>')
     return (
-        f'<h2>What the attacks look like</h2><p class="note">For each class the first image of the data: clean, attacked '
-        f"with {escape(gallery.attack_name)} against each model, and the change, amplified so that grey is none and black "
-        f"and white are the largest ({largest:.3g}). Predictions with their probability: "
+        f'<h2>What the attacks look like</h2><p class="note">For each class the first image of the data: clean, '
+        f"attacked with {escape(gallery.attack_name)} against each model, and the change, amplified so that grey is "
+        f"none and black and white are the largest ({largest:.3g}). Predictions with their probability: "
         f'<span class="right">✓&nbsp;right</span>, <span class="wrong">✗&nbsp;wrong</span>.</p>'
         f'<div class="samples" style="--contenders:{len(shown)}">{"".join(cards)}</div>'
     )

@@ -1,10 +1,10 @@
 """Run folders: what a training was asked to do, what came out of it, and how to do it again.
 
-    config.json   student, teacher, data and every option: `python -m igdm distill --config FILE` repeats the run
-    initial.h5    the student before the training
-    metrics.csv   a row for each epoch, written as it ends
-    student.h5    the student after it, also after an interruption
-    teacher.h5    the teacher, only where it did not come from a file
+config.json   student, teacher, data and every option: `python -m igdm distill --config FILE` repeats the run
+initial.h5    the student before the training
+metrics.csv   a row for each epoch, written as it ends
+student.h5    the student after it, also after an interruption
+teacher.h5    the teacher, only where no file has it
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from ._library import ask
 from .datasets import Dataset
-from .errors import FormatError, InvalidArgument, NotFoundError
+from .errors import FormatError, IgdmError, InvalidArgument, NotFoundError
 from .models import Model
 
 
@@ -64,15 +64,24 @@ class RunFolder:
         write_json(self.config, config)
 
     def _teacher(self, teacher: Model) -> dict[str, Any]:
-        if teacher.loaded_from is not None:
-            return _description(teacher) | {"file": str(teacher.loaded_from.absolute())}
+        description = _description(teacher)
+        if teacher.loaded_from is not None and _holds(teacher.loaded_from, description["digest"]):
+            return description | {"file": str(teacher.loaded_from.absolute())}
         teacher.save(self.path / "teacher.h5")
-        return _description(teacher) | {"file": "teacher.h5"}
+        return description | {"file": "teacher.h5"}
 
     def add_epoch(self, row: dict[str, Any]) -> None:
         """Adds a row to metrics.csv."""
         self._rows.append(row)
         write_metrics(self.metrics, self._rows)
+
+
+def _holds(path: Path, digest: str) -> bool:
+    """Whether the checkpoint is there still, with those weights."""
+    try:
+        return Model.load(path).digest() == digest
+    except IgdmError:
+        return False
 
 
 def _description(model: Model) -> dict[str, Any]:
@@ -100,7 +109,9 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
         for role in ("student", "teacher"):
             if config[role] is not None:
                 config[role]["file"] = str(place.parent / config[role]["file"])
-        complete = all(isinstance(config[part], dict) for part in ("student", "train", "options")) and "validation" in config
+        complete = (
+            all(isinstance(config[part], dict) for part in ("student", "train", "options")) and "validation" in config
+        )
     except (KeyError, TypeError):
         complete = False
     if not complete:
