@@ -68,12 +68,14 @@ parity: $(LIBRARY) $(PARITY)/ready ## Compares live with PyTorch (in an environm
 	@$(PARITY)/bin/python Scripts/run_tests.py parity-live
 
 format: $(TOOLS)/ready ## Formats Swift and Python sources
-	$(SWIFT) format --in-place --parallel --recursive Package.swift Sources Tests Benchmarks
+	$(SWIFT) format --in-place --parallel --recursive Package.swift Sources Tests
+	$(TOOLS)/bin/ruff check --quiet --fix .
 	$(TOOLS)/bin/ruff format --quiet .
 
 lint: $(TOOLS)/ready ## Checks the style of Swift and Python sources
-	$(SWIFT) format lint --strict --parallel --recursive Package.swift Sources Tests Benchmarks
+	$(SWIFT) format lint --strict --parallel --recursive Package.swift Sources Tests
 	$(TOOLS)/bin/ruff check --quiet .
+	$(TOOLS)/bin/ruff format --quiet --check .
 
 clean: ## Removes everything that was built, environments included
 	rm -rf $(BUILD)

@@ -38,7 +38,7 @@ let package = Package(
         .target(name: "Storage", dependencies: ["Networks", "Kernels", "Runtime", "CHDF5", "CZlib"]),
         .target(name: "Attacks", dependencies: ["Networks", "Kernels", "Runtime"]),
         .target(name: "Distillation", dependencies: ["Attacks", "Storage", "Networks", "Kernels", "Runtime"]),
-        .target(name: "Igdm", dependencies: ["CIgdm", "Distillation", "Attacks", "Storage", "Networks", "Kernels", "Runtime"]),
+        .target(name: "Igdm", dependencies: ["CIgdm", "CCPU", "Distillation", "Attacks", "Storage", "Networks", "Kernels", "Runtime"]),
         .testTarget(name: "RuntimeTests", dependencies: ["Runtime"]),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels", "Runtime"]),
         .testTarget(name: "NetworksTests", dependencies: ["Networks", "Kernels", "Runtime"]),

@@ -103,6 +103,13 @@ def checked(result: Result, status: int, name: str) -> Result:
     return result
 
 
+def excerpt(log: Path) -> list[str]:
+    """What a reader needs of a log: Swift's complaints, which stand among the tests that passed; else the end."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    complaints = [line for line in lines if "✘" in line or ": error: " in line]
+    return (complaints or lines)[-TAIL:]
+
+
 SUITES = {
     "swift": ("Swift tests", swift_suite),
     "c": ("C tests", c_suite),
@@ -130,7 +137,7 @@ def main(names: list[str]) -> int:
             result.failures.append("no test ran")
         print(f"   {result.passed} passed, {len(result.failures)} failed", flush=True)
         if result.failures:
-            print("\n".join(log.read_text(errors="replace").splitlines()[-TAIL:]) if log.exists() else "")
+            print("\n".join(excerpt(log)))
             print("\n".join(f"   failed: {failure}" for failure in result.failures))
             print(f"   full output: {log.relative_to(ROOT)}", flush=True)
         passed += result.passed

@@ -24,7 +24,8 @@
  *     igdm_model_create("resnet8", &shape, &student);
  *     igdm_dataset_open_idx("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", 10, &train);
  *     igdm_trainer_options options;  igdm_trainer_options_init(&options);
- *     options.method = "ard"; options.igdm = 5.0; options.mirror = "clip"; options.epsilon = 0.1; options.epochs = 5;
+ *     options.method = "ard"; options.igdm = 3.0; options.mirror = "clip"; options.mirror_statistics = 0;
+ *     options.epsilon = 0.1; options.epochs = 5;
  *     igdm_trainer_create(student, teacher, &options, &trainer);
  *     igdm_trainer_fit(trainer, train, NULL, NULL, NULL);
  *     igdm_model_save(student, "student.h5");
@@ -48,13 +49,17 @@
  *               always call it. Structs grow at the end only; older, smaller sizes stay accepted. reserved fields are
  *               to be left zero.
  *   Threads     every function may be called from any thread. Calls on different handles run side by side; calls on
- *               one handle wait for each other. The library computes on its own pool of threads (igdm_set_threads)
+ *               one handle wait for each other (a fit holds its trainer and student until it returns). Files are HDF5
+ *               through the system's library: a host that uses the same libhdf5 itself must not do so during
+ *               igdm_model_load, _load_weights, _save and igdm_dataset_open_hdf5, unless that build is thread-safe.
+ *               After fork() the child goes on with its copies, provided no other thread was inside a call. The library computes on its own pool of threads (igdm_set_threads)
  *               which sleep when idle.
  *   Determinism the same library build, CPU path, inputs and seed give the same bits, for any number of threads, and
  *               a sample's prediction or attack does not depend on the other samples of its batch.
  *   Callbacks   are called on the thread that made the call which takes them. From inside a callback everything may be
  *               called on any handle except igdm_trainer_step and igdm_trainer_fit on the trainer that is calling
- *               (IGDM_ERROR_BUSY). A non-zero return value cancels.
+ *               (IGDM_ERROR_BUSY), and handles that another thread's fit holds, which means waiting for it. A
+ *               non-zero return value cancels.
  *   Guest       the library never prints, exits, installs signal handlers, or changes locale or floating-point modes.
  */
 #ifndef IGDM_H
@@ -102,7 +107,7 @@ IGDM_API int32_t igdm_version_number(void);
 IGDM_API const char *igdm_version_string(void);
 
 /* One line "key=value; key=value": version, swift, openblas, hdf5, cpu (path in use: avx512, avx2 or baseline; the
- * environment variable IGDM_CPU forces one), threads. Valid until the next call of this function on this thread. */
+ * environment variable IGDM_CPU forces one that the processor has; other values are ignored), threads. Valid until the next call of this function on this thread. */
 IGDM_API const char *igdm_build_info(void);
 
 /* The message of the last failed call on this thread; "" before the first. Valid until the next failing call on this
@@ -168,7 +173,8 @@ IGDM_API int32_t igdm_model_options_init(igdm_model_options *options);
  *                 D = 6n+4 (Zagoruyko and Komodakis 2016), small_cnn
  *   options       NULL = defaults
  *   model         receives the handle
- * Errors: INVALID_ARGUMENT (unknown name: the message lists the known ones; an option out of range), OUT_OF_MEMORY. */
+ * Errors: INVALID_ARGUMENT (unknown name: the message lists the known ones; an option out of range), SHAPE (the image is too
+ * small or too large for the architecture), OUT_OF_MEMORY. */
 IGDM_API int32_t igdm_model_create(const char *architecture, const igdm_model_options *options, igdm_model **model);
 
 /* Loads a checkpoint (docs/checkpoint-format.md): architecture, options, normalisation and weights.
@@ -483,7 +489,8 @@ typedef struct igdm_trainer_options {
 IGDM_API int32_t igdm_trainer_options_init(igdm_trainer_options *options);
 
 /* A trainer for `student`, whose weights it changes in place.
- *   teacher  same input shape and classes as the student; never changed. NULL is allowed for pgd-at without IGDM only
+ *   teacher  same input shape and classes as the student; copied, so that later changes do not reach the trainer and it
+ *            stays free for other calls. NULL is allowed for pgd-at without IGDM only
  *   options  NULL = defaults; copied
  * Errors: INVALID_ARGUMENT (names what is wrong; step > epsilon is refused), SHAPE. */
 IGDM_API int32_t igdm_trainer_create(igdm_model *student, igdm_model *teacher, const igdm_trainer_options *options,
@@ -537,12 +544,13 @@ IGDM_API int32_t igdm_trainer_get_gradient(igdm_trainer *trainer, const char *na
 IGDM_API int32_t igdm_trainer_get_adversarial(igdm_trainer *trainer, float *images, size_t count);
 
 /* Events of igdm_trainer_fit. */
-#define IGDM_EVENT_STEP 1  /* after each batch */
-#define IGDM_EVENT_EPOCH 2 /* after each epoch, with validation results */
+#define IGDM_EVENT_STEP 1       /* after each batch */
+#define IGDM_EVENT_EPOCH 2      /* after each epoch, with validation results */
+#define IGDM_EVENT_VALIDATION 3 /* during validation: batch and batches count the samples of its current stage */
 
 typedef struct igdm_fit_event {
     uint32_t struct_size;
-    int32_t kind;               /* IGDM_EVENT_STEP or IGDM_EVENT_EPOCH */
+    int32_t kind;               /* an IGDM_EVENT_*; later versions may add kinds: ignore what is unknown */
     int64_t epoch;              /* counted from 1 */
     int64_t epochs;
     int64_t batch;              /* counted from 1, within the epoch */
@@ -570,7 +578,8 @@ typedef int32_t (*igdm_fit_callback)(const igdm_fit_event *event, void *user);
  *   train       shuffled anew each epoch, augmented as the options say
  *   validation  may be NULL
  *   callback    may be NULL
- * Errors: SHAPE (dataset and model), NOT_FINITE (loss became NaN: the student keeps the weights before that step), CANCELLED,
+ * Errors: SHAPE (dataset and model), INVALID_ARGUMENT (crop_padding larger than the image; a dataset of another length in the
+ * middle of an epoch), NOT_FINITE (loss became NaN: the student keeps the weights before that step), CANCELLED,
  * BUSY. */
 IGDM_API int32_t igdm_trainer_fit(igdm_trainer *trainer, igdm_dataset *train, igdm_dataset *validation,
                                   igdm_fit_callback callback, void *user);

@@ -30,3 +30,5 @@ int ccpu_processor_count(void) {
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     return online > 0 ? (int)online : 1;
 }
+
+int ccpu_load_flag(const volatile int *flag) { return __atomic_load_n(flag, __ATOMIC_RELAXED); }

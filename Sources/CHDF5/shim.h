@@ -1,8 +1,8 @@
 /*
  * HDF5 as a Swift module.
  *
- * Why this file exists: Swift imports no macro that is more than a literal, and most of HDF5's constants are such macros
- * (H5T_NATIVE_FLOAT opens the library, then reads a variable). Each one that the engine uses is a function here.
+ * Why this file exists: Swift imports no macro that is more than a literal, and most of HDF5's constants are such
+ * macros (H5T_NATIVE_FLOAT opens the library, then reads a variable). Each one that the engine uses is a function here.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

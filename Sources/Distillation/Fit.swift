@@ -11,7 +11,7 @@ extension Trainer {
     /// - Parameters:
     ///   - train: shuffled anew each epoch and augmented as the options say; the last batch of an epoch may be smaller.
     ///   - validation: evaluated after each epoch, where given.
-    ///   - onEvent: called after each batch and each epoch. What it throws ends the fit; the student keeps what it has
+    ///   - onEvent: called after each batch, also of the validation, and each epoch. What it throws ends the fit; the student keeps what it has
     ///     learned, and a further fit goes on from there, to the same bits as one that was never stopped.
     /// Throws `shape` (dataset and student), `invalidArgument` (a position inside an epoch of another length, a crop
     /// wider than the image), `notFinite` (the student keeps the weights before that step), `outOfMemory`, `busy`.
@@ -81,7 +81,13 @@ extension Trainer {
         event.batch = stepsPerEpoch
         if let validation {
             let began = monotonicSeconds()
-            let rows = try validate(validation)
+            let rows = try validate(validation) { [event, clock] done, total in
+                var now = event
+                now.kind = .validation
+                now.batch = done
+                now.batches = total
+                try self.send(now, clock, validates: true, onEvent)
+            }
             event.validationClean = rows[0].accuracy
             if rows.count > 1 { event.validationRobust = rows[1].accuracy }
             clock.countValidation(seconds: monotonicSeconds() - began)
@@ -91,7 +97,9 @@ extension Trainer {
     }
 
     /// Rows for clean images and, where the options say so, under PGD.
-    private func validate(_ dataset: Dataset) throws -> [EvaluationRow] {
+    private func validate(
+        _ dataset: Dataset, progress: @escaping (_ done: Int, _ total: Int) throws -> Void
+    ) throws -> [EvaluationRow] {
         let memory = try prepareMemory(capacity: 1)
         var evaluation = EvaluationOptions()
         evaluation.attacks = options.validationSteps > 0 ? "pgd-\(options.validationSteps)" : ""
@@ -100,7 +108,8 @@ extension Trainer {
         evaluation.seed = options.seed
         evaluation.batchSize = memory.capacity
         evaluation.count = min(options.validationCount, dataset.count)
-        return try evaluate(memory.studentInference, on: dataset, options: evaluation).rows
+        let monitor = RunMonitor(progress: { try progress($0.done, $0.total) })
+        return try evaluate(memory.studentInference, on: dataset, options: evaluation, monitor: monitor).rows
     }
 
     private func send(
@@ -109,7 +118,7 @@ extension Trainer {
         guard let onEvent else { return }
         var event = event
         event.epochs = options.epochs
-        event.batches = stepsPerEpoch
+        if event.kind != .validation { event.batches = stepsPerEpoch }
         let stepsLeft = (options.epochs - epochsDone) * stepsPerEpoch - batchesDone
         let epochsLeft = options.epochs - epochsDone + (fitProgress.epochEndDue ? 1 : 0)
         event.seconds = clock.seconds

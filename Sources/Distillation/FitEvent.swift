@@ -3,6 +3,8 @@ public struct FitEvent {
     public enum Kind: Int32, Sendable {
         case step = 1
         case epoch = 2
+        /// During validation, after each batch of it; `batch` and `batches` count samples.
+        case validation = 3
     }
 
     public internal(set) var kind = Kind.step

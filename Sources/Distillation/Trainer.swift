@@ -112,6 +112,8 @@ public final class Trainer {
             if let adversarial = batch.adversarial {
                 try Validation.checkImages(adversarial, count: batch.count, shape: shape, argument: "adversarial")
             }
+            // A fit that was cancelled in this epoch can no longer report on it as a whole.
+            if batch.update { fitProgress = FitProgress() }
             return try perform(batch)
         }
     }

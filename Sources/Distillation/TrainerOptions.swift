@@ -70,11 +70,11 @@ extension TrainerOptions {
         guard Self.innerNames.contains(inner) else {
             throw EngineError.unknownName("inner", got: inner, known: Self.innerNames)
         }
-        try Self.check("temperature", temperature, temperature > 0, "a finite number > 0")
+        try Self.check("temperature", temperature, (1e-3...1e6).contains(temperature), "0.001 ... 1000000")
         try Self.check("adversarial_weight", adversarialWeight, (0...1).contains(adversarialWeight), "0 ... 1")
-        try Self.check("learning_rate", learningRate, learningRate >= 0, "a finite number >= 0")
+        try Self.check("learning_rate", learningRate, (0...1e3).contains(learningRate), "0 ... 1000")
         try Self.check("momentum", momentum, momentum >= 0 && momentum < 1, "at least 0 and below 1")
-        try Self.check("weight_decay", weightDecay, weightDecay >= 0, "a finite number >= 0")
+        try Self.check("weight_decay", weightDecay, (0...1e3).contains(weightDecay), "0 ... 1000")
         guard !nesterov || momentum > 0 else {
             throw EngineError.invalid("nesterov", got: "1 with momentum 0", want: "0, or a momentum > 0")
         }

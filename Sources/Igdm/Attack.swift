@@ -45,7 +45,7 @@ public func igdm_attack(
         let labels = try pointer(labels, "labels")
         let count = try sampleCount(count, floatsPerSample: max(network.shape.count, network.classes))
         let given = try Igdm.options(
-            options, "options", defaults: defaultAttackOptions(), firstSize: MemoryLayout<igdm_attack_options>.size)
+            options, "options", defaults: defaultAttackOptions(), firstSize: FirstSize.attackOptions)
         let adversarial = try pointer(adversarial, "adversarial")
         let success = try optionalPointer(success, "success")
         let chosen = try attackOptions(given)

@@ -1,4 +1,5 @@
 import Attacks
+import CCPU
 import CIgdm
 import Glibc
 import Runtime
@@ -28,7 +29,7 @@ enum Callbacks {
         var monitor = RunMonitor()
         if let cancel {
             monitor.checkpoint = {
-                if cancel.pointee != 0 { throw EngineError(.cancelled, "cancelled by the cancel flag") }
+                if ccpu_load_flag(cancel) != 0 { throw EngineError(.cancelled, "cancelled by the cancel flag") }
             }
         }
         if let progress {

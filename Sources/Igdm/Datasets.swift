@@ -137,7 +137,7 @@ public func igdm_dataset_get_info(
         result.channels = Int64(handle.dataset.shape.channels)
         result.height = Int64(handle.dataset.shape.height)
         result.width = Int64(handle.dataset.shape.width)
-        try fill(info, "info", result, firstSize: MemoryLayout<igdm_dataset_info>.size)
+        try fill(info, "info", result, firstSize: FirstSize.datasetInfo)
     }
 }
 

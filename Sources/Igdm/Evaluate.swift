@@ -59,7 +59,7 @@ public func igdm_evaluate(
         let teacher: ModelHandle? = teacher == nil ? nil : try HandleTable.get(teacher, "teacher")
         let given = try Igdm.options(
             options, "options", defaults: defaultEvaluateOptions(),
-            firstSize: MemoryLayout<igdm_evaluate_options>.size)
+            firstSize: FirstSize.evaluateOptions)
         let evaluation = try pointer(evaluation, "evaluation")
         let r = given.reserved
         try checkReserved(Int64(given.reserved0), r.0, r.1, r.2, r.3, argument: "options")
@@ -104,7 +104,7 @@ public func igdm_evaluation_get_row(
         result.count = Int64(source.count)
         result.accuracy = source.accuracy
         result.seconds = source.seconds
-        try fill(row, "row", result, firstSize: MemoryLayout<igdm_evaluation_row>.size)
+        try fill(row, "row", result, firstSize: FirstSize.evaluationRow)
     }
 }
 

@@ -78,7 +78,7 @@ public func igdm_model_create(
     guarded {
         let name = try text(architecture, "architecture")
         let given = try Igdm.options(
-            options, "options", defaults: defaultModelOptions(), firstSize: MemoryLayout<igdm_model_options>.size)
+            options, "options", defaults: defaultModelOptions(), firstSize: FirstSize.modelOptions)
         let model = try pointer(model, "model")
         let r = given.reserved
         try checkReserved(Int64(given.reserved0), r.0, r.1, r.2, r.3, argument: "options")
@@ -169,7 +169,7 @@ public func igdm_model_get_info(_ model: OpaquePointer!, _ info: UnsafeMutablePo
         result.multiply_adds = Int64(network.multiplyAdds)
         result.architecture = handle.architecture.pointer
         result.has_normalisation = network.options.mean.isEmpty ? 0 : 1
-        try fill(info, "info", result, firstSize: MemoryLayout<igdm_model_info>.size)
+        try fill(info, "info", result, firstSize: FirstSize.modelInfo)
     }
 }
 

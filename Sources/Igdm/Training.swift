@@ -11,19 +11,18 @@ final class TrainerHandle: Handle {
     override class var typeName: String { "igdm_trainer" }
 
     let trainer: Trainer
-    /// Kept alive, and locked while the trainer works.
+    /// Kept alive, and locked while the trainer works. The teacher is the trainer's own copy and needs no lock.
     let student: ModelHandle
-    let teacher: ModelHandle?
-    init(_ trainer: Trainer, student: ModelHandle, teacher: ModelHandle?) {
+
+    init(_ trainer: Trainer, student: ModelHandle) {
         self.trainer = trainer
         self.student = student
-        self.teacher = teacher
     }
 
     /// Holds all that a step or a fit uses. The locks are recursive: a call from inside a callback gets through, and the
     /// trainer itself refuses what cannot be nested.
     func work<Result>(_ body: () throws -> Result) rethrows -> Result {
-        try locked([self, student, teacher], body)
+        try locked([self, student], body)
     }
 }
 
@@ -131,15 +130,16 @@ public func igdm_trainer_create(
         let student: ModelHandle = try HandleTable.get(student, "student")
         let teacher: ModelHandle? = teacher == nil ? nil : try HandleTable.get(teacher, "teacher")
         let given = try Igdm.options(
-            options, "options", defaults: defaultTrainerOptions(), firstSize: MemoryLayout<igdm_trainer_options>.size)
+            options, "options", defaults: defaultTrainerOptions(), firstSize: FirstSize.trainerOptions)
         let trainer = try pointer(trainer, "trainer")
         guard teacher !== student else {
             throw EngineError.invalid(
                 "teacher", got: "the student itself", want: "another model (igdm_model_copy makes one)")
         }
         let chosen = try trainerOptions(given)
-        let made = try Trainer(student: student.network, teacher: teacher?.network, options: chosen)
-        trainer.pointee = HandleTable.register(TrainerHandle(made, student: student, teacher: teacher))
+        let guide = try locked([teacher]) { try teacher?.network.copy() }
+        let made = try Trainer(student: student.network, teacher: guide, options: chosen)
+        trainer.pointee = HandleTable.register(TrainerHandle(made, student: student))
     }
 }
 
@@ -161,10 +161,10 @@ public func igdm_trainer_step(
 ) -> Int32 {
     guarded {
         let handle: TrainerHandle = try HandleTable.get(trainer, "trainer")
-        let reportSize = MemoryLayout<igdm_step_report>.size
+        let reportSize = FirstSize.stepReport
         guard batch != nil else { throw EngineError.invalid("batch", got: "NULL", want: "a pointer") }
         let given = try Igdm.options(
-            batch, "batch", defaults: defaultBatch(), firstSize: MemoryLayout<igdm_batch>.size)
+            batch, "batch", defaults: defaultBatch(), firstSize: FirstSize.batch)
         if report != nil { try checkOutput(report, "report", firstSize: reportSize) }
         let r = given.reserved
         try checkReserved(Int64(given.reserved0), Int64(given.reserved1), r.0, r.1, r.2, r.3, argument: "batch")
@@ -262,7 +262,7 @@ public func igdm_trainer_fit(
 private func fitEvent(_ source: FitEvent) -> igdm_fit_event {
     var event = igdm_fit_event()
     event.struct_size = UInt32(MemoryLayout<igdm_fit_event>.size)
-    event.kind = source.kind == .step ? IGDM_EVENT_STEP : IGDM_EVENT_EPOCH
+    event.kind = source.kind.rawValue
     event.epoch = Int64(source.epoch)
     event.epochs = Int64(source.epochs)
     event.batch = Int64(source.batch)

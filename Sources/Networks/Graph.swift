@@ -69,6 +69,9 @@ public struct Graph: Sendable {
     /// No tensor of one sample and no weight may be larger: kernels address them with 32 bits.
     static let largestTensor = 1 << 30
 
+    /// No convolution may have more pixels times filter taps: each has a table of them.
+    static let largestTable = 1 << 26
+
     init(input: ImageShape) {
         _ = append(.input, [], input)
     }
@@ -85,6 +88,9 @@ public struct Graph: Sendable {
         if x.shape.height + 2 * padding < kernel || x.shape.width + 2 * padding < kernel {
             note("\(name): the image has shrunk to \(x.shape), too small for a \(kernel)x\(kernel) window")
             geometry = ConvolutionGeometry(input: x.shape, outputChannels: channels, kernelHeight: 1, kernelWidth: 1)
+        }
+        if max(x.shape.pixels, geometry.output.pixels) * geometry.taps > Self.largestTable {
+            note("\(name): images of \(x.shape.height)x\(x.shape.width) pixels are too large")
         }
         let fanIn = geometry.depth * geometry.taps
         let weight = parameter(

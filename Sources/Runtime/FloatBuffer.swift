@@ -1,6 +1,6 @@
 import Glibc
 
-/// Float memory aligned to cache lines, freed with the object.
+/// Float memory aligned to pages, freed with the object.
 ///
 /// A few floats of slack lie behind `count`, so that kernels may load whole vectors that begin inside the buffer.
 public final class FloatBuffer: @unchecked Sendable {
@@ -17,16 +17,17 @@ public final class FloatBuffer: @unchecked Sendable {
             throw EngineError(.outOfMemory, "cannot allocate \(count) floats")
         }
         let bytes = (count + FloatBuffer.slack) * MemoryLayout<Float>.stride
-        var memory: UnsafeMutableRawPointer?
-        guard posix_memalign(&memory, 64, bytes) == 0, let memory else {
+        // Pages straight from the system are zero and cost nothing until they are touched, so that memory planned for a
+        // large batch is not taken by a small one.
+        let mapped = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        guard let memory = mapped, memory != MAP_FAILED else {
             throw EngineError(.outOfMemory, "cannot allocate \(bytes) bytes")
         }
-        memset(memory, 0, bytes)
         pointer = memory.bindMemory(to: Float.self, capacity: count + FloatBuffer.slack)
         self.count = count
     }
 
-    deinit { free(pointer) }
+    deinit { munmap(pointer, (count + FloatBuffer.slack) * MemoryLayout<Float>.stride) }
 
     public func fill(_ value: Float) {
         pointer.update(repeating: value, count: count)

@@ -11,8 +11,8 @@ struct CheckpointFile: ~Copyable {
         file = try HDF5File(path)
     }
 
-    /// Everything but the weights. Sizes are in ranges whose products cannot overflow; whether a network can have them is
-    /// for the network to say.
+    /// Everything but the weights. Sizes are in ranges whose products cannot overflow; whether a network can have them
+    /// is for the network to say.
     func description() throws -> Checkpoint {
         guard file.hasAttribute("format", of: file.root) else {
             throw file.formatError(
@@ -32,7 +32,8 @@ struct CheckpointFile: ~Copyable {
         }
         let sizes = 1...1_000_000
         let shape = ImageShape(
-            try file.integer("channels", of: file.root, in: sizes), try file.integer("height", of: file.root, in: sizes),
+            try file.integer("channels", of: file.root, in: sizes),
+            try file.integer("height", of: file.root, in: sizes),
             try file.integer("width", of: file.root, in: sizes))
         var checkpoint = Checkpoint(
             architecture: try file.string("architecture", of: file.root),
@@ -51,11 +52,14 @@ struct CheckpointFile: ~Copyable {
         return checkpoint
     }
 
-    /// The arrays under `weights/`, without PyTorch's batch counters, which no computation uses.
+    /// The arrays under `weights/`, without PyTorch's batch counters and the `sub_block1` of some
+    /// TRADES-style files, which no computation uses.
     func weights(expecting: [TensorShape]? = nil) throws -> [NamedTensor] {
         guard file.has("weights", in: file.root) else { throw file.formatError("weights", "is missing, want a group") }
         let group = try file.openGroup("weights", in: file.root, label: "weights")
-        let names = try file.names(in: group, label: "weights").filter { !$0.hasSuffix("num_batches_tracked") }
+        let names = try file.names(in: group, label: "weights").filter {
+            !$0.hasSuffix("num_batches_tracked") && !$0.hasPrefix("sub_block1.")
+        }
         // Names first: of a foreign file they say more than the first array that is amiss.
         if let expecting { try requireSame(names, expecting.map(\.name), in: quoted(file.path)) }
         let shapes = try names.map { name in (name, try open(name, in: group).shape) }
@@ -88,7 +92,8 @@ func requireSame(_ found: [String], _ wanted: [String], in source: String) throw
     let unexpected = found.filter { !wantedSet.contains($0) }
     guard !missing.isEmpty || !unexpected.isEmpty else {
         guard found.count == wanted.count else {
-            throw EngineError(.format, "\(source): weights: got \(found.count) arrays, want \(wanted.count): one is there twice")
+            throw EngineError(
+                .format, "\(source): weights: got \(found.count) arrays, want \(wanted.count): one is there twice")
         }
         return
     }

@@ -12,8 +12,8 @@ extension Checkpoint {
         let access = try object(H5Pcreate(chdf5_file_access()))
         // Memory grows by this step; the right one from the start spares copies.
         try check(H5Pset_fapl_core(access.id, bytes + (1 << 16), false))
-        // Nothing newer than HDF5 1.8, which every reader knows. The oldest form of the file's header is a must: where a
-        // newer one has a checksum, H5Fget_file_image makes it wrong (HDF5 before 2.0).
+        // Nothing newer than HDF5 1.8, which every reader knows. The oldest form of the file's header is a must: where
+        // a newer one has a checksum, H5Fget_file_image makes it wrong (HDF5 before 2.0).
         try check(H5Pset_libver_bounds(access.id, H5F_LIBVER_EARLIEST, H5F_LIBVER_V18))
         let creation = try groupCreation(chdf5_file_creation())
         let file = try object(H5Fcreate("igdm checkpoint", chdf5_truncate(), creation.id, access.id))
@@ -38,7 +38,8 @@ extension Checkpoint {
             }
             guard !tensor.values.isEmpty, elementCount(tensor.shape) == tensor.values.count else {
                 throw EngineError(
-                    .shape, "\(quoted(tensor.name)): got \(tensor.values.count) values for shape \(described(tensor.shape))")
+                    .shape,
+                    "\(quoted(tensor.name)): got \(tensor.values.count) values for shape \(described(tensor.shape))")
             }
         }
         try requireFinite(weights, in: "weights")
@@ -49,7 +50,8 @@ extension Checkpoint {
             }
             guard value.utf8.count <= Checkpoint.longestText else {
                 throw EngineError.invalid(
-                    "metadata \(quoted(key))", got: "\(value.utf8.count) bytes", want: "at most \(Checkpoint.longestText)")
+                    "metadata \(quoted(key))", got: "\(value.utf8.count) bytes",
+                    want: "at most \(Checkpoint.longestText)")
             }
         }
     }
@@ -98,8 +100,8 @@ extension Checkpoint {
     }
 
     /// How objects are made: without time stamps, so that bytes depend on the contents only; and with the order of
-    /// attributes recorded, for the sake of HDF5's newer object headers, which have checksums. Everything that fits is kept
-    /// in those headers (`most` is HDF5's limit): its heaps for larger things have none, and a damaged heap crashes HDF5.
+    /// attributes recorded, for the sake of HDF5's newer object headers, which have checksums. Everything is kept in
+    /// those headers (`most` is HDF5's limit): its heaps, for larger things, have none, and damaged ones crash HDF5.
     private func objectCreation(_ kind: hid_t) throws -> HDF5Object {
         let creation = try object(H5Pcreate(kind))
         try check(H5Pset_obj_track_times(creation.id, false))

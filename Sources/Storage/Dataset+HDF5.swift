@@ -3,7 +3,7 @@ import Runtime
 
 extension Dataset {
     /// Two datasets of an HDF5 file: `images`, (N, C, H, W), uint8 or float32 in [0,1] of either byte order, and
-    /// `labels`, (N), integers of any kind. Both are paths inside the file. `classes` 0 stands for the largest label + 1.
+    /// `labels`, (N), integers of any kind. Both are paths inside the file. `classes` 0 means the largest label + 1.
     ///
     /// Throws `notFound` (the file, or a name in it), `io`, `format`; `invalidArgument` for values or labels out of
     /// range; `notFinite`.
@@ -13,7 +13,8 @@ extension Dataset {
             let (pixels, count, shape) = try readImages(images, of: file)
             let numbers = try readLabels(labels, of: file, count: count)
             var classes = classes
-            if classes == 0, let largest = numbers.max() { classes = Int(min(max(largest, 0), Int64(Int32.max) - 1)) + 1 }
+            // Within the range of classes, whatever the labels: they are checked like any others.
+            if classes == 0, let largest = numbers.max() { classes = Int(min(max(largest, 1), 1 << 30)) + 1 }
             return try Dataset(pixels, labels: numbers, count: count, shape: shape, classes: classes, source: path)
         }
     }
@@ -82,6 +83,7 @@ extension HDF5File {
         guard !has(part, in: group) else { return }
         let there = try names(in: group, label: quoted(name))
         throw EngineError(
-            .notFound, "\(quoted(path)): got no dataset \(quoted(name)), want one of the names that it has: \(listed(there))")
+            .notFound,
+            "\(quoted(path)): got no dataset \(quoted(name)), want one of the names that it has: \(listed(there))")
     }
 }

@@ -25,14 +25,17 @@ extension Dataset {
 
     /// The format: two zero bytes, the type of the values (8: bytes), the number of dimensions, each dimension as a
     /// big-endian 32-bit number, the values.
-    private static func readIDX(_ path: String, dimensions: Int, what: String) throws -> (shape: [Int], bytes: ByteBuffer) {
+    private static func readIDX(
+        _ path: String, dimensions: Int, what: String
+    ) throws -> (shape: [Int], bytes: ByteBuffer) {
         let file = try GzipFile(path)
         func bad(_ problem: String) -> EngineError { EngineError(.format, "\(quoted(path)): \(problem)") }
         var magic = [UInt8](repeating: 0, count: 4)
         try file.read(magic.count, into: &magic)
         guard magic == [0, 0, 8, UInt8(dimensions)] else {
             let got = magic.map { "\($0)" }.joined(separator: " ")
-            throw bad("begins with bytes \(got), want 0 0 8 \(dimensions) (IDX \(what): \(dimensions)-dimensional bytes)")
+            let want = "0 0 8 \(dimensions) (IDX \(what): \(dimensions)-dimensional bytes)"
+            throw bad("got \(got) at the beginning, want \(want)")
         }
         var sizes = [UInt8](repeating: 0, count: 4 * dimensions)
         try file.read(sizes.count, into: &sizes)

@@ -108,7 +108,8 @@ public final class Dataset: @unchecked Sendable {
         }
         guard let size = elementCount(named.map(\.1)), size <= Int.max / 16 else {
             throw EngineError.invalid(
-                "images", got: described(named.map(\.1)), want: "a shape (count, channels, height, width) that fits memory")
+                "images", got: described(named.map(\.1)),
+                want: "a shape (count, channels, height, width) that fits memory")
         }
         return size
     }

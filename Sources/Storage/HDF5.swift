@@ -35,7 +35,7 @@ package func withHDF5<Result>(_ body: () throws -> Result) rethrows -> Result {
 struct HDF5Object: ~Copyable {
     let id: hid_t
 
-    /// Takes over the result of an HDF5 call; a negative one means that the call failed, and `error` says what that means.
+    /// Takes over the result of an HDF5 call; where it is negative the call failed, and `error` says what that means.
     init(_ id: hid_t, else error: @autoclosure () -> EngineError) throws {
         guard id >= 0 else { throw error() }
         self.id = id

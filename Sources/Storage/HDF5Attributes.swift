@@ -1,8 +1,8 @@
 import CHDF5
 import Runtime
 
-/// Attributes of a group of an `HDF5File`, written by us or by anybody: strings of a fixed length, integers and floats of
-/// any size.
+/// Attributes of a group of an `HDF5File`, written by us or by anybody: strings of a fixed length, integers and floats
+/// of any size.
 extension HDF5File {
     func hasAttribute(_ name: String, of object: borrowing HDF5Object) -> Bool {
         H5Aexists(object.id, name) > 0
@@ -31,7 +31,9 @@ extension HDF5File {
                 "attribute \(name)", "got a string of variable length, want a fixed length (h5py: numpy.bytes_(...))")
         }
         let size = H5Tget_size(type.id)
-        guard size <= 1 << 16 else { throw formatError("attribute \(name)", "got a string of \(size) bytes, want a short one") }
+        guard size <= 1 << 16 else {
+            throw formatError("attribute \(name)", "got a string of \(size) bytes, want at most \(1 << 16)")
+        }
         var bytes = [UInt8](repeating: 0, count: size)
         try check(H5Aread(attribute.id, type.id, &bytes), else: unreadable(name))
         let end = bytes.firstIndex(of: 0) ?? bytes.count

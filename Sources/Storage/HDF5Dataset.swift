@@ -81,7 +81,8 @@ struct HDF5Dataset: ~Copyable {
         // Deflate makes data at most 1032 times smaller. What claims more was never written, or is made up.
         let stored = Int(clamping: H5Dget_storage_size(object.id))
         guard stored <= file.size, stored >= bytes / (isCompressed ? 1100 : 1) else {
-            throw bad("shape \(described(shape)) needs \(bytes) bytes, but the file has \(min(stored, file.size)) of them")
+            let there = min(stored, file.size)
+            throw bad("shape \(described(shape)) needs \(bytes) bytes, but the file has \(there) of them")
         }
         self.label = label
         self.path = path

@@ -52,7 +52,8 @@ struct HDF5File: ~Copyable {
         let isOrdered = H5Pget_link_creation_order(properties.id, &order) >= 0 && order != 0
         var names: [String] = []
         let status = withUnsafeMutablePointer(to: &names) { pointer in
-            H5Literate(group.id, isOrdered ? H5_INDEX_CRT_ORDER : H5_INDEX_NAME, H5_ITER_INC, nil, { _, name, _, context in
+            let index = isOrdered ? H5_INDEX_CRT_ORDER : H5_INDEX_NAME
+            return H5Literate(group.id, index, H5_ITER_INC, nil, { _, name, _, context in
                 guard let name, let context else { return -1 }
                 context.assumingMemoryBound(to: [String].self).pointee.append(String(cString: name))
                 return 0

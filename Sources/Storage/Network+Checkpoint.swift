@@ -4,8 +4,8 @@ import Runtime
 extension Network {
     /// The network that a checkpoint file describes, with its weights.
     ///
-    /// Throws `notFound`, `io`, `format` (with the name of what is missing, unexpected, misshapen or of the wrong type) or
-    /// `notFinite`.
+    /// Throws `notFound`, `io`, `format` (with the name of what is missing, unexpected, misshapen or of the wrong type)
+    /// or `notFinite`.
     public static func load(_ path: String) throws -> Network {
         try withHDF5 {
             let file = try CheckpointFile(path)

@@ -3,10 +3,10 @@ import Runtime
 
 /// Makes `path` hold `bytes`, whole, or leaves it as it was.
 ///
-/// The bytes go to a temporary file in the same directory, are flushed to the device, and the file is renamed over `path`
-/// in one step of the file system; then the directory is flushed. Where any of this fails the temporary file is removed
-/// and an `io` error carries the operating system's reason. A symbolic link at `path` is kept: the file it points to is
-/// replaced. The permissions of a file that is replaced stay.
+/// The bytes go to a temporary file in the same directory, are flushed to the device, and the file is renamed over
+/// `path` in one step of the file system; then the directory is flushed. Where any of this fails the temporary file is
+/// removed and an `io` error carries the operating system's reason. A symbolic link at `path` is kept: the file that it
+/// points to is replaced. The permissions of a file that is replaced stay.
 package func replaceFile(at path: String, with bytes: UnsafeRawBufferPointer) throws {
     func failure(_ reason: String) -> EngineError {
         EngineError(.io, "cannot write \(quoted(path)): \(reason)")
@@ -15,7 +15,7 @@ package func replaceFile(at path: String, with bytes: UnsafeRawBufferPointer) th
     var old = stat()
     let replaces = stat(target, &old) == 0
     if replaces {
-        // rename() would put a file in the place of a device as willingly, and of a file that is protected from writing.
+        // rename() would as willingly put a file in the place of a device, or of a file that is protected from writing.
         guard old.st_mode & S_IFMT == S_IFREG else { throw failure("it exists and is not a regular file") }
         guard access(target, W_OK) == 0 else { throw failure(systemReason(errno)) }
     }
@@ -25,7 +25,8 @@ package func replaceFile(at path: String, with bytes: UnsafeRawBufferPointer) th
     if replaces, fchmod(temporary.descriptor, old.st_mode & 0o7777) != 0 { throw failure(systemReason(errno)) }
     var remaining = bytes[...]
     while !remaining.isEmpty {
-        let written = write(temporary.descriptor, UnsafeRawBufferPointer(rebasing: remaining).baseAddress, remaining.count)
+        let start = UnsafeRawBufferPointer(rebasing: remaining).baseAddress
+        let written = write(temporary.descriptor, start, remaining.count)
         if written > 0 {
             remaining = remaining.dropFirst(written)
         } else if errno != EINTR {

@@ -1,4 +1,4 @@
-"""Every code block of the README runs. Where a block would train for minutes, the budget is cut by replacing exactly the
+"""Every code block of the README runs. Where a block would train for minutes, the budget is cut by replacing the
 words listed here; a replacement that no longer matches is an error, so that the test follows the text."""
 
 from __future__ import annotations

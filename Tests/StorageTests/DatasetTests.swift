@@ -8,8 +8,8 @@ import Testing
 
 private func images(of dataset: Dataset) -> [Float] {
     var values = [Float](repeating: -1, count: dataset.count * dataset.shape.count)
-    for index in 0..<dataset.count {
-        values.withUnsafeMutableBufferPointer { dataset.readImage(index, into: $0.baseAddress! + index * dataset.shape.count) }
+    values.withUnsafeMutableBufferPointer { buffer in
+        for index in 0..<dataset.count { dataset.readImage(index, into: &buffer[index * dataset.shape.count]) }
     }
     return values
 }
@@ -105,7 +105,9 @@ private func labels(of dataset: Dataset) -> [Int] { (0..<dataset.count).map(data
 
     @Test(arguments: [false, true]) func malformed(isCompressed: Bool) throws {
         let write: ([UInt8], String) -> Void = isCompressed ? compress : writeBytes
-        func refuse(_ parts: [String], images: [UInt8]? = nil, labels: [UInt8]? = nil, _ line: SourceLocation = #_sourceLocation) {
+        func refuse(
+            _ parts: [String], images: [UInt8]? = nil, labels: [UInt8]? = nil, _ line: SourceLocation = #_sourceLocation
+        ) {
             write(images ?? pixels, directory / "images")
             write(labels ?? numbers, directory / "labels")
             expectError(.format, parts, location: line) { _ = try open() }

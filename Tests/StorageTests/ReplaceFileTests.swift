@@ -59,8 +59,8 @@ import Testing
         #expect(directory.names == [])
     }
 
-    /// A limit on the size of files stands in for a full disk: write(2) fails in the same place. The limit holds for a whole
-    /// process, so this happens in one of its own.
+    /// A limit on the size of files stands in for a full disk: write(2) fails in the same place. The limit holds for a
+    /// whole process, so this happens in one of its own.
     @Test func aFullDiskLeavesTheOldFile() async {
         await #expect(processExitsWith: .success) {
             let directory = TemporaryDirectory()

@@ -126,7 +126,9 @@ final class RawFile {
         setAttribute(name, chdf5_native_double(), shape: [values.count], values)
     }
 
-    private func setAttribute<Element: BitwiseCopyable>(_ name: String, _ type: hid_t, shape: [Int], _ values: [Element]) {
+    private func setAttribute<Element: BitwiseCopyable>(
+        _ name: String, _ type: hid_t, shape: [Int], _ values: [Element]
+    ) {
         if H5Aexists(id, name) > 0 { H5Adelete(id, name) }
         let space = shape.isEmpty ? H5Screate(H5S_SCALAR) : H5Screate_simple(1, shape.map { hsize_t($0) }, nil)
         let attribute = H5Acreate2(id, name, type, space, 0, 0)

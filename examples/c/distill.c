@@ -111,6 +111,7 @@ int main(int argc, char **argv) {
     options.step = 0.025;
     options.steps = quick ? 2 : 7;
     options.epochs = quick ? 1 : 5;
+    options.batch_size = quick ? 32 : 128;
     options.schedule = "onecycle";
     options.crop_padding = 2;
     options.validation_count = quick ? 50 : 500;

@@ -14,7 +14,7 @@ import statistics
 import demo
 import igdm
 
-GRID = [0.0, 2.0, 5.0, 10.0]
+GRID = [0.0, 1.0, 3.0, 10.0]
 SEEDS = [0, 1]
 COUNT = 1_000
 

@@ -9,4 +9,7 @@ int ccpu_level(void);
 /* Processors that this process may run on, at least 1. */
 int ccpu_processor_count(void);
 
+/* Reads a flag that another thread may be writing. */
+int ccpu_load_flag(const volatile int *flag);
+
 #endif

@@ -330,6 +330,6 @@ class FitEvent(Struct):
     ]
 
 
-EVENT_STEP, EVENT_EPOCH = 1, 2
+EVENT_STEP, EVENT_EPOCH, EVENT_VALIDATION = 1, 2, 3
 
 FitCallback = CFUNCTYPE(c_int32, POINTER(FitEvent))  # without `void *user`, as ProgressCallback

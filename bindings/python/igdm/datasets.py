@@ -134,7 +134,7 @@ def from_arrays(
         )
     integers = arrays.labels("labels", labels, len(pixels))
     if classes is None:
-        classes = int(integers.max(initial=0)) + 1
+        classes = max(int(integers.max(initial=0)) + 1, 2)
     made = structures.Dataset()
     function = "igdm_dataset_from_bytes" if pixels.dtype == np.uint8 else "igdm_dataset_from_floats"
     call(

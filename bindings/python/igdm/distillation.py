@@ -18,7 +18,7 @@ from ._arrays import Floats, pointer
 from ._callbacks import Callback
 from ._library import Handle, ask, call
 from .datasets import Dataset, require_dataset
-from .errors import InvalidArgument, NotFoundError
+from .errors import InvalidArgument, NotFoundError, ShapeError
 from .models import Model, require_model
 from .options import TrainingOptions
 from .progress import Display, duration
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FitEvent:
-    """What a fit reports after each batch (kind "step") and each epoch (kind "epoch"). Losses are means."""
+    """What a fit reports after each batch (kind "step"), each batch of the validation ("validation") and each epoch
+    ("epoch"). Losses are means."""
 
     kind: str
     epoch: int
@@ -85,6 +86,12 @@ class Run:
     folder: Path | None
     """Where config.json, metrics.csv and student.h5 are, if a run_dir was given."""
 
+
+EVENT_KINDS = {
+    structures.EVENT_STEP: "step",
+    structures.EVENT_EPOCH: "epoch",
+    structures.EVENT_VALIDATION: "validation",
+}
 
 Watcher = Callable[[FitEvent], object]
 
@@ -212,6 +219,13 @@ def distill(
         if run_dir is None:
             history = trainer.fit(train, validation, progress=progress, callback=callback)
             return Run(student, history, trainer.options, None)
+        # Before the folder's old run goes: what would stop the new one at once.
+        for name, data in (("train", train), ("validation", validation)):
+            if data is not None and (data.image_shape, data.classes) != (student.info.input_shape, student.info.classes):
+                raise ShapeError(
+                    f"{name}: got images {data.image_shape} in {data.classes} classes, want "
+                    f"{student.info.input_shape} in {student.info.classes}, the student's"
+                )
         folder = RunFolder(run_dir, overwrite)
         folder.begin(student, teacher, train, validation, trainer.options)
 
@@ -274,7 +288,7 @@ def _recorded(native: structures.TrainerOptions, given: TrainingOptions, milesto
 
 def _event(native: structures.FitEvent) -> FitEvent:
     values = native.values()
-    values["kind"] = "epoch" if native.kind == structures.EVENT_EPOCH else "step"
+    values["kind"] = EVENT_KINDS[native.kind]
     for name in ("validation_clean", "validation_robust"):
         if values[name] < 0:
             values[name] = None
@@ -290,6 +304,9 @@ def _history_row(event: FitEvent) -> dict[str, Any]:
 
 def _show(display: Display, event: FitEvent) -> None:
     title = f"epoch {event.epoch}/{event.epochs}"
+    if event.kind == "validation":
+        display.update(f"{title}, validation", event.batch, event.batches, "")
+        return
     if event.kind == "step":
         note = f"loss {event.loss:.3f}, {event.images_per_second:.0f} images/s, {duration(event.eta_seconds)} left"
         display.update(title, event.batch, event.batches, note)

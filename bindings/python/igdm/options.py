@@ -15,7 +15,6 @@ class TrainingOptions(TypedDict, total=False):
     method: Annotated[str | None, "pgd-at, ard, rslad or adaad"]
     igdm: Annotated[float | None, "alpha of IGDM, 0 = off; its weight in epoch e of E is alpha*e/E"]
     mirror: Annotated[str | None, "x-d of IGDM: paper = as it is, clip = clipped to [0,1]"]
-    mirror_statistics: Annotated[bool | None, "the pass over x-d moves the student's running statistics (paper) or not"]
     igdm_distance: Annotated[str | None, "kl, l1 or l2, between the logit differences"]
     inner: Annotated[str | None, "adversary: method = the method's own, student = plain PGD on the student"]
     temperature: Annotated[float | None, "tau of ARD"]
@@ -41,3 +40,4 @@ class TrainingOptions(TypedDict, total=False):
     seed: Annotated[int | None, "of the order of samples, the augmentation and the adversary's starts"]
     validation_count: Annotated[int | None, "validate on the first so many samples; 0 = all"]
     validation_steps: Annotated[int | None, "steps of the PGD attack in validation; 0 = clean only"]
+    mirror_statistics: Annotated[bool | None, "the pass over x-d moves the student's running statistics (paper) or not"]
