@@ -246,11 +246,14 @@ static void write_text(const char *path, const char *text) {
 /* Mounts a file system of 1 MB on the folder, seen by this process only. Whoever is not root becomes the root of a user
  * namespace of their own first. Returns 0 where neither is allowed. */
 static int mount_small_disk(void) {
-    char map[64];
+    char users[32], groups[32];
+    snprintf(users, sizeof users, "0 %d 1", (int)geteuid());
+    snprintf(groups, sizeof groups, "0 %d 1", (int)getegid());
     if (geteuid() != 0) {
-        snprintf(map, sizeof map, "0 %d 1", (int)geteuid());
         if (unshare(CLONE_NEWUSER) != 0) return 0;
-        write_text("/proc/self/uid_map", map);
+        write_text("/proc/self/setgroups", "deny");
+        write_text("/proc/self/uid_map", users);
+        write_text("/proc/self/gid_map", groups);
     }
     return unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0
            && mount("tmpfs", folder, "tmpfs", 0, "size=1m") == 0;

@@ -1,7 +1,7 @@
 /*
  * Every exported function x every pointer it takes: NULL, misaligned addresses and, for handles, whatever is not a
- * living handle of the right type. Each must be refused with INVALID_ARGUMENT and a message that names the argument, and
- * must leave all outputs as they were.
+ * living handle of the right type. Each must be refused with INVALID_ARGUMENT and a message that names the argument,
+ * and must leave all outputs as they were.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
