@@ -128,8 +128,10 @@ C_FLAGS = -std=c11 -O1 -g -Wall -Wextra -Werror -Wl,-rpath,"$(CURDIR)/$(STAGE)/l
 
 $(BUILD)/c-tests/%: Tests/C/%.c $(wildcard Tests/C/*.h) $(STAGE)/ready
 	@mkdir -p $(@D)
-	$(CC) $(C_FLAGS) -std=gnu11 -DSYMBOLS='"$(CURDIR)/Tests/C/symbols.txt"' $< -o $@ $(STAGED) $(HDF5) -pthread -lm
+	@echo "Compiling $<"
+	@$(CC) $(C_FLAGS) -std=gnu11 -DSYMBOLS='"$(CURDIR)/Tests/C/symbols.txt"' $< -o $@ $(STAGED) $(HDF5) -pthread -lm
 
 $(BUILD)/c-tests/%: examples/c/%.c $(STAGE)/ready
 	@mkdir -p $(@D)
-	$(CC) $(C_FLAGS) $< -o $@ $(STAGED)
+	@echo "Compiling $<"
+	@$(CC) $(C_FLAGS) $< -o $@ $(STAGED)

@@ -50,9 +50,11 @@ def run(command: list[str], log: Path) -> int:
 def read_junit(path: Path) -> Result:
     """Counts the test cases of a JUnit file; a test with several issues counts once."""
     result = Result()
-    if not path.exists():
+    try:
+        cases = list(ElementTree.parse(path).iter("testcase"))
+    except (OSError, ElementTree.ParseError):
         return result  # the runner died before it could report
-    for case in ElementTree.parse(path).iter("testcase"):
+    for case in cases:
         problems = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]
         if problems:
             result.failures.append(f"{case.get('classname')}.{case.get('name')} ({problems[0]})")

@@ -58,7 +58,8 @@
  *               a sample's prediction or attack does not depend on the other samples of its batch.
  *   Callbacks   are called on the thread that made the call which takes them. From inside a callback everything may be
  *               called on any handle except igdm_trainer_step and igdm_trainer_fit on the trainer that is calling
- *               (IGDM_ERROR_BUSY), and handles that another thread's fit holds, which means waiting for it. A
+ *               (IGDM_ERROR_BUSY). A handle that another thread's call holds is
+ *               waited for: two threads whose callbacks each use the model that the other works on wait for ever. A
  *               non-zero return value cancels.
  *   Guest       the library never prints, exits, installs signal handlers, or changes locale or floating-point modes.
  */

@@ -110,7 +110,7 @@ extension TrainerOptions {
 
     /// For epochs in their range.
     func makeSchedule() throws -> Schedule {
-        try Self.check("decay", decay, decay > 0, "a finite number > 0")
+        try Self.check("decay", decay, decay > 0 && decay <= 1e3, "above 0, at most 1000")
         try Self.check("warmup", warmup, (0...1).contains(warmup), "0 ... 1")
         let milestones = milestones ?? Schedule.defaultMilestones(epochs: epochs)
         let rising = zip(milestones, milestones.dropFirst()).allSatisfy { $0 < $1 }

@@ -45,7 +45,10 @@ private func checkAlignment<T>(_ address: UInt, _ type: T.Type, _ argument: Stri
 
 /// A string of the host.
 func text(_ value: UnsafePointer<CChar>?, _ argument: String) throws -> String {
-    String(cString: try pointer(value, argument))
+    guard let text = String(validatingCString: try pointer(value, argument)) else {
+        throw EngineError.invalid(argument, got: "bytes that are no UTF-8", want: "UTF-8 text")
+    }
+    return text
 }
 
 /// A number of samples whose images and logits are addressable. size_t arrives as a signed Int.

@@ -32,6 +32,11 @@ extension Dataset {
                     .format, "\(quoted(file.path)): got \(file.size) bytes, want a multiple of \(record), one record "
                         + "(CIFAR-\(classes))")
             }
+            // The largest CIFAR file has 50 000 records; a sparse one can claim so many that sums of them overflow.
+            guard file.size / record <= 10_000_000 else {
+                throw EngineError(
+                    .format, "\(quoted(file.path)): got \(file.size / record) records, want at most 10000000")
+            }
             return file.size / record
         }
         let count = counts.reduce(0, +)

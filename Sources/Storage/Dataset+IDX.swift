@@ -93,7 +93,7 @@ private struct GzipFile: ~Copyable {
     func checkRoom(for count: Int, after header: Int, shape: [Int]) throws {
         let want = "shape \(described(shape)) makes \(count) bytes after a header of \(header)"
         if gzdirect(stream) != 0 {
-            guard size == header + count else {
+            guard size - header == count else {
                 throw EngineError(.format, "\(quoted(path)): got \(size) bytes, but \(want)")
             }
         } else if count / 1100 > size {

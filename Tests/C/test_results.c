@@ -193,6 +193,22 @@ static void steps_report_what_they_did(void) {
     CHECK(!same_predictions(student, before));
 }
 
+static void the_teacher_is_copied(void) {
+    igdm_model *students[2] = {new_model("resnet8", 0), new_model("resnet8", 0)}, *teacher = new_model("small_cnn", 1);
+    igdm_batch batch = first_batch();
+    const float bias[CLASSES] = {100, 0, 0};
+    const char *name;
+    size_t count;
+    OK(igdm_model_parameter_count(teacher, &count));
+    OK(igdm_model_parameter_info(teacher, count - 1, &name, NULL, NULL, NULL));
+    for (int i = 0; i < 2; i++) {
+        igdm_trainer *trainer = new_trainer(students[i], teacher);
+        if (i == 1) OK(igdm_model_set_parameter(teacher, name, bias, CLASSES));
+        OK(igdm_trainer_step(trainer, &batch, NULL));
+    }
+    CHECK(same_predictions(students[0], students[1]));
+}
+
 /* The stripes are easy: some epochs of plain training on them must learn them. */
 static void training_learns(void) {
     igdm_model *student = new_model("resnet8", 0);
@@ -219,7 +235,7 @@ int main(int argc, char **argv) {
     static const struct test tests[] = {
         TEST(the_library_describes_itself), TEST(parameters_describe_the_model), TEST(copies_are_independent),
         TEST(input_gradients_are_slopes), TEST(attacks_stay_in_their_ball), TEST(evaluations_add_up),
-        TEST(steps_report_what_they_did), TEST(training_learns),
+        TEST(steps_report_what_they_did), TEST(the_teacher_is_copied), TEST(training_learns),
     };
     return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);
 }

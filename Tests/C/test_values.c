@@ -136,9 +136,11 @@ static void image_values(void) {
     static const float wrong[] = {NAN, INFINITY, -INFINITY, -0.001f, 1.001f, 1e30f};
     igdm_model *model = new_model("small_cnn", 0), *teacher = new_model("small_cnn", 1);
     igdm_trainer *trainer = new_trainer(model, teacher);
-    igdm_batch batch = first_batch(), own = batch;
+    igdm_batch batch = first_batch(), own = batch, neither = batch;
     float bad[COUNT * PIXELS], cotangent[COUNT * CLASSES] = {0}, logits[COUNT * CLASSES];
     own.adversarial = bad;
+    neither.update = 2;
+    INVALID(igdm_trainer_step(trainer, &neither, NULL), "update");
     for EACH (wrong, i) {
         int32_t status = isfinite(wrong[i]) ? IGDM_ERROR_INVALID_ARGUMENT : IGDM_ERROR_NOT_FINITE;
         memcpy(bad, images, sizeof bad);
@@ -254,6 +256,12 @@ static void attack_numbers(void) {
         INVALID(igdm_attack(model, images, labels, COUNT, &options, outputs, NULL), "steps");
     }
     OK(igdm_attack_options_init(&options));
+    options.random_start = 2;
+    INVALID(igdm_attack(model, images, labels, COUNT, &options, outputs, NULL), "random_start");
+    OK(igdm_attack_options_init(&options));
+    options.early_stop = -1;
+    INVALID(igdm_attack(model, images, labels, COUNT, &options, outputs, NULL), "early_stop");
+    OK(igdm_attack_options_init(&options));
     options.first_index = -1;
     INVALID(igdm_attack(model, images, labels, COUNT, &options, outputs, NULL), "first_index");
 }
@@ -302,6 +310,13 @@ static void trainer_numbers(void) {
         }
     }
     igdm_trainer_options options = trainer_options();
+    options.mirror_statistics = 2;
+    INVALID(igdm_trainer_create(student, teacher, &options, &made_trainer), "mirror_statistics");
+    options = trainer_options(), options.nesterov = 2;
+    INVALID(igdm_trainer_create(student, teacher, &options, &made_trainer), "nesterov");
+    options = trainer_options(), options.flip = -1;
+    INVALID(igdm_trainer_create(student, teacher, &options, &made_trainer), "flip");
+    options = trainer_options();
     int64_t milestones[] = {2, 1};
     options.milestones = milestones, options.milestone_count = 2;
     INVALID(igdm_trainer_create(student, teacher, &options, &made_trainer), "milestones");

@@ -168,6 +168,7 @@ class StepCase:
     igdm: float = 0.0
     distance: str = "kl"
     mirror: str = "paper"
+    mirror_statistics: bool = True
     temperature: float = 1.0
     adversarial_weight: float = 1.0
     learning_rate: float = 0.1
@@ -252,6 +253,7 @@ STEPS = [
     StepCase("ard-a0", "ard", **_PAIR, adversarial_weight=0),
     StepCase("ard+igdm", "ard", **_PAIR, igdm=20, seed=1),
     StepCase("ard-tau2-a0.5+igdm-clip", "ard", **_PAIR, temperature=2, adversarial_weight=0.5, igdm=20, mirror="clip"),
+    StepCase("ard+igdm-clip-still", "ard", **_PAIR, igdm=20, mirror="clip", mirror_statistics=False, seed=1),
     StepCase("ard+igdm-l1", "ard", **_ODD_PAIR, igdm=4, distance="l1", seed=1),
     StepCase("ard+igdm-l2-clip", "ard", **_ODD_PAIR, igdm=4, distance="l2", mirror="clip"),
     StepCase("rslad", "rslad", **_PAIR, seed=1),

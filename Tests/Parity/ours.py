@@ -39,6 +39,7 @@ def trainer(case: StepCase, student: igdm.Model, teacher: igdm.Model | None) -> 
         igdm=case.igdm,
         igdm_distance=case.distance,
         mirror=case.mirror,
+        mirror_statistics=case.mirror_statistics,
         temperature=case.temperature,
         adversarial_weight=case.adversarial_weight,
         learning_rate=case.learning_rate,

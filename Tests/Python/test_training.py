@@ -121,8 +121,13 @@ def test_what_does_not_fit_is_refused(teacher: igdm.Model, data: igdm.Dataset) -
 
 
 def test_events(teacher: igdm.Model, data: igdm.Dataset) -> None:
-    events: list[igdm.FitEvent] = []
-    igdm.distill(make_model(), teacher, data, validation=data[:8], callback=events.append, **IGDM)
+    everything: list[igdm.FitEvent] = []
+    igdm.distill(make_model(), teacher, data, validation=data[:8], callback=everything.append, **IGDM)
+    validation = [event for event in everything if event.kind == "validation"]
+    assert {event.batches for event in validation} <= set(range(1, 9))
+    assert [event.epoch for event in validation] == sorted(event.epoch for event in validation)
+    assert {event.epoch for event in validation} == {1, 2}
+    events = [event for event in everything if event.kind != "validation"]
     assert [event.kind for event in events] == (["step"] * 3 + ["epoch"]) * 2
     assert [event.batch for event in events[:3]] == [1, 2, 3]
     assert {event.batches for event in events} == {3}

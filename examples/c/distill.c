@@ -43,7 +43,7 @@ static int32_t on_training(const igdm_fit_event *event, void *user) {
         print_bar((double)event->batch / (double)event->batches);
         fprintf(stderr, " epoch %d/%d  loss %.4f  %4.0f images/s  %3.0f s left ", (int)event->epoch, (int)event->epochs,
                 event->loss, event->images_per_second, event->eta_seconds);
-    } else {
+    } else if (event->kind == IGDM_EVENT_EPOCH) {
         fprintf(stderr, "\repoch %d/%d  loss %.4f (IGDM %.4f)  validation: clean %.2f %%, robust %.2f %%%20s\n",
                 (int)event->epoch, (int)event->epochs, event->loss, event->igdm_loss, 100 * event->validation_clean,
                 100 * event->validation_robust, "");
@@ -105,8 +105,9 @@ int main(int argc, char **argv) {
     igdm_trainer_options options;
     check(igdm_trainer_options_init(&options));
     options.method = "ard";
-    options.igdm = 5;
+    options.igdm = 3;
     options.mirror = "clip";
+    options.mirror_statistics = 0;
     options.epsilon = 0.1;
     options.step = 0.025;
     options.steps = quick ? 2 : 7;

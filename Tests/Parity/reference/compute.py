@@ -159,6 +159,18 @@ def step_results(case: StepCase, dtype: torch.dtype) -> Arrays:
     return results | {"clearance": np.array([clearance.relu, clearance.sign])}
 
 
+def mirrored_logits(student: Classifier, mirrored: Tensor, moves_statistics: bool) -> Tensor:
+    """S(x-d) with its own batch statistics, which move the running ones or not."""
+    norms = [module for module in student.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = norm.momentum if moves_statistics else 0.0
+    logits = student(mirrored)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return logits
+
+
 def one_step(
     case: StepCase, step: int, student: Classifier, teacher: Classifier | None, optimiser: torch.optim.SGD
 ) -> Arrays:
@@ -176,7 +188,7 @@ def one_step(
     ours = losses.Logits(
         student(adversarial),
         student(x) if losses.needs_clean(case.method, case.adversarial_weight) else None,
-        student(mirrored) if case.igdm else None,
+        mirrored_logits(student, mirrored, case.mirror_statistics) if case.igdm else None,
     )
     theirs = None
     if teacher is not None:
