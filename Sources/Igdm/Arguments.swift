@@ -43,12 +43,17 @@ private func checkAlignment<T>(_ address: UInt, _ type: T.Type, _ argument: Stri
     }
 }
 
-/// A string of the host.
+/// A string of the host. What is no UTF-8 becomes a name that nobody knows.
 func text(_ value: UnsafePointer<CChar>?, _ argument: String) throws -> String {
-    guard let text = String(validatingCString: try pointer(value, argument)) else {
-        throw EngineError.invalid(argument, got: "bytes that are no UTF-8", want: "UTF-8 text")
+    String(cString: try pointer(value, argument))
+}
+
+/// A path of the host: UTF-8, because a repaired one would name another file.
+func path(_ value: UnsafePointer<CChar>?, _ argument: String) throws -> String {
+    guard let path = String(validatingCString: try pointer(value, argument)) else {
+        throw EngineError.invalid(argument, got: "bytes that are no UTF-8", want: "a path in UTF-8")
     }
-    return text
+    return path
 }
 
 /// A number of samples whose images and logits are addressable. size_t arrives as a signed Int.

@@ -68,7 +68,7 @@ public func igdm_dataset_open_idx(
 ) -> Int32 {
     create(dataset) {
         try Dataset.openIDX(
-            images: try text(images_path, "images_path"), labels: try text(labels_path, "labels_path"),
+            images: try path(images_path, "images_path"), labels: try path(labels_path, "labels_path"),
             classes: try classCount(classes))
     }
 }
@@ -80,7 +80,7 @@ public func igdm_dataset_open_cifar(
 ) -> Int32 {
     create(dataset) {
         try Dataset.openCIFAR(
-            folder: try text(folder, "folder"), classes: try classCount(classes), split: try text(split, "split"))
+            folder: try path(folder, "folder"), classes: try classCount(classes), split: try text(split, "split"))
     }
 }
 
@@ -90,7 +90,7 @@ public func igdm_dataset_open_hdf5(
     _ classes: Int64, _ dataset: UnsafeMutablePointer<OpaquePointer?>!
 ) -> Int32 {
     create(dataset) {
-        let path = try text(path, "path")
+        let path = try Igdm.path(path, "path")
         let images = try optionalPointer(images_name, "images_name").map { String(cString: $0) } ?? "images"
         let labels = try optionalPointer(labels_name, "labels_name").map { String(cString: $0) } ?? "labels"
         // 0: as many as the labels say.

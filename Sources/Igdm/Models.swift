@@ -120,7 +120,7 @@ private func normalisation(_ options: igdm_model_options) throws -> (mean: [Floa
 @_cdecl("igdm_model_load") @implementation
 public func igdm_model_load(_ path: UnsafePointer<CChar>!, _ model: UnsafeMutablePointer<OpaquePointer?>!) -> Int32 {
     guarded {
-        let path = try text(path, "path")
+        let path = try Igdm.path(path, "path")
         let model = try pointer(model, "model")
         model.pointee = HandleTable.register(ModelHandle(try Network.load(path)))
     }
@@ -130,7 +130,7 @@ public func igdm_model_load(_ path: UnsafePointer<CChar>!, _ model: UnsafeMutabl
 public func igdm_model_load_weights(_ model: OpaquePointer!, _ path: UnsafePointer<CChar>!) -> Int32 {
     guarded {
         let handle: ModelHandle = try HandleTable.get(model, "model")
-        let path = try text(path, "path")
+        let path = try Igdm.path(path, "path")
         try locked([handle]) { try handle.network.loadWeights(path) }
     }
 }
@@ -139,7 +139,7 @@ public func igdm_model_load_weights(_ model: OpaquePointer!, _ path: UnsafePoint
 public func igdm_model_save(_ model: OpaquePointer!, _ path: UnsafePointer<CChar>!) -> Int32 {
     guarded {
         let handle: ModelHandle = try HandleTable.get(model, "model")
-        let path = try text(path, "path")
+        let path = try Igdm.path(path, "path")
         try locked([handle]) { try handle.network.save(to: path) }
     }
 }
