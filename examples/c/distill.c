@@ -4,8 +4,9 @@
  *     cc distill.c -o distill $(pkg-config --cflags --libs igdm)
  *     ./distill teacher.h5 train-images train-labels test-images test-labels student.h5 [--quick]
  *
- * The images are IDX files (MNIST, Fashion-MNIST), plain or .gz. --quick trains on a few hundred images for one epoch,
- * to see that everything works. Ctrl-C stops the training; what has been learned until then is evaluated and saved.
+ * The images are IDX files (MNIST, Fashion-MNIST), plain or .gz. Training takes the first 15000 and some minutes; --quick
+ * takes a few hundred for one epoch, to see that everything works. Ctrl-C stops the training; what has been learned until
+ * then is evaluated and saved.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -28,6 +29,8 @@ static void check(int32_t status) {
     fprintf(stderr, "%s: %s\n", igdm_status_name(status), igdm_last_error());
     exit(1);
 }
+
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static void print_bar(double part) {
     const int width = 30;
@@ -73,7 +76,7 @@ static void print_table(igdm_evaluation *evaluation) {
 
 int main(int argc, char **argv) {
     igdm_model *teacher, *student;
-    igdm_dataset *train, *test;
+    igdm_dataset *train, *part, *test;
     igdm_trainer *trainer;
     igdm_evaluation *evaluation;
     igdm_model_info info = {.struct_size = sizeof info};
@@ -90,6 +93,7 @@ int main(int argc, char **argv) {
     check(igdm_dataset_open_idx(argv[2], argv[3], info.classes, &train));
     check(igdm_dataset_open_idx(argv[4], argv[5], info.classes, &test));
     check(igdm_dataset_get_info(train, &data_info));
+    check(igdm_dataset_subset(train, 0, (size_t)smaller(data_info.count, quick ? 384 : 15000), &part));
 
     /* A student with the teacher's input and classes, and a fraction of its size. */
     igdm_model_options shape;
@@ -118,8 +122,6 @@ int main(int argc, char **argv) {
     options.validation_count = quick ? 50 : 500;
     check(igdm_trainer_create(student, teacher, &options, &trainer));
 
-    igdm_dataset *part = train;
-    if (quick) check(igdm_dataset_subset(train, 0, data_info.count < 384 ? (size_t)data_info.count : 384, &part));
     signal(SIGINT, on_interrupt);
     int32_t status = igdm_trainer_fit(trainer, part, test, on_training, NULL);
     if (status == IGDM_ERROR_CANCELLED) {
@@ -133,8 +135,7 @@ int main(int argc, char **argv) {
     measure.attacks = quick ? "fgsm,pgd-5" : "fgsm,pgd-20,cw";
     measure.epsilon = 0.1;
     check(igdm_dataset_get_info(test, &data_info));
-    int64_t wanted = quick ? 100 : 1000;
-    measure.count = wanted < data_info.count ? wanted : data_info.count;
+    measure.count = smaller(data_info.count, quick ? 100 : 1000);
     measure.progress = on_evaluation;
     check(igdm_evaluate(student, test, teacher, &measure, &evaluation));
     fputs("\r", stderr);
@@ -143,10 +144,10 @@ int main(int argc, char **argv) {
     printf("saved %s\n", argv[6]);
 
     /* In any order: each handle keeps alive what it needs. */
-    if (quick) igdm_dataset_release(part);
     igdm_model_release(teacher);
     igdm_model_release(student);
     igdm_dataset_release(train);
+    igdm_dataset_release(part);
     igdm_dataset_release(test);
     igdm_trainer_release(trainer);
     igdm_evaluation_release(evaluation);
