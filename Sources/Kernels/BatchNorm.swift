@@ -62,12 +62,12 @@ public final class BatchNormKernel {
 
     deinit { sums.deallocate() }
 
-    /// y = (x − μ_B)/√(σ²_B + ε)·γ + β with the batch's own statistics. Where `runningMean` and `runningVariance` are
-    /// given they move towards the batch's mean and unbiased variance by `momentum`, as in PyTorch.
+    /// y = act( (x − μ_B)/√(σ²_B + ε)·γ + β + residual ) with the batch's own statistics. Where `runningMean` and
+    /// `runningVariance` are given they move towards the batch's mean and unbiased variance by `momentum`, as in PyTorch.
     public func forward(
         _ y: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, pixels: Int, gamma: UnsafePointer<Float>,
         beta: UnsafePointer<Float>, runningMean: UnsafeMutablePointer<Float>?,
-        runningVariance: UnsafeMutablePointer<Float>?
+        runningVariance: UnsafeMutablePointer<Float>?, residual: UnsafePointer<Float>? = nil, rectify: Bool = false
     ) {
         statistics(x, pixels: pixels)
         if let runningMean, let runningVariance {
@@ -87,7 +87,8 @@ public final class BatchNormKernel {
             shift[p] = beta[c] - mean.pointer[c] * scale[p]
         }
         eachChunk(pixels) { start, count in
-            self.table.scaleShift(y + start, x + start, count, scale, shift, self.layout.period, nil, false)
+            self.table.scaleShift(
+                y + start, x + start, count, scale, shift, self.layout.period, residual.map { $0 + start }, rectify)
         }
     }
 

@@ -1,22 +1,41 @@
 import Runtime
 
-/// What a convolution does with a finished output before it is stored.
+/// What a convolution does with a finished output before it is stored:
+/// `act( sum·scale + shift + residual ) · [mask > 0]`.
 public struct ConvolutionEpilogue {
     /// Added to the output (same shape); may be the output itself, to accumulate.
     public var residual: UnsafePointer<Float>?
     /// ReLU after everything else.
     public var rectify: Bool
+    /// The output is zero where this (same shape) is not positive: the gradient of a ReLU whose output this is.
+    public var mask: UnsafePointer<Float>?
+    /// Per output channel; set by the convolution.
+    var scale: UnsafePointer<Float>?
+    var shift: UnsafePointer<Float>?
 
-    public init(residual: UnsafePointer<Float>? = nil, rectify: Bool = false) {
+    public init(
+        residual: UnsafePointer<Float>? = nil, rectify: Bool = false, mask: UnsafePointer<Float>? = nil
+    ) {
         self.residual = residual
         self.rectify = rectify
+        self.mask = mask
+    }
+
+    /// What is left to do for a kernel that has no epilogue of its own.
+    @inline(__always)
+    func finish(_ sum: Float, at offset: Int) -> Float {
+        var value = sum
+        if let residual { value += residual[offset] }
+        if rectify && value < 0 { value = 0 }
+        if let mask, !(mask[offset] > 0) { value = 0 }
+        return value
     }
 }
 
 /// Rows of the indirect product that make one chunk of work: their pointers and inputs stay in the first-level cache.
 private let rowsPerChunk = 96
 
-/// y = act( conv(x) + bias + residual ).
+/// y = act( conv(x) + bias + residual ) · [mask > 0].
 ///
 /// - y: (count, H', W', K); x: (count, H, W, C), channels innermost, both with readable slack behind the end.
 public func convolutionForward(
@@ -24,34 +43,57 @@ public func convolutionForward(
     _ epilogue: ConvolutionEpilogue = ConvolutionEpilogue()
 ) {
     let g = weights.geometry
-    if g.isDepthwise {
-        depthwiseForward(y, x, count: count, weights, epilogue)
-    } else if let panels = weights.forward {
+    switch weights.form {
+    case .winograd(let form):
+        var epilogue = epilogue
+        epilogue.scale = weights.isScaled ? UnsafePointer(form.scale.pointer) : nil
+        epilogue.shift = UnsafePointer(weights.bias.pointer)
+        winogradConvolution(
+            y, x, count: count, tiles: form.forward, panels: form.filters.forward, table: weights.table,
+            zeros: weights.zeros.pointer, scale: nil, epilogue)
+    case .panels(let form):
         product(
-            y, x, count: count, weights, table: weights.forwardRows, panels: panels, depth: g.depth,
+            y, x, count: count, weights, table: form.forwardRows, panels: form.forward, depth: g.depth,
             inputSample: g.input.count, outputSample: g.output.count, epilogue)
-    } else {
-        blasForward(y, x, count: count, weights, epilogue)
+    case .matrix(let matrix, let rows):
+        blasForward(y, x, count: count, weights, matrix.pointer, rows, epilogue)
+    case .depthwise(let form):
+        var epilogue = epilogue
+        epilogue.shift = UnsafePointer(weights.bias.pointer)
+        depthwiseConvolution(
+            y, x, count: count, filters: form.filters.pointer, rows: form.forwardRows, inputSample: g.input.count,
+            outputSample: g.output.count, weights, epilogue)
     }
 }
 
-/// dx = gradient of the input for the output gradient dy; added to dx where `accumulate`.
+/// dx = (gradient of the input for the output gradient dy + residual) · [mask > 0].
+///
+/// - epilogue: residual and mask have the shape of the input; residual may be dx, to accumulate.
 public func convolutionInputGradient(
     _ dx: UnsafeMutablePointer<Float>, _ dy: UnsafePointer<Float>, count: Int, _ weights: PreparedWeights,
-    accumulate: Bool
+    _ epilogue: ConvolutionEpilogue = ConvolutionEpilogue()
 ) {
     let g = weights.geometry
-    if g.isDepthwise {
-        depthwiseInputGradient(dx, dy, count: count, weights, accumulate: accumulate)
-    } else if let panels = weights.backward {
-        let epilogue = ConvolutionEpilogue(residual: accumulate ? UnsafePointer(dx) : nil)
-        for table in weights.backwardRows {
+    switch weights.form {
+    case .winograd(let form):
+        guard let panels = form.filters.backward else { return }
+        winogradConvolution(
+            dx, dy, count: count, tiles: form.backward, panels: panels, table: weights.table,
+            zeros: weights.zeros.pointer, scale: weights.isScaled ? UnsafePointer(form.scale.pointer) : nil, epilogue)
+    case .panels(let form):
+        for table in form.backwardRows {
             product(
-                dx, dy, count: count, weights, table: table, panels: panels, depth: g.groupColumns,
+                dx, dy, count: count, weights, table: table, panels: form.backward, depth: g.groupColumns,
                 inputSample: g.output.count, outputSample: g.input.count, epilogue)
         }
-    } else {
-        blasInputGradient(dx, dy, count: count, weights, accumulate: accumulate)
+    case .matrix(let matrix, let rows):
+        blasInputGradient(dx, dy, count: count, weights, matrix.pointer, rows, epilogue)
+    case .depthwise(let form):
+        for table in form.backwardRows {
+            depthwiseConvolution(
+                dx, dy, count: count, filters: form.filters.pointer, rows: table, inputSample: g.output.count,
+                outputSample: g.input.count, weights, epilogue)
+        }
     }
 }
 
@@ -61,23 +103,33 @@ public func convolutionWeightGradient(
     _ weights: PreparedWeights, scratch: UnsafeMutablePointer<Float>
 ) {
     let g = weights.geometry
-    if g.isDepthwise {
-        depthwiseWeightGradient(dw, x, dy, count: count, weights)
-        return
+    switch weights.form {
+    case .winograd(let form):
+        winogradWeightGradient(
+            dw, x, dy, count: count, tiles: form.forward, table: weights.table, zeros: weights.zeros.pointer)
+    case .depthwise(let form):
+        depthwiseWeightGradient(dw, x, dy, count: count, rows: form.forwardRows, weights)
+    case .panels(let form):
+        scratch.update(repeating: 0, count: g.weightCount)
+        indirectWeightGradients(scratch, x, dy, count: count, weights, form.forwardRows)
+        addFilters(scratch, to: dw, g)
+    case .matrix(_, let rows):
+        scratch.update(repeating: 0, count: g.weightCount)
+        blasWeightGradient(scratch, x, dy, count: count, weights, rows)
+        addFilters(scratch, to: dw, g)
     }
-    scratch.update(repeating: 0, count: g.weightCount)
-    if weights.forward != nil {
-        indirectWeightGradients(scratch, x, dy, count: count, weights)
-    } else {
-        blasWeightGradient(scratch, x, dy, count: count, weights)
-    }
-    // scratch is [group][tap][depth][column]; filters are OIHW.
+}
+
+/// Adds sums [group][tap][depth][column] to OIHW filters.
+private func addFilters(
+    _ sums: UnsafePointer<Float>, to dw: UnsafeMutablePointer<Float>, _ g: ConvolutionGeometry
+) {
     let taps = g.taps
     let depth = g.depth
     let columns = g.groupColumns
     WorkerPool.parallelFor(g.outputChannels) { filter in
         let group = filter / columns
-        let source = scratch + group * taps * depth * columns + filter % columns
+        let source = sums + group * taps * depth * columns + filter % columns
         let target = dw + filter * depth * taps
         for channel in 0..<depth {
             for tap in 0..<taps { target[channel * taps + tap] += source[(tap * depth + channel) * columns] }
@@ -130,7 +182,8 @@ private func product(
                     kernel(
                         pointers, rows, taps, depth, panels.panels(group), panels.rows, blocks.baseAddress ?? none,
                         panels.columns, panels.bias(group), epilogue.residual.map { $0 + group * panels.columns },
-                        epilogue.rectify, out + group * panels.columns, rowOffsets)
+                        epilogue.mask.map { $0 + group * panels.columns }, epilogue.rectify,
+                        out + group * panels.columns, rowOffsets)
                 }
             }
         }
@@ -141,10 +194,9 @@ private func product(
 /// several threads have to be added up.
 private func indirectWeightGradients(
     _ sums: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, count: Int,
-    _ weights: PreparedWeights
+    _ weights: PreparedWeights, _ table: RowTable
 ) {
     let g = weights.geometry
-    let table = weights.forwardRows
     let tile = weights.table.weightRows
     let kernel = weights.table.indirectWeightGradient
     let tilesPerTap = (g.depth + tile - 1) / tile

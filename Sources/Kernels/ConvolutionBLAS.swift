@@ -30,10 +30,9 @@ enum SingleThreadedBLAS {
 
 func blasForward(
     _ y: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, count: Int, _ weights: PreparedWeights,
-    _ epilogue: ConvolutionEpilogue
+    _ matrix: UnsafePointer<Float>, _ table: RowTable, _ epilogue: ConvolutionEpilogue
 ) {
     let g = weights.geometry
-    guard let matrix = weights.matrix?.pointer else { return }
     let pixels = g.output.pixels
     let rows = g.taps * g.depth
     SingleThreadedBLAS.run {
@@ -41,7 +40,7 @@ func blasForward(
             let out = y + sample * g.output.count
             let patches = scratchMatrix(pixels * rows)
             for group in 0..<g.groups {
-                gatherPatches(patches, x + sample * g.input.count, group: group, weights)
+                gatherPatches(patches, x + sample * g.input.count, group: group, weights, table)
                 cblas_sgemm(
                     CblasRowMajor, CblasNoTrans, CblasNoTrans, Int32(pixels), Int32(g.groupColumns), Int32(rows), 1,
                     patches, Int32(rows), matrix + group * rows * g.groupColumns, Int32(g.groupColumns), 0,
@@ -50,9 +49,8 @@ func blasForward(
                 for pixel in 0..<pixels {
                     let offset = pixel * g.outputChannels + group * g.groupColumns
                     for c in 0..<g.groupColumns {
-                        var value = result[pixel * g.groupColumns + c] + weights.bias.pointer[group * g.groupColumns + c]
-                        if let residual = epilogue.residual { value += residual[sample * g.output.count + offset + c] }
-                        out[offset + c] = epilogue.rectify && value < 0 ? 0 : value
+                        let value = result[pixel * g.groupColumns + c] + weights.bias.pointer[group * g.groupColumns + c]
+                        out[offset + c] = epilogue.finish(value, at: sample * g.output.count + offset + c)
                     }
                 }
             }
@@ -61,32 +59,31 @@ func blasForward(
 
     /// Room for the patches and, behind them, the product.
     func scratchMatrix(_ count: Int) -> UnsafeMutablePointer<Float> {
-        let floats = count + pixels * g.groupColumns
-        return Scratch.take(floats * MemoryLayout<Float>.stride).bindMemory(to: Float.self, capacity: floats)
+        Scratch.floats(count + pixels * g.groupColumns)
     }
 }
 
 func blasInputGradient(
     _ dx: UnsafeMutablePointer<Float>, _ dy: UnsafePointer<Float>, count: Int, _ weights: PreparedWeights,
-    accumulate: Bool
+    _ matrix: UnsafePointer<Float>, _ table: RowTable, _ epilogue: ConvolutionEpilogue
 ) {
     let g = weights.geometry
-    guard let matrix = weights.matrix?.pointer else { return }
     let pixels = g.output.pixels
     let rows = g.taps * g.depth
     SingleThreadedBLAS.run {
         WorkerPool.parallelFor(count) { sample in
             let target = dx + sample * g.input.count
-            if !accumulate { target.update(repeating: 0, count: g.input.count) }
-            let patches = Scratch.take(pixels * rows * MemoryLayout<Float>.stride)
-                .bindMemory(to: Float.self, capacity: pixels * rows)
+            let patches = Scratch.floats(pixels * rows + g.input.count)
+            let sums = patches + pixels * rows
+            sums.update(repeating: 0, count: g.input.count)
             for group in 0..<g.groups {
                 cblas_sgemm(
                     CblasRowMajor, CblasNoTrans, CblasTrans, Int32(pixels), Int32(rows), Int32(g.groupColumns), 1,
                     dy + sample * g.output.count + group * g.groupColumns, Int32(g.outputChannels),
                     matrix + group * rows * g.groupColumns, Int32(g.groupColumns), 0, patches, Int32(rows))
-                scatterPatches(target, patches, group: group, weights)
+                scatterPatches(sums, patches, group: group, weights, table)
             }
+            for i in 0..<g.input.count { target[i] = epilogue.finish(sums[i], at: sample * g.input.count + i) }
         }
     }
 }
@@ -94,7 +91,7 @@ func blasInputGradient(
 /// sums [group][tap][depth][column] += gradient.
 func blasWeightGradient(
     _ sums: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, count: Int,
-    _ weights: PreparedWeights
+    _ weights: PreparedWeights, _ table: RowTable
 ) {
     let g = weights.geometry
     let pixels = g.output.pixels
@@ -107,10 +104,9 @@ func blasWeightGradient(
             let group = item / slices
             let column = item % slices * slice
             let width = min(slice, g.groupColumns - column)
-            let patches = Scratch.take(pixels * rows * MemoryLayout<Float>.stride)
-                .bindMemory(to: Float.self, capacity: pixels * rows)
+            let patches = Scratch.floats(pixels * rows)
             for sample in 0..<count {
-                gatherPatches(patches, x + sample * g.input.count, group: group, weights)
+                gatherPatches(patches, x + sample * g.input.count, group: group, weights, table)
                 cblas_sgemm(
                     CblasRowMajor, CblasTrans, CblasNoTrans, Int32(rows), Int32(width), Int32(pixels), 1, patches,
                     Int32(rows), dy + sample * g.output.count + group * g.groupColumns + column,
@@ -122,12 +118,13 @@ func blasWeightGradient(
 
 /// patches[pixel][tap · depth + channel] of one sample and group; zero in the padding.
 private func gatherPatches(
-    _ patches: UnsafeMutablePointer<Float>, _ sample: UnsafePointer<Float>, group: Int, _ weights: PreparedWeights
+    _ patches: UnsafeMutablePointer<Float>, _ sample: UnsafePointer<Float>, group: Int, _ weights: PreparedWeights,
+    _ table: RowTable
 ) {
     let g = weights.geometry
     let zeros = UnsafePointer(weights.zeros.pointer)
     var target = patches
-    for offset in weights.forwardRows.offsets {
+    for offset in table.offsets {
         let source = offset < 0 ? zeros : sample + Int(offset) + group * g.depth
         target.update(from: source, count: g.depth)
         target += g.depth
@@ -136,11 +133,12 @@ private func gatherPatches(
 
 /// The transpose of `gatherPatches`: adds each patch to the pixels that it came from.
 private func scatterPatches(
-    _ sample: UnsafeMutablePointer<Float>, _ patches: UnsafePointer<Float>, group: Int, _ weights: PreparedWeights
+    _ sample: UnsafeMutablePointer<Float>, _ patches: UnsafePointer<Float>, group: Int, _ weights: PreparedWeights,
+    _ table: RowTable
 ) {
     let g = weights.geometry
     var source = patches
-    for offset in weights.forwardRows.offsets {
+    for offset in table.offsets {
         if offset >= 0 {
             let target = sample + Int(offset) + group * g.depth
             for c in 0..<g.depth { target[c] += source[c] }

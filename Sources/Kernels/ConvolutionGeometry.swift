@@ -59,6 +59,32 @@ struct RowTable: Sendable {
 
     var rows: Int { outputs.count }
 
+    /// Writes pointers [row][tap] and output offsets of `count` rows, from row `first` of the batch on. Taps in the
+    /// padding point to `zeros`.
+    @inline(__always)
+    func find(
+        _ pointers: UnsafeMutablePointer<UnsafePointer<Float>>, _ targets: UnsafeMutablePointer<Int>, first: Int,
+        count: Int, _ base: UnsafePointer<Float>, _ inputSample: Int, _ outputSample: Int, _ zeros: UnsafePointer<Float>
+    ) {
+        offsets.withUnsafeBufferPointer { offsets in
+            var sample = first / rows
+            var local = first % rows
+            for row in 0..<count {
+                targets[row] = sample * outputSample + outputs[local]
+                let start = base + sample * inputSample
+                for tap in 0..<taps {
+                    let offset = Int(offsets[local * taps + tap])
+                    pointers[row * taps + tap] = offset < 0 ? zeros : start + offset
+                }
+                local += 1
+                if local == rows {
+                    local = 0
+                    sample += 1
+                }
+            }
+        }
+    }
+
     /// Forward: one row per output pixel, one tap per filter element.
     static func forward(_ g: ConvolutionGeometry) -> RowTable {
         let output = g.output

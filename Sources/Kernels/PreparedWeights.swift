@@ -45,104 +45,157 @@ final class PackedPanels {
     }
 }
 
-/// The weights of one convolution, ready for the kernels of one CPU path.
+/// The weights of one convolution, ready for the kernels of one CPU path. One of four forms:
 ///
-/// - On the wide paths: panels for the forward product and, rotated, for the input gradient.
-/// - On the baseline path: plain matrices for OpenBLAS, [group][tap][depth][column].
+/// - 3×3 filters of stride 1, on the wide paths: Winograd's, shared between programs, with the scale of a folded
+///   BatchNorm kept beside them;
+/// - any other convolution there: panels for the forward product and, rotated, for the input gradient;
+/// - the baseline path: plain matrices for OpenBLAS, [group][tap][depth][column];
+/// - depthwise, on every path: [tap][channel].
 public final class PreparedWeights {
     public let geometry: ConvolutionGeometry
     let path: CPUPath
     let table: KernelTable
-    let forwardRows: RowTable
-    let backwardRows: [RowTable]
-    /// Zeros that rows in the padding point to, as long as the deepest row.
+    /// Zeros that pixels in the padding point to, as long as the deepest row.
     let zeros: FloatBuffer
-    /// Wide paths, not depthwise.
-    let forward: PackedPanels?
-    let backward: PackedPanels?
-    /// Baseline path: [group][tap][depth][column]; depthwise on every path: [tap][channel].
-    let matrix: FloatBuffer?
     /// Added to every output pixel.
     let bias: FloatBuffer
+    let form: Form
+    /// Whether a folded BatchNorm scales the output channels.
+    private(set) var isScaled = false
 
-    public convenience init(_ geometry: ConvolutionGeometry) throws {
-        try self.init(geometry, path: CPUPath.active)
+    enum Form {
+        case winograd(WinogradForm)
+        case panels(PanelForm)
+        case matrix(FloatBuffer, rows: RowTable)
+        case depthwise(DepthwiseForm)
+    }
+
+    struct WinogradForm {
+        let filters: WinogradFilters
+        let forward: WinogradTiles
+        let backward: WinogradTiles
+        /// A factor of each output channel, where `isScaled`.
+        let scale: FloatBuffer
+    }
+
+    struct PanelForm {
+        let forward: PackedPanels
+        let backward: PackedPanels
+        let forwardRows: RowTable
+        let backwardRows: [RowTable]
+    }
+
+    /// - Parameter filters: from `makeFilters`, kept up to date by the caller; nil = without Winograd.
+    public convenience init(_ geometry: ConvolutionGeometry, filters: WinogradFilters?) throws {
+        try self.init(geometry, filters: filters, path: CPUPath.active)
     }
 
     /// With the path of choice: for tests, which compare them.
-    init(_ geometry: ConvolutionGeometry, path: CPUPath) throws {
-        self.geometry = geometry
+    init(_ g: ConvolutionGeometry, filters: WinogradFilters?, path: CPUPath) throws {
+        geometry = g
         self.path = path
         table = KernelTable.table(for: path)
-        forwardRows = RowTable.forward(geometry)
-        backwardRows = geometry.isDepthwise ? [] : RowTable.backward(geometry)
-        zeros = try FloatBuffer(max(geometry.input.channels, geometry.outputChannels))
-        bias = try FloatBuffer(geometry.outputChannels)
-        let g = geometry
-        if path == .baseline || g.isDepthwise {
-            forward = nil
-            backward = nil
-            matrix = try FloatBuffer(g.weightCount)
+        zeros = try FloatBuffer(max(g.input.channels, g.outputChannels))
+        bias = try FloatBuffer(g.outputChannels)
+        if g.isDepthwise {
+            form = .depthwise(
+                DepthwiseForm(
+                    filters: try FloatBuffer(g.weightCount), forwardRows: RowTable.forward(g),
+                    backwardRows: RowTable.backward(g)))
+        } else if path == .baseline {
+            form = .matrix(try FloatBuffer(g.weightCount), rows: RowTable.forward(g))
+        } else if let filters {
+            form = .winograd(
+                WinogradForm(
+                    filters: filters, forward: WinogradTiles.forward(g), backward: WinogradTiles.backward(g),
+                    scale: try FloatBuffer(g.outputChannels)))
         } else {
-            forward = try PackedPanels(
-                groups: g.groups, rows: g.taps * g.depth, columns: g.groupColumns, laneCount: table.laneCount)
-            backward = try PackedPanels(
-                groups: g.groups, rows: g.taps * g.groupColumns, columns: g.depth, laneCount: table.laneCount)
-            matrix = nil
+            form = .panels(
+                PanelForm(
+                    forward: try PackedPanels(
+                        groups: g.groups, rows: g.taps * g.depth, columns: g.groupColumns, laneCount: table.laneCount),
+                    backward: try PackedPanels(
+                        groups: g.groups, rows: g.taps * g.groupColumns, columns: g.depth, laneCount: table.laneCount),
+                    forwardRows: RowTable.forward(g), backwardRows: RowTable.backward(g)))
         }
     }
 
+    /// Winograd's filters for the convolution, still to be filled; nil where the algorithm does not fit.
+    public static func makeFilters(_ geometry: ConvolutionGeometry) throws -> WinogradFilters? {
+        try makeFilters(geometry, path: CPUPath.active)
+    }
+
+    static func makeFilters(_ geometry: ConvolutionGeometry, path: CPUPath) throws -> WinogradFilters? {
+        guard path != .baseline, WinogradFilters.fits(geometry) else { return nil }
+        return try WinogradFilters(geometry, table: KernelTable.table(for: path))
+    }
+
     /// Packs `weights` (OIHW), each filter multiplied by `scale[output channel]` where given (a folded BatchNorm), and
-    /// `bias` (nil: zero).
+    /// `bias` (nil: zero). Winograd's filters hold the weights already: of them only scale and bias are taken.
     public func set(
         weights: UnsafePointer<Float>, scale: UnsafePointer<Float>?, bias newBias: UnsafePointer<Float>?
     ) {
         let g = geometry
-        let taps = g.taps
-        let depth = g.depth
-        let columns = g.groupColumns
+        isScaled = scale != nil
         for channel in 0..<g.outputChannels { bias.pointer[channel] = newBias?[channel] ?? 0 }
-        // One filter element: output channel `column` of the group, `row` = tap · depth + channel.
-        @inline(__always)
-        func element(_ group: Int, _ tap: Int, _ channel: Int, _ column: Int) -> Float {
-            let filter = group * columns + column
-            let value = weights[(filter * depth + channel) * taps + tap]
-            if let scale { return value * scale[filter] }
-            return value
-        }
-        if g.isDepthwise, let matrix {
-            for tap in 0..<taps {
-                for channel in 0..<g.outputChannels {
-                    matrix.pointer[tap * g.outputChannels + channel] = element(channel, tap, 0, 0)
-                }
-            }
-        } else if let matrix {
+        let element = FilterElements(weights: weights, scale: scale, geometry: g)
+        switch form {
+        case .winograd(let form):
+            for channel in 0..<g.outputChannels { form.scale.pointer[channel] = scale?[channel] ?? 1 }
+        case .panels(let form):
+            fill(form, element)
+        case .matrix(let matrix, _):
             for group in 0..<g.groups {
-                var target = matrix.pointer + group * taps * depth * columns
-                for tap in 0..<taps {
-                    for channel in 0..<depth {
-                        for column in 0..<columns { target[column] = element(group, tap, channel, column) }
-                        target += columns
+                var target = matrix.pointer + group * g.taps * g.depth * g.groupColumns
+                for tap in 0..<g.taps {
+                    for channel in 0..<g.depth {
+                        for column in 0..<g.groupColumns { target[column] = element[group, tap, channel, column] }
+                        target += g.groupColumns
                     }
                 }
             }
-        } else if let forward, let backward {
-            let lanes = table.laneCount
-            WorkerPool.parallelFor(2 * g.groups) { item in
-                let group = item / 2
-                if item % 2 == 0 {
-                    forward.fill(group, laneCount: lanes) { row, column in
-                        element(group, row / depth, row % depth, column)
-                    }
-                    for column in 0..<columns {
-                        forward.bias(group)[column] = self.bias.pointer[group * columns + column]
-                    }
-                } else {
-                    backward.fill(group, laneCount: lanes) { row, channel in
-                        element(group, row / columns, channel, row % columns)
-                    }
+        case .depthwise(let form):
+            for tap in 0..<g.taps {
+                for channel in 0..<g.outputChannels {
+                    form.filters.pointer[tap * g.outputChannels + channel] = element[channel, tap, 0, 0]
                 }
             }
         }
+    }
+
+    private func fill(_ form: PanelForm, _ element: FilterElements) {
+        let depth = geometry.depth
+        let columns = geometry.groupColumns
+        WorkerPool.parallelFor(2 * geometry.groups) { item in
+            let group = item / 2
+            if item % 2 == 0 {
+                form.forward.fill(group, laneCount: table.laneCount) { row, column in
+                    element[group, row / depth, row % depth, column]
+                }
+                for column in 0..<columns {
+                    form.forward.bias(group)[column] = bias.pointer[group * columns + column]
+                }
+            } else {
+                form.backward.fill(group, laneCount: table.laneCount) { row, channel in
+                    element[group, row / columns, channel, row % columns]
+                }
+            }
+        }
+    }
+}
+
+/// Elements of OIHW filters, scaled: output channel `column` of the group, input channel `channel` of the group.
+private struct FilterElements {
+    let weights: UnsafePointer<Float>
+    let scale: UnsafePointer<Float>?
+    let geometry: ConvolutionGeometry
+
+    @inline(__always)
+    subscript(_ group: Int, _ tap: Int, _ channel: Int, _ column: Int) -> Float {
+        let filter = group * geometry.groupColumns + column
+        let value = weights[(filter * geometry.depth + channel) * geometry.taps + tap]
+        if let scale { return value * scale[filter] }
+        return value
     }
 }

@@ -6,22 +6,23 @@
 // Every output element is summed in the same order (taps, then channels) wherever it lies in a tile: results do not
 // depend on the batch or on how work is cut.
 
-/// output[m][n] = act( Σ_t Σ_c row(m, t)[c] · W[t][c][n] + bias[n] + residual[m][n] ),  m < count, n < columns
+/// output[m][n] = epilogue( Σ_t Σ_c row(m, t)[c] · W[t][c][n] ),  m < count, n < columns
 ///
 /// - pointers: [tile][tap][rowsPerTile]; rows of the last tile beyond `count` repeat a valid pointer.
 /// - panels: W in panels of 2·laneCount columns, [panel][tap][depth][column], zero-padded; a last panel of at most
 ///   laneCount columns is laneCount wide.
 /// - tapOffsets: start of each tap's block within a panel, in units of one panel row (multiply by the panel's width).
 /// - panelDepth: rows of a whole panel (taps of the full filter × depth).
-/// - rowOffsets: start of output row m, in floats, in `output` and in `residual`.
-/// - bias: padded to whole panels.
-/// - residual: added before the activation where not nil; may be `output` itself, to accumulate.
+/// - rowOffsets: start of output row m, in floats, in `output`, `residual` and `mask`.
+/// - shift, residual, rectify, mask: of the epilogue (Epilogue.swift).
 public func indirectProduct(
     pointers: UnsafePointer<UnsafePointer<Float>>, count: Int, taps: Int, depth: Int,
     panels: UnsafePointer<Float>, panelDepth: Int, tapOffsets: UnsafePointer<Int>, columns: Int,
-    bias: UnsafePointer<Float>, residual: UnsafePointer<Float>?, rectify: Bool,
+    shift: UnsafePointer<Float>?, residual: UnsafePointer<Float>?, mask: UnsafePointer<Float>?, rectify: Bool,
     output: UnsafeMutablePointer<Float>, rowOffsets: UnsafePointer<Int>
 ) {
+    let epilogue = Epilogue(
+        scale: nil, shift: shift, residual: residual, mask: mask, rectify: rectify, output: output)
     let wide = 2 * laneCount
     var column = 0
     while column < columns {
@@ -32,13 +33,12 @@ public func indirectProduct(
         var tile = pointers
         while row < count {
             let valid = min(rowsPerTile, count - row)
-            let epilogue = Epilogue(
-                bias: bias + column, residual: residual.map { $0 + column }, rectify: rectify,
-                output: output + column, rowOffsets: rowOffsets + row, rows: valid, columns: min(remaining, width))
+            let target = TargetRows(
+                epilogue: epilogue, offsets: rowOffsets + row, rows: valid, channel: column, channels: columns)
             if width == wide {
-                wideTile(tile, taps, depth, panel, tapOffsets, epilogue)
+                wideTile(tile, taps, depth, panel, tapOffsets, target)
             } else {
-                narrowTile(tile, taps, depth, panel, tapOffsets, epilogue)
+                narrowTile(tile, taps, depth, panel, tapOffsets, target)
             }
             row += rowsPerTile
             tile += taps * rowsPerTile
@@ -47,49 +47,18 @@ public func indirectProduct(
     }
 }
 
-/// What happens to a finished tile.
-private struct Epilogue {
-    let bias: UnsafePointer<Float>
-    let residual: UnsafePointer<Float>?
-    let rectify: Bool
-    let output: UnsafeMutablePointer<Float>
-    let rowOffsets: UnsafePointer<Int>
+/// Where a finished tile goes.
+private struct TargetRows {
+    let epilogue: Epilogue
+    let offsets: UnsafePointer<Int>
     let rows: Int
-    let columns: Int
+    let channel: Int
+    let channels: Int
 
     @inline(__always)
     func finish(_ sum: Lanes, row: Int, column: Int) {
-        guard row < rows, column < columns else { return }
-        let offset = rowOffsets[row] + column
-        let value = sum + load(bias + column)
-        if column + laneCount <= columns {
-            var whole = value
-            if let residual { whole += load(residual + offset) }
-            if rectify { whole = rectified(whole) }
-            store(whole, output + offset)
-        } else {
-            finishPart(value, offset, columns - column)
-        }
-    }
-
-    /// The last columns, fewer than a vector: half a vector where it fits (small networks have 8 channels), then one
-    /// by one.
-    @inline(__always)
-    private func finishPart(_ value: Lanes, _ offset: Int, _ columns: Int) {
-        var lane = 0
-        if columns >= laneCount / 2 {
-            var half = value.lowHalf
-            if let residual { half += UnsafeRawPointer(residual + offset).loadUnaligned(as: HalfLanes.self) }
-            if rectify { half = half.replacing(with: HalfLanes.zero, where: half .< HalfLanes.zero) }
-            UnsafeMutableRawPointer(output + offset).storeBytes(of: half, as: HalfLanes.self)
-            lane = laneCount / 2
-        }
-        while lane < columns {
-            var scalar = value[lane]
-            if let residual { scalar += residual[offset + lane] }
-            output[offset + lane] = rectify && scalar < 0 ? 0 : scalar
-            lane += 1
-        }
+        guard row < rows else { return }
+        epilogue.finish(sum, at: offsets[row], channel: channel + column, of: channels)
     }
 }
 
@@ -104,7 +73,7 @@ private typealias NarrowTile = InlineArray<6, Lanes>
 @inline(__always)
 private func wideTile(
     _ pointers: UnsafePointer<UnsafePointer<Float>>, _ taps: Int, _ depth: Int, _ panel: UnsafePointer<Float>,
-    _ tapOffsets: UnsafePointer<Int>, _ epilogue: Epilogue
+    _ tapOffsets: UnsafePointer<Int>, _ target: TargetRows
 ) {
     var sums = WideTile(repeating: .zero)
     for tap in 0..<taps {
@@ -143,15 +112,15 @@ private func wideTile(
         }
     }
     for row in 0..<rowsPerTile {
-        epilogue.finish(sums[2 * row], row: row, column: 0)
-        epilogue.finish(sums[2 * row + 1], row: row, column: laneCount)
+        target.finish(sums[2 * row], row: row, column: 0)
+        target.finish(sums[2 * row + 1], row: row, column: laneCount)
     }
 }
 
 @inline(__always)
 private func narrowTile(
     _ pointers: UnsafePointer<UnsafePointer<Float>>, _ taps: Int, _ depth: Int, _ panel: UnsafePointer<Float>,
-    _ tapOffsets: UnsafePointer<Int>, _ epilogue: Epilogue
+    _ tapOffsets: UnsafePointer<Int>, _ target: TargetRows
 ) {
     var sums = NarrowTile(repeating: .zero)
     for tap in 0..<taps {
@@ -186,5 +155,5 @@ private func narrowTile(
             weights += laneCount
         }
     }
-    for row in 0..<rowsPerTile { epilogue.finish(sums[row], row: row, column: 0) }
+    for row in 0..<rowsPerTile { target.finish(sums[row], row: row, column: 0) }
 }

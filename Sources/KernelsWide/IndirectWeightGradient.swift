@@ -49,18 +49,9 @@ public func indirectWeightGradient(
             right += gradientStride
         }
         for row in 0..<weightRows where row < rows {
-            addRow(acc[2 * row], sums + row * sumStride + column, columns - column)
-            addRow(acc[2 * row + 1], sums + row * sumStride + column + laneCount, columns - column - laneCount)
+            accumulate(acc[2 * row], sums + row * sumStride + column, columns - column)
+            accumulate(acc[2 * row + 1], sums + row * sumStride + column + laneCount, columns - column - laneCount)
         }
         column += 2 * laneCount
-    }
-}
-
-@inline(__always)
-private func addRow(_ value: Lanes, _ target: UnsafeMutablePointer<Float>, _ columns: Int) {
-    if columns >= laneCount {
-        store(load(target) + value, target)
-    } else if columns > 0 {
-        for lane in 0..<columns { target[lane] += value[lane] }
     }
 }

@@ -56,3 +56,13 @@ func multiplyAdd(_ a: Lanes, _ b: Lanes, _ c: Lanes) -> Lanes {
 func rectified(_ x: Lanes) -> Lanes {
     x.replacing(with: Lanes.zero, where: x .< Lanes.zero)
 }
+
+/// target += value, in the first `columns` lanes where fewer than a vector are left; nothing for none.
+@inline(__always)
+func accumulate(_ value: Lanes, _ target: UnsafeMutablePointer<Float>, _ columns: Int) {
+    if columns >= laneCount {
+        store(load(target) + value, target)
+    } else if columns > 0 {
+        for lane in 0..<columns { target[lane] += value[lane] }
+    }
+}

@@ -11,6 +11,11 @@ struct MemoryPlan {
     private(set) var gradient: [Int]
     /// By step, then by operand: the gradient is added to what another step has left there.
     private(set) var accumulates: [[Bool]]
+    /// By step: it is the last to write the gradient of its input, the output of a ReLU, and applies the gradient of
+    /// that ReLU as it writes.
+    private(set) var masksInput: [Bool]
+    /// By step: the ReLU at its end is still to be applied to the gradient of its output.
+    private(set) var masksOutput: [Bool]
     /// Values whose gradient is asked for.
     private(set) var needsGradient: [Bool]
     /// Floats in all.
@@ -21,19 +26,35 @@ struct MemoryPlan {
         activation = .init(repeating: -1, count: nodes)
         gradient = .init(repeating: -1, count: nodes)
         accumulates = program.steps.map { .init(repeating: false, count: $0.inputs.count) }
+        masksInput = .init(repeating: false, count: program.steps.count)
+        masksOutput = program.steps.map(\.rectify)
         needsGradient = .init(repeating: false, count: nodes)
         let lifetimes = Lifetimes(program, mode: mode)
         if mode != .inference {
             needsGradient = lifetimes.needsGradient
             var written = [Bool](repeating: false, count: nodes)
             for (index, step) in program.steps.enumerated().reversed() {
-                for (operand, value) in step.inputs.enumerated() where needsGradient[value] {
+                // In the order in which a step writes them: the residual first.
+                for (operand, value) in step.inputs.enumerated().reversed() where needsGradient[value] {
                     accumulates[index][operand] = written[value]
                     written[value] = true
                 }
             }
+            fuseMasks(program)
         }
         place(lifetimes.blocks, capacity: capacity)
+    }
+
+    /// Where the first consumer of a ReLU's output, whose backward step is the last to write that value's gradient, is a
+    /// convolution, the ReLU's gradient becomes part of it.
+    private mutating func fuseMasks(_ program: Program) {
+        for (producer, step) in program.steps.enumerated() where step.rectify && needsGradient[step.output] {
+            guard let first = program.steps.firstIndex(where: { $0.inputs.contains(step.output) }),
+                case .convolution = program.steps[first].kind, program.steps[first].residual != step.output
+            else { continue }
+            masksInput[first] = true
+            masksOutput[producer] = false
+        }
     }
 
     /// Greedy placement, largest first: each block at the lowest address that is free while it lives.
@@ -117,6 +138,14 @@ private struct Lifetimes {
             }
         }
 
+        // Steps that leave the gradient of their output as it is and do not need it afterwards.
+        func keepsGradient(_ step: Step) -> Bool {
+            switch step.kind {
+            case .convolution, .batchNorm: return step.residual != nil
+            default: return false
+            }
+        }
+
         var activationBlock = [Int](repeating: -1, count: count)
         var gradientBlock = [Int](repeating: -1, count: count)
         for (index, step) in steps.enumerated() {
@@ -150,10 +179,12 @@ private struct Lifetimes {
             }
             extend(gradientBlock[step.output], backwardTime(index))
             if consumers[step.output].isEmpty { extend(gradientBlock[step.output], steps.count) }
-            for (operand, value) in step.inputs.enumerated() where needs[value] {
+            for (operand, value) in step.inputs.enumerated().reversed() where needs[value] {
                 if gradientBlock[value] < 0 {
                     let soleUse = consumers[value].count == 1
-                    if operand == 0, worksInPlace(step), soleUse {
+                    // A sum's gradient is that of its residual too, which later steps then add to in place.
+                    let passesOn = operand == 1 && keepsGradient(step) && value != step.input
+                    if passesOn || operand == 0 && worksInPlace(step) && soleUse && !keepsGradient(step) {
                         gradientBlock[value] = gradientBlock[step.output]
                         blocks[gradientBlock[value]].gradients.append(value)
                     } else {

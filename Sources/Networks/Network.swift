@@ -16,6 +16,18 @@ public final class Network {
     /// Counts the changes of the weights: prepared copies carry the version that they were made from.
     private(set) var version = 0
 
+    /// Convolutions by plain sums of products only, without Winograd's algorithm: a few times slower, rounding errors a
+    /// few times smaller.
+    public var isExact = false {
+        didSet {
+            guard isExact != oldValue else { return }
+            bank = isExact ? nil : FilterBank()
+            preparedInference = nil
+            preparedTraining = nil
+        }
+    }
+
+    private var bank: FilterBank? = FilterBank()
     private var preparedInference: PreparedNetwork?
     private var preparedTraining: PreparedNetwork?
 
@@ -51,6 +63,7 @@ public final class Network {
     /// The same architecture, options and weights.
     public func copy() throws -> Network {
         let other = try Network(architecture: architecture, options: options)
+        other.isExact = isExact
         other.weights.copy(from: weights)
         other.statistics.copy(from: statistics)
         return other
@@ -75,23 +88,17 @@ public final class Network {
 
     /// Weights as the kernels want them, made anew only when they have changed; shared by all passes of a mode.
     func prepared(for mode: PassMode) throws -> PreparedNetwork {
-        let program = try preparedProgram(mode)
-        program.update(from: self)
-        return program
+        let prepared = try preparedProgram(training: mode == .training)
+        if mode != .inference { try bank?.needBackward() }
+        bank?.update(from: self)
+        prepared.update(from: self)
+        return prepared
     }
 
-    private func preparedProgram(_ mode: PassMode) throws -> PreparedNetwork {
-        switch mode {
-        case .inference, .inputGradient:
-            if let existing = preparedInference { return existing }
-            let made = try PreparedNetwork(Program(graph, training: false))
-            preparedInference = made
-            return made
-        case .training:
-            if let existing = preparedTraining { return existing }
-            let made = try PreparedNetwork(Program(graph, training: true))
-            preparedTraining = made
-            return made
-        }
+    private func preparedProgram(training: Bool) throws -> PreparedNetwork {
+        if let existing = training ? preparedTraining : preparedInference { return existing }
+        let made = try PreparedNetwork(Program(graph, training: training), bank: bank)
+        if training { preparedTraining = made } else { preparedInference = made }
+        return made
     }
 }

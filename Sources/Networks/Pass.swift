@@ -8,7 +8,8 @@ final class Pass {
     let network: Network
     let mode: PassMode
     let capacity: Int
-    private let prepared: PreparedNetwork
+    /// Of the last forward pass; made anew when the network's arithmetic changes.
+    private var prepared: PreparedNetwork
     private let plan: MemoryPlan
     private let arena: FloatBuffer
     /// By step, in training.
@@ -46,7 +47,7 @@ final class Pass {
     func forward(
         _ images: UnsafePointer<Float>, count: Int, logits: UnsafeMutablePointer<Float>, updateStatistics: Bool
     ) throws {
-        _ = try network.prepared(for: mode)
+        prepared = try network.prepared(for: mode)
         for index in prepared.program.steps.indices { runForward(index, images, count, updateStatistics) }
         if let last = prepared.program.steps.last {
             logits.update(from: activation(last.output), count: count * last.shape.count)
@@ -76,7 +77,8 @@ final class Pass {
             norms[index]?.forward(
                 out, x, pixels: pixels, gamma: network.pointer(to: norm.weight), beta: network.pointer(to: norm.bias),
                 runningMean: updateStatistics ? network.pointer(to: norm.mean) : nil,
-                runningVariance: updateStatistics ? network.pointer(to: norm.variance) : nil)
+                runningVariance: updateStatistics ? network.pointer(to: norm.variance) : nil,
+                residual: step.residual.map { UnsafePointer(activation($0)) }, rectify: step.rectify)
         case .relu: reluForward(out, x, count: floats)
         case .silu: siluForward(out, x, count: floats)
         case .add:
@@ -110,7 +112,7 @@ final class Pass {
         let pixels = count * step.shape.pixels
         let wanted = plan.needsGradient[step.input]
         let accumulate = plan.accumulates[index][0]
-        if step.rectify {
+        if plan.masksOutput[index] {
             reluBackward(g, gradient: g, output: activation(step.output), count: floats, accumulate: false)
         }
         switch step.kind {
@@ -128,13 +130,19 @@ final class Pass {
                 if let bias { addBiasGradient(parameters + network.parameters[bias].offset, g, pixels, step) }
             }
             if wanted {
-                convolutionInputGradient(gradient(step.input), g, count: count, weights, accumulate: accumulate)
+                let dx = gradient(step.input)
+                convolutionInputGradient(
+                    dx, g, count: count, weights,
+                    ConvolutionEpilogue(
+                        residual: accumulate ? UnsafePointer(dx) : nil,
+                        mask: plan.masksInput[index] ? UnsafePointer(activation(step.input)) : nil))
             }
         case .channelAffine:
             prepared.affines[index]?.backward(
                 gradient(step.input), gradient: g, pixels: pixels, accumulate: accumulate)
         case .batchNorm(let norm):
             guard let parameters else { return }
+            passOn(g, to: step.residual, index, operand: 1, floats)
             norms[index]?.backward(
                 wanted ? gradient(step.input) : nil, accumulate: accumulate, gradient: g, activation(step.input),
                 pixels: pixels, gamma: network.pointer(to: norm.weight),

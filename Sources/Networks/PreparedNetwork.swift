@@ -13,15 +13,17 @@ final class PreparedNetwork {
     private let scale: FloatBuffer
     private let shift: FloatBuffer
 
-    init(_ program: Program) throws {
+    /// - Parameter bank: where Winograd's filters are; nil = none are used.
+    init(_ program: Program, bank: FilterBank?) throws {
         self.program = program
         let widest = program.steps.map(\.shape.channels).max() ?? 1
         scale = try FloatBuffer(widest)
         shift = try FloatBuffer(widest)
         for step in program.steps {
             switch step.kind {
-            case .convolution(let geometry, _, _, _):
-                convolutions.append(try PreparedWeights(geometry))
+            case .convolution(let geometry, let weight, _, _):
+                convolutions.append(
+                    try PreparedWeights(geometry, filters: try bank?.filters(for: weight, geometry)))
                 affines.append(nil)
             case .channelAffine:
                 convolutions.append(nil)

@@ -14,8 +14,7 @@ enum PassMode {
 struct Step {
     enum Kind {
         case importImages
-        /// A convolution or linear layer. In inference mode with the BatchNorm that follows folded in, and with the
-        /// addition and ReLU that follow in its epilogue.
+        /// A convolution or linear layer, in inference mode with the BatchNorm that follows folded in.
         case convolution(ConvolutionGeometry, weight: Int, bias: Int?, foldedNorm: NormParameters?)
         /// BatchNorm in inference mode where no convolution could take it up.
         case channelAffine(NormParameters)
@@ -37,7 +36,7 @@ struct Step {
 
     var kind: Kind
     var input: Int
-    /// The second operand of an addition, its own or one that a convolution took up.
+    /// The second operand of an addition, its own or one that was taken up.
     var residual: Int?
     /// ReLU taken up as the last thing.
     var rectify = false
@@ -48,7 +47,8 @@ struct Step {
     var inputs: [Int] { residual.map { [input, $0] } ?? [input] }
 }
 
-/// A graph as a list of kernel calls: one call per node in training, fused in inference.
+/// A graph as a list of kernel calls. Additions and ReLUs are taken up by the step before them; in inference so is
+/// BatchNorm.
 struct Program {
     let graph: Graph
     let training: Bool
@@ -61,11 +61,11 @@ struct Program {
         for (index, node) in graph.nodes.enumerated() {
             for input in node.inputs { consumers[input].append(index) }
         }
-        // In inference a node may be taken up by the step that gives its input, if nothing else uses that value and
-        // all other operands are there already.
+        // A node may be taken up by the step that gives its input, if nothing else uses that value and all other
+        // operands are there already.
         var stepOf: [Int: Int] = [:]
         for (index, node) in graph.nodes.enumerated() {
-            if !training, let host = Self.host(for: node, steps: steps, stepOf: stepOf, consumers: consumers) {
+            if let host = Self.host(for: node, training, steps: steps, stepOf: stepOf, consumers: consumers) {
                 take(node, at: index, into: host)
                 stepOf[index] = host
             } else {
@@ -77,7 +77,7 @@ struct Program {
 
     /// The step that can take up `node` as part of its epilogue.
     private static func host(
-        for node: Graph.Node, steps: [Step], stepOf: [Int: Int], consumers: [[Int]]
+        for node: Graph.Node, _ training: Bool, steps: [Step], stepOf: [Int: Int], consumers: [[Int]]
     ) -> Int? {
         // An addition goes to the step of its later operand, if the other operand exists when that runs.
         guard let value = node.inputs.max(), consumers[value].count == 1, let host = stepOf[value],
@@ -85,11 +85,12 @@ struct Program {
         else { return nil }
         switch (node.operation, steps[host].kind) {
         case (.batchNorm, .convolution(_, _, nil, foldedNorm: nil)):
-            return steps[host].residual == nil ? host : nil
-        case (.add, .convolution):
+            return !training && steps[host].residual == nil ? host : nil
+        case (.add, .convolution), (.add, .batchNorm):
             guard steps[host].residual == nil, let other = node.inputs.min(), let before = stepOf[other] else { return nil }
             return before < host ? host : nil
-        case (.activation(.relu), .convolution), (.activation(.relu), .channelAffine), (.activation(.relu), .add):
+        case (.activation(.relu), .convolution), (.activation(.relu), .channelAffine), (.activation(.relu), .add),
+            (.activation(.relu), .batchNorm):
             return host
         default:
             return nil

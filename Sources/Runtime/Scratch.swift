@@ -1,23 +1,33 @@
 import Glibc
 
-/// Memory that a thread keeps for the inside of a chunk of work, so that kernels allocate nothing once warm.
+/// Memory that a thread keeps for the inside of its work, so that kernels allocate nothing once warm.
 public enum Scratch {
+    /// Two blocks a thread: one for the chunk it is working on, one for what the chunks of a whole operation share,
+    /// which the thread that starts the operation takes before it hands out the chunks.
+    public enum Use: Int {
+        case chunk
+        case shared
+    }
+
     private final class Block {
         var memory: UnsafeMutableRawPointer?
         var bytes = 0
         deinit { free(memory) }
     }
 
-    private static let key: pthread_key_t = {
+    private static let keys: (pthread_key_t, pthread_key_t) = (makeKey(), makeKey())
+
+    private static func makeKey() -> pthread_key_t {
         var key = pthread_key_t()
         pthread_key_create(&key) { raw in
             if let raw { Unmanaged<Block>.fromOpaque(raw).release() }
         }
         return key
-    }()
+    }
 
-    /// At least `bytes` bytes, aligned to 64, valid until the next request on this thread.
-    public static func take(_ bytes: Int) -> UnsafeMutableRawPointer {
+    /// At least `bytes` bytes, aligned to 64, valid until the next request of the same use on this thread.
+    public static func take(_ bytes: Int, _ use: Use = .chunk) -> UnsafeMutableRawPointer {
+        let key = use == .chunk ? keys.0 : keys.1
         let block: Block
         if let raw = pthread_getspecific(key) {
             block = Unmanaged<Block>.fromOpaque(raw).takeUnretainedValue()
@@ -33,5 +43,10 @@ public enum Scratch {
             // A chunk of work has no way to fail, and some kilobytes come back soon: wait for them.
             if block.memory == nil { sched_yield() }
         }
+    }
+
+    /// Room for `count` floats.
+    public static func floats(_ count: Int, _ use: Use = .chunk) -> UnsafeMutablePointer<Float> {
+        take(count * MemoryLayout<Float>.stride, use).bindMemory(to: Float.self, capacity: count)
     }
 }

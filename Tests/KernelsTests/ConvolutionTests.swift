@@ -40,6 +40,20 @@ struct ConvolutionCase: CustomTestStringConvertible {
             ConvolutionCase(1, ImageShape(64, 4, 4), 128, 3, padding: 1),
             ConvolutionCase(1, ImageShape(2, 3, 3), 2, 2, stride: 4, padding: 1),
         ]
+        // Winograd's algorithm: one tile and many, in blocks and in stages, partial tiles, channels beyond a vector.
+        cases += [
+            ConvolutionCase(1, ImageShape(16, 1, 1), 16, 3, padding: 1),
+            ConvolutionCase(3, ImageShape(19, 2, 3), 35, 3, padding: 1),
+            ConvolutionCase(1, ImageShape(16, 6, 6), 16, 3),
+            ConvolutionCase(2, ImageShape(24, 7, 10), 40, 3, padding: 2),
+            ConvolutionCase(9, ImageShape(64, 32, 32), 64, 3, padding: 1),
+            ConvolutionCase(7, ImageShape(160, 8, 8), 208, 3, padding: 1),
+            ConvolutionCase(40, ImageShape(80, 4, 4), 72, 3, padding: 1),
+        ]
+        var uneven = ConvolutionCase(2, ImageShape(17, 9, 5), 18, 3, padding: 1)
+        uneven.geometry.padTop = 0
+        uneven.geometry.padRight = 2
+        cases.append(uneven)
         var same = ConvolutionCase(2, ImageShape(9, 8, 8), 11, 3, stride: 2)
         same.geometry.padBottom = 1
         same.geometry.padRight = 1
@@ -72,6 +86,20 @@ func relativeError(_ a: [Float], _ b: [Float]) -> Float {
     return zip(a, b).map { $0.isFinite ? abs($0 - $1) : .infinity }.max().map { $0 / scale } ?? 0
 }
 
+/// Weights for a path, by Winograd's algorithm where it fits, and its filters.
+func preparedWeights(_ g: ConvolutionGeometry, _ path: CPUPath) throws -> (PreparedWeights, WinogradFilters?) {
+    let filters = try PreparedWeights.makeFilters(g, path: path)
+    _ = try filters?.needBackward()
+    return (try PreparedWeights(g, filters: filters, path: path), filters)
+}
+
+func setWeights(
+    _ weights: PreparedWeights, _ filters: WinogradFilters?, _ values: [Float], scale: [Float]?, bias: [Float]?
+) {
+    filters?.set(weights: values)
+    weights.set(weights: values, scale: scale, bias: bias)
+}
+
 @Suite struct ConvolutionTests {
     @Test(arguments: ConvolutionCase.all, CPUPath.available)
     func matchesReference(_ test: ConvolutionCase, _ path: CPUPath) throws {
@@ -81,8 +109,8 @@ func relativeError(_ a: [Float], _ b: [Float]) -> Float {
         let bias = randomFloats(g.outputChannels, seed: 3)
         let dy = randomFloats(test.count * g.output.count, seed: 4)
         let residual = randomFloats(test.count * g.output.count, seed: 5)
-        let weights = try PreparedWeights(g, path: path)
-        weights.set(weights: w, scale: nil, bias: bias)
+        let (weights, filters) = try preparedWeights(g, path)
+        setWeights(weights, filters, w, scale: nil, bias: bias)
         let xBuffer = try buffer(x)
         let dyBuffer = try buffer(dy)
 
@@ -100,9 +128,10 @@ func relativeError(_ a: [Float], _ b: [Float]) -> Float {
         let start = randomFloats(test.count * g.input.count, seed: 6)
         let dx = try buffer(start)
         let dxExpected = referenceConvolutionInputGradient(dy: dy, weights: w, count: test.count, g)
-        convolutionInputGradient(dx.pointer, dyBuffer.pointer, count: test.count, weights, accumulate: true)
+        convolutionInputGradient(dx.pointer, dyBuffer.pointer, count: test.count, weights,
+            ConvolutionEpilogue(residual: UnsafePointer(dx.pointer)))
         #expect(relativeError(array(dx), zip(dxExpected, start).map { $0 + $1 }) < 5e-6)
-        convolutionInputGradient(dx.pointer, dyBuffer.pointer, count: test.count, weights, accumulate: false)
+        convolutionInputGradient(dx.pointer, dyBuffer.pointer, count: test.count, weights)
         #expect(relativeError(array(dx), dxExpected) < 5e-6)
 
         let dwStart = randomFloats(g.weightCount, seed: 7)
@@ -120,18 +149,18 @@ func relativeError(_ a: [Float], _ b: [Float]) -> Float {
         let g = test.geometry
         let x = try buffer(randomFloats(5 * g.input.count, seed: 1))
         let dy = try buffer(randomFloats(5 * g.output.count, seed: 2))
-        let weights = try PreparedWeights(g, path: path)
-        weights.set(weights: randomFloats(g.weightCount, seed: 3), scale: nil, bias: nil)
+        let (weights, filters) = try preparedWeights(g, path)
+        setWeights(weights, filters, randomFloats(g.weightCount, seed: 3), scale: nil, bias: nil)
         let together = try FloatBuffer(5 * g.output.count)
         let gradientTogether = try FloatBuffer(5 * g.input.count)
         convolutionForward(together.pointer, x.pointer, count: 5, weights)
-        convolutionInputGradient(gradientTogether.pointer, dy.pointer, count: 5, weights, accumulate: false)
+        convolutionInputGradient(gradientTogether.pointer, dy.pointer, count: 5, weights)
         for n in 0..<5 {
             let alone = try FloatBuffer(g.output.count)
             let gradientAlone = try FloatBuffer(g.input.count)
             convolutionForward(alone.pointer, x.pointer + n * g.input.count, count: 1, weights)
             convolutionInputGradient(
-                gradientAlone.pointer, dy.pointer + n * g.output.count, count: 1, weights, accumulate: false)
+                gradientAlone.pointer, dy.pointer + n * g.output.count, count: 1, weights)
             #expect(array(alone) == Array(array(together)[(n * g.output.count)..<((n + 1) * g.output.count)]))
             #expect(
                 array(gradientAlone) == Array(array(gradientTogether)[(n * g.input.count)..<((n + 1) * g.input.count)]))
@@ -148,8 +177,8 @@ func relativeError(_ a: [Float], _ b: [Float]) -> Float {
         let scaled = w.enumerated().map { $1 * scale[$0 / perFilter] }
         let x = randomFloats(g.input.count, seed: 1)
         let bias = randomFloats(g.outputChannels, seed: 3)
-        let weights = try PreparedWeights(g, path: path)
-        weights.set(weights: w, scale: scale, bias: bias)
+        let (weights, filters) = try preparedWeights(g, path)
+        setWeights(weights, filters, w, scale: scale, bias: bias)
         let y = try FloatBuffer(g.output.count)
         let xBuffer = try buffer(x)
         convolutionForward(y.pointer, xBuffer.pointer, count: 1, weights)

@@ -1,0 +1,135 @@
+import Runtime
+
+/// Tiles that are computed together: their transforms stay in the second-level cache while the filters stream past.
+private let largestBlock = 32
+/// Output channels of one piece of work where there are too few tiles to go round.
+private let columnsPerPiece = 64
+
+/// A 3×3 convolution of stride 1 by Winograd's algorithm; the input gradient is one too.
+///
+/// - out: (count, output shape of `tiles`); x: (count, input shape).
+/// - scale: per input channel, a factor of x; nil = 1.
+func winogradConvolution(
+    _ out: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, count: Int, tiles: WinogradTiles,
+    panels: WinogradPanels, table: KernelTable, zeros: UnsafePointer<Float>, scale: UnsafePointer<Float>?,
+    _ epilogue: ConvolutionEpilogue
+) {
+    let job = WinogradJob(
+        out: out, x: x, total: count * tiles.count, tiles: tiles, panels: panels, table: table, zeros: zeros, scale: scale,
+        epilogue: epilogue)
+    if job.blocks >= 8 { job.runByBlocks() } else { job.runInStages() }
+}
+
+/// One convolution, cut into blocks of tiles. Every output is computed by the same operations in the same order
+/// however the work is cut.
+private struct WinogradJob {
+    let out: UnsafeMutablePointer<Float>
+    let x: UnsafePointer<Float>
+    /// Tiles of all samples.
+    let total: Int
+    let tiles: WinogradTiles
+    let panels: WinogradPanels
+    let table: KernelTable
+    let zeros: UnsafePointer<Float>
+    let scale: UnsafePointer<Float>?
+    let epilogue: ConvolutionEpilogue
+
+    /// Tiles of a block, whole register tiles.
+    var block: Int {
+        let wanted = min(largestBlock, (total + 7) / 8)
+        return (wanted + table.rowsPerTile - 1) / table.rowsPerTile * table.rowsPerTile
+    }
+    var blocks: Int { (total + block - 1) / block }
+
+    // A row has more floats than channels, a plane more than rows, lest powers of two fall on the same cache lines.
+    var inputRow: Int { (panels.depth + table.laneCount - 1) / table.laneCount * table.laneCount + 16 }
+    var outputRow: Int { min(panels.paddedColumns, columnsPerPiece) + 16 }
+    var inputPlane: Int { block * inputRow + 16 }
+    var outputPlane: Int { block * outputRow + 16 }
+
+    /// Many tiles: each piece of work takes a block from the input to the output.
+    func runByBlocks() {
+        WorkerPool.parallelFor(blocks) { index in
+            let memory = BlockMemory(self, withInput: true)
+            transform(index, into: memory.input, memory)
+            for column in stride(from: 0, to: panels.paddedColumns, by: columnsPerPiece) {
+                multiply(index, from: memory.input, column: column, memory)
+            }
+        }
+    }
+
+    /// Few tiles, thus deep filters: all inputs first, then each piece of work takes some of the output channels.
+    func runInStages() {
+        let floats = blocks * 36 * inputPlane
+        let input = Scratch.floats(floats, .shared)
+        WorkerPool.parallelFor(blocks) { index in
+            transform(index, into: input + index * 36 * inputPlane, BlockMemory(self, withInput: false))
+        }
+        let pieces = (panels.paddedColumns + columnsPerPiece - 1) / columnsPerPiece
+        // Blocks innermost: the filters of a piece, from memory once, serve all its blocks.
+        WorkerPool.parallelFor(pieces) { piece in
+            let memory = BlockMemory(self, withInput: false)
+            for index in 0..<blocks {
+                multiply(index, from: input + index * 36 * inputPlane, column: piece * columnsPerPiece, memory)
+            }
+        }
+    }
+
+    private func transform(_ index: Int, into v: UnsafeMutablePointer<Float>, _ memory: BlockMemory) {
+        let first = index * block
+        let count = min(block, total - first)
+        tiles.pointers(memory.pointers, to: x, tiles.inputs, 36, tiles.input, first: first, count: count, zeros)
+        table.winogradInput(
+            v, inputPlane, inputRow, UnsafePointer(memory.pointers), count, panels.depth, scale, memory.transform)
+    }
+
+    private func multiply(_ index: Int, from v: UnsafePointer<Float>, column: Int, _ memory: BlockMemory) {
+        let first = index * block
+        let count = min(block, total - first)
+        let padded = min(columnsPerPiece, panels.paddedColumns - column)
+        table.denseProducts(
+            memory.output, outputPlane, outputRow, v, inputPlane, inputRow, panels.panels(from: column), panels.plane, 36,
+            count, panels.depth, padded)
+        for tile in 0..<count {
+            let sample = (first + tile) / tiles.count
+            let local = (first + tile) % tiles.count
+            memory.origins[tile] = sample * tiles.output.count + Int(tiles.outputs[16 * local])
+            memory.heights[tile] = tiles.heights[local]
+            memory.widths[tile] = tiles.widths[local]
+        }
+        let shape = tiles.output
+        table.winogradOutput(
+            memory.output, outputPlane, outputRow, count, min(padded, panels.columns - column),
+            UnsafePointer(memory.origins), UnsafePointer(memory.heights), UnsafePointer(memory.widths), shape.channels,
+            shape.width * shape.channels, epilogue.scale.map { $0 + column }, epilogue.shift.map { $0 + column },
+            epilogue.residual.map { $0 + column }, epilogue.mask.map { $0 + column }, epilogue.rectify, out + column,
+            memory.transform)
+    }
+}
+
+/// A thread's working memory for one block.
+private struct BlockMemory {
+    let pointers: UnsafeMutablePointer<UnsafePointer<Float>>
+    let origins: UnsafeMutablePointer<Int>
+    let heights: UnsafeMutablePointer<Int>
+    let widths: UnsafeMutablePointer<Int>
+    let transform: UnsafeMutablePointer<Float>
+    let output: UnsafeMutablePointer<Float>
+    let input: UnsafeMutablePointer<Float>
+
+    init(_ job: WinogradJob, withInput: Bool) {
+        let words = 40 * job.block
+        let floats =
+            job.table.winogradScratch + 36 * job.outputPlane + (withInput ? 36 * job.inputPlane : 0)
+        let memory = Scratch.take(words * MemoryLayout<Int>.stride + floats * MemoryLayout<Float>.stride)
+        pointers = memory.bindMemory(to: UnsafePointer<Float>.self, capacity: 36 * job.block)
+        let integers = (memory + 36 * job.block * MemoryLayout<Int>.stride)
+            .bindMemory(to: Int.self, capacity: 4 * job.block)
+        origins = integers
+        heights = integers + job.block
+        widths = integers + 2 * job.block
+        transform = (memory + words * MemoryLayout<Int>.stride).bindMemory(to: Float.self, capacity: floats)
+        output = transform + job.table.winogradScratch
+        input = output + 36 * job.outputPlane
+    }
+}

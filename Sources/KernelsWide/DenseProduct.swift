@@ -1,0 +1,173 @@
+// Matrix products of Winograd's transformed tiles: many small ones with the same shapes, one per position of the tile.
+// Every element is one chain of multiply-adds over the depth, wherever it lies: results do not depend on the batch.
+
+/// m[position][row][column] = Σ_c v[position][row][c] · u[position][c][column]
+///
+/// - v, m: rows `vRow` and `mRow` floats apart, positions `vPlane` and `mPlane`. v has whole tiles of rows
+///   (`rowsPerTile`), of which `rows` are wanted; m has room for whole tiles and whole vectors.
+/// - u: per position panels of 2·laneCount columns [panel][depth][column], a last panel of at most laneCount columns
+///   being laneCount wide; positions `uPlane` apart.
+/// - columns: multiple of laneCount.
+public func denseProducts(
+    _ m: UnsafeMutablePointer<Float>, mPlane: Int, mRow: Int, v: UnsafePointer<Float>, vPlane: Int, vRow: Int,
+    u: UnsafePointer<Float>, uPlane: Int, positions: Int, rows: Int, depth: Int, columns: Int
+) {
+    for position in 0..<positions {
+        let left = v + position * vPlane
+        let right = u + position * uPlane
+        let out = m + position * mPlane
+        var column = 0
+        while column < columns {
+            let wide = columns - column > laneCount
+            var row = 0
+            while row < rows {
+                if wide {
+                    wideProduct(out + row * mRow + column, mRow, left + row * vRow, vRow, right + column * depth, depth)
+                } else {
+                    narrowProduct(out + row * mRow + column, mRow, left + row * vRow, vRow, right + column * depth, depth)
+                }
+                row += rowsPerTile
+            }
+            column += wide ? 2 * laneCount : laneCount
+        }
+    }
+}
+
+#if AVX512
+private typealias WideTile = InlineArray<16, Lanes>
+private typealias NarrowTile = InlineArray<8, Lanes>
+#else
+private typealias WideTile = InlineArray<12, Lanes>
+private typealias NarrowTile = InlineArray<6, Lanes>
+#endif
+
+@inline(__always)
+private func wideProduct(
+    _ out: UnsafeMutablePointer<Float>, _ outRow: Int, _ left: UnsafePointer<Float>, _ leftRow: Int,
+    _ panel: UnsafePointer<Float>, _ depth: Int
+) {
+    var sums = WideTile(repeating: .zero)
+    var weights = panel
+    for channel in 0..<depth {
+        let first = load(weights)
+        let second = load(weights + laneCount)
+        @inline(__always)
+        func add(_ row: Int) {
+            let x = Lanes(repeating: left[row * leftRow + channel])
+            sums[2 * row] = multiplyAdd(sums[2 * row], x, first)
+            sums[2 * row + 1] = multiplyAdd(sums[2 * row + 1], x, second)
+        }
+        add(0)
+        add(1)
+        add(2)
+        add(3)
+        add(4)
+        add(5)
+        #if AVX512
+        add(6)
+        add(7)
+        #endif
+        weights += 2 * laneCount
+    }
+    for row in 0..<rowsPerTile {
+        store(sums[2 * row], out + row * outRow)
+        store(sums[2 * row + 1], out + row * outRow + laneCount)
+    }
+}
+
+@inline(__always)
+private func narrowProduct(
+    _ out: UnsafeMutablePointer<Float>, _ outRow: Int, _ left: UnsafePointer<Float>, _ leftRow: Int,
+    _ panel: UnsafePointer<Float>, _ depth: Int
+) {
+    var sums = NarrowTile(repeating: .zero)
+    var weights = panel
+    for channel in 0..<depth {
+        let column = load(weights)
+        @inline(__always)
+        func add(_ row: Int) {
+            sums[row] = multiplyAdd(sums[row], Lanes(repeating: left[row * leftRow + channel]), column)
+        }
+        add(0)
+        add(1)
+        add(2)
+        add(3)
+        add(4)
+        add(5)
+        #if AVX512
+        add(6)
+        add(7)
+        #endif
+        weights += laneCount
+    }
+    for row in 0..<rowsPerTile { store(sums[row], out + row * outRow) }
+}
+
+/// sums[position][r][n] = (accumulate ? sums : 0) + Σ_m left[position][m][r] · right[position][m][n], r < channels,
+/// n < columns: the summed outer products of the filter's gradient.
+///
+/// - left, right: rows `leftRow` and `rightRow` floats apart, positions `leftPlane` and `rightPlane`.
+/// - channels: multiple of rowsPerTile; columns: multiple of laneCount.
+public func denseOuterProducts(
+    _ sums: UnsafeMutablePointer<Float>, sumPlane: Int, sumRow: Int, left: UnsafePointer<Float>, leftPlane: Int,
+    leftRow: Int, right: UnsafePointer<Float>, rightPlane: Int, rightRow: Int, positions: Int, rows: Int, channels: Int,
+    columns: Int, accumulate: Bool
+) {
+    for position in 0..<positions {
+        var column = 0
+        while column < columns {
+            // A last single vector is computed twice as wide: what is behind it is room, and not looked at.
+            var channel = 0
+            while channel < channels {
+                outerProduct(
+                    sums + position * sumPlane + channel * sumRow + column, sumRow,
+                    left + position * leftPlane + channel, leftRow, right + position * rightPlane + column, rightRow, rows,
+                    accumulate)
+                channel += rowsPerTile
+            }
+            column += 2 * laneCount
+        }
+    }
+}
+
+@inline(__always)
+private func outerProduct(
+    _ sums: UnsafeMutablePointer<Float>, _ sumRow: Int, _ left: UnsafePointer<Float>, _ leftRow: Int,
+    _ right: UnsafePointer<Float>, _ rightRow: Int, _ rows: Int, _ accumulate: Bool
+) {
+    var acc = WideTile(repeating: .zero)
+    var pixel = left
+    var gradient = right
+    for _ in 0..<rows {
+        let first = load(gradient)
+        let second = load(gradient + laneCount)
+        @inline(__always)
+        func add(_ row: Int) {
+            let x = Lanes(repeating: pixel[row])
+            acc[2 * row] = multiplyAdd(acc[2 * row], x, first)
+            acc[2 * row + 1] = multiplyAdd(acc[2 * row + 1], x, second)
+        }
+        add(0)
+        add(1)
+        add(2)
+        add(3)
+        add(4)
+        add(5)
+        #if AVX512
+        add(6)
+        add(7)
+        #endif
+        pixel += leftRow
+        gradient += rightRow
+    }
+    for row in 0..<rowsPerTile {
+        let target = sums + row * sumRow
+        if accumulate {
+            store(load(target) + acc[2 * row], target)
+            store(load(target + laneCount) + acc[2 * row + 1], target + laneCount)
+        } else {
+            store(acc[2 * row], target)
+            store(acc[2 * row + 1], target + laneCount)
+        }
+    }
+}

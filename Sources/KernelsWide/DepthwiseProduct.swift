@@ -1,0 +1,91 @@
+// Depthwise convolution: every channel has a filter of its own, so vectors run across channels and nothing is shared
+// between lanes. Rows are found through pointers, as in IndirectProduct.swift.
+
+/// output[m][c] = epilogue( Σ_t row(m, t)[c] · filters[t][c] ),  m < count, c < channels
+///
+/// - pointers: [row][tap].
+/// - filters: [filter tap][channel]; tapBlocks: which of them each tap of the rows is.
+/// - rowOffsets: start of output row m, in floats, in `output`, `residual` and `mask`.
+public func depthwiseProduct(
+    pointers: UnsafePointer<UnsafePointer<Float>>, count: Int, taps: Int, filters: UnsafePointer<Float>,
+    tapBlocks: UnsafePointer<Int>, channels: Int, shift: UnsafePointer<Float>?, residual: UnsafePointer<Float>?,
+    mask: UnsafePointer<Float>?, rectify: Bool, output: UnsafeMutablePointer<Float>, rowOffsets: UnsafePointer<Int>
+) {
+    let epilogue = Epilogue(
+        scale: nil, shift: shift, residual: residual, mask: mask, rectify: rectify, output: output)
+    var channel = 0
+    while channel < channels {
+        let own = filters + channel
+        @inline(__always)
+        func filter(_ tap: Int) -> Lanes { load(own + tapBlocks[tap] * channels) }
+        if taps == 9 {
+            // The usual case, with the filter in registers.
+            let (f0, f1, f2) = (filter(0), filter(1), filter(2))
+            let (f3, f4, f5) = (filter(3), filter(4), filter(5))
+            let (f6, f7, f8) = (filter(6), filter(7), filter(8))
+            for row in 0..<count {
+                let pixels = pointers + 9 * row
+                @inline(__always)
+                func pixel(_ tap: Int) -> Lanes { load(pixels[tap] + channel) }
+                var sum = pixel(0) * f0
+                sum = multiplyAdd(sum, pixel(1), f1)
+                sum = multiplyAdd(sum, pixel(2), f2)
+                sum = multiplyAdd(sum, pixel(3), f3)
+                sum = multiplyAdd(sum, pixel(4), f4)
+                sum = multiplyAdd(sum, pixel(5), f5)
+                sum = multiplyAdd(sum, pixel(6), f6)
+                sum = multiplyAdd(sum, pixel(7), f7)
+                sum = multiplyAdd(sum, pixel(8), f8)
+                epilogue.finish(sum, at: rowOffsets[row], channel: channel, of: channels)
+            }
+        } else {
+            for row in 0..<count {
+                var sum = Lanes.zero
+                for tap in 0..<taps {
+                    sum = multiplyAdd(sum, load(pointers[taps * row + tap] + channel), filter(tap))
+                }
+                epilogue.finish(sum, at: rowOffsets[row], channel: channel, of: channels)
+            }
+        }
+        channel += laneCount
+    }
+}
+
+/// sums[t][c] += Σ_m row(m, t)[c] · gradient[m][c],  c < channels
+///
+/// - gradient: rows `gradientStride` floats apart. sums: taps `channels` floats apart.
+public func depthwiseGradient(
+    _ sums: UnsafeMutablePointer<Float>, pointers: UnsafePointer<UnsafePointer<Float>>, count: Int, taps: Int,
+    gradient: UnsafePointer<Float>, gradientStride: Int, channels: Int
+) {
+    var channel = 0
+    while channel < channels {
+        var tap = 0
+        while tap + 3 <= taps {
+            var first = Lanes.zero
+            var second = Lanes.zero
+            var third = Lanes.zero
+            for row in 0..<count {
+                let g = load(gradient + row * gradientStride + channel)
+                let pixels = pointers + taps * row + tap
+                first = multiplyAdd(first, load(pixels[0] + channel), g)
+                second = multiplyAdd(second, load(pixels[1] + channel), g)
+                third = multiplyAdd(third, load(pixels[2] + channel), g)
+            }
+            accumulate(first, sums + tap * channels + channel, channels - channel)
+            accumulate(second, sums + (tap + 1) * channels + channel, channels - channel)
+            accumulate(third, sums + (tap + 2) * channels + channel, channels - channel)
+            tap += 3
+        }
+        while tap < taps {
+            var sum = Lanes.zero
+            for row in 0..<count {
+                sum = multiplyAdd(
+                    sum, load(pointers[taps * row + tap] + channel), load(gradient + row * gradientStride + channel))
+            }
+            accumulate(sum, sums + tap * channels + channel, channels - channel)
+            tap += 1
+        }
+        channel += laneCount
+    }
+}

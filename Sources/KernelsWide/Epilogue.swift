@@ -1,0 +1,68 @@
+// What happens to a finished sum before it is stored, the same for every kernel that gives activations or gradients.
+
+/// act( sum·scale + shift + residual ) · [mask > 0], element by element; whatever is nil or false is left out.
+///
+/// `scale` and `shift` are per channel, `residual`, `mask` and `output` have the shape of the result. `residual` may be
+/// `output` itself, to accumulate. All point at the first channel of the block of channels that is being computed.
+struct Epilogue {
+    let scale: UnsafePointer<Float>?
+    let shift: UnsafePointer<Float>?
+    let residual: UnsafePointer<Float>?
+    let mask: UnsafePointer<Float>?
+    let rectify: Bool
+    let output: UnsafeMutablePointer<Float>
+
+    /// Stores one vector of channels, `channel ..< channel + laneCount`, of the pixel at `offset`; only those below
+    /// `channels` exist.
+    @inline(__always)
+    func finish(_ sum: Lanes, at offset: Int, channel: Int, of channels: Int) {
+        guard channel < channels else { return }
+        if channel + laneCount <= channels {
+            var value = sum
+            if let scale {
+                value = multiplyAdd(shift.map { load($0 + channel) } ?? Lanes.zero, value, load(scale + channel))
+            } else if let shift {
+                value += load(shift + channel)
+            }
+            if let residual { value += load(residual + offset + channel) }
+            if rectify { value = rectified(value) }
+            if let mask {
+                value = Lanes.zero.replacing(with: value, where: load(mask + offset + channel) .> Lanes.zero)
+            }
+            store(value, output + offset + channel)
+        } else {
+            finishPart(sum, offset + channel, channel, channels - channel)
+        }
+    }
+
+    /// The last channels, fewer than a vector: half a vector where it fits (small networks have 8 channels), then one by
+    /// one. Per-channel parameters are padded to whole vectors, the tensors are not.
+    @inline(never)
+    private func finishPart(_ sum: Lanes, _ offset: Int, _ channel: Int, _ channels: Int) {
+        var value = sum
+        if let scale { value *= load(scale + channel) }
+        if let shift { value += load(shift + channel) }
+        var lane = 0
+        if channels >= laneCount / 2 {
+            var half = value.lowHalf
+            if let residual { half += loadHalf(residual + offset) }
+            if rectify { half = half.replacing(with: HalfLanes.zero, where: half .< HalfLanes.zero) }
+            if let mask { half = HalfLanes.zero.replacing(with: half, where: loadHalf(mask + offset) .> HalfLanes.zero) }
+            UnsafeMutableRawPointer(output + offset).storeBytes(of: half, as: HalfLanes.self)
+            lane = laneCount / 2
+        }
+        while lane < channels {
+            var scalar = value[lane]
+            if let residual { scalar += residual[offset + lane] }
+            if rectify && scalar < 0 { scalar = 0 }
+            if let mask, !(mask[offset + lane] > 0) { scalar = 0 }
+            output[offset + lane] = scalar
+            lane += 1
+        }
+    }
+
+    @inline(__always)
+    private func loadHalf(_ pointer: UnsafePointer<Float>) -> HalfLanes {
+        UnsafeRawPointer(pointer).loadUnaligned(as: HalfLanes.self)
+    }
+}
