@@ -11,7 +11,7 @@ func wide(_ name: String, _ flags: [String], define: String? = nil) -> Target {
     let features = flags.flatMap { ["-Xcc", $0] }
     var settings: [SwiftSetting] = numeric + [.unsafeFlags(features)]
     if let define { settings.append(.define(define)) }
-    return .target(name: name, swiftSettings: settings)
+    return .target(name: name, dependencies: ["CCPU"], swiftSettings: settings)
 }
 
 var wideTargets = [wide("KernelsBaseline", [])]
@@ -39,6 +39,7 @@ let package = Package(
         .target(name: "Attacks", dependencies: ["Networks", "Kernels", "Runtime"]),
         .target(name: "Distillation", dependencies: ["Attacks", "Storage", "Networks", "Kernels", "Runtime"]),
         .target(name: "Igdm", dependencies: ["CIgdm", "CCPU", "Distillation", "Attacks", "Storage", "Networks", "Kernels", "Runtime"]),
+        .executableTarget(name: "kernel-bench", dependencies: ["Kernels", "Runtime"], path: "Benchmarks/Kernels"),
         .testTarget(name: "RuntimeTests", dependencies: ["Runtime"]),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels", "Runtime"]),
         .testTarget(name: "NetworksTests", dependencies: ["Networks", "Kernels", "Runtime"]),

@@ -39,15 +39,13 @@ public struct KernelTable: @unchecked Sendable {
     let winogradScratch: Int
     let winogradInput:
         (
-            Output, _ planeStride: Int, _ rowStride: Int, Rows, _ tiles: Int, _ channels: Int, _ scale: Input?,
-            _ scratch: Output
+            Output, _ planeStride: Int, _ rowStride: Int, Rows, _ tiles: Int, _ channels: Int, _ scale: Input?
         ) -> Void
     let winogradOutput:
         (
             Input, _ planeStride: Int, _ rowStride: Int, _ tiles: Int, _ columns: Int, _ origins: UnsafePointer<Int>,
             _ heights: UnsafePointer<Int>, _ widths: UnsafePointer<Int>, _ pixelStride: Int, _ lineStride: Int,
-            _ scale: Input?, _ shift: Input?, _ residual: Input?, _ mask: Input?, _ rectify: Bool, Output,
-            _ scratch: Output
+            _ scale: Input?, _ shift: Input?, _ residual: Input?, _ mask: Input?, _ rectify: Bool, Output
         ) -> Void
     let winogradFilter:
         (
@@ -55,7 +53,7 @@ public struct KernelTable: @unchecked Sendable {
             _ rotate: Bool, _ scratch: Output
         ) -> Void
     let winogradGradient:
-        (Output, _ planeStride: Int, _ rowStride: Int, Rows, _ tiles: Int, _ columns: Int, _ scratch: Output) -> Void
+        (Output, _ planeStride: Int, _ rowStride: Int, Rows, _ tiles: Int, _ columns: Int) -> Void
     let winogradGradientOutput:
         (
             Output, _ filterStride: Int, _ products: Input, _ planeStride: Int, _ rowStride: Int, _ channels: Int,

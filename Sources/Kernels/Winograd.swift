@@ -1,7 +1,8 @@
 import Runtime
 
 /// Tiles that are computed together: their transforms stay in the second-level cache while the filters stream past.
-private let largestBlock = 32
+import Glibc
+private let largestBlock = Int(getenv("TB").map { String(cString: $0) } ?? "32")!
 /// Output channels of one piece of work where there are too few tiles to go round.
 private let columnsPerPiece = 64
 
@@ -80,7 +81,7 @@ private struct WinogradJob {
         let count = min(block, total - first)
         tiles.pointers(memory.pointers, to: x, tiles.inputs, 36, tiles.input, first: first, count: count, zeros)
         table.winogradInput(
-            v, inputPlane, inputRow, UnsafePointer(memory.pointers), count, panels.depth, scale, memory.transform)
+            v, inputPlane, inputRow, UnsafePointer(memory.pointers), count, panels.depth, scale)
     }
 
     private func multiply(_ index: Int, from v: UnsafePointer<Float>, column: Int, _ memory: BlockMemory) {
@@ -102,8 +103,7 @@ private struct WinogradJob {
             memory.output, outputPlane, outputRow, count, min(padded, panels.columns - column),
             UnsafePointer(memory.origins), UnsafePointer(memory.heights), UnsafePointer(memory.widths), shape.channels,
             shape.width * shape.channels, epilogue.scale.map { $0 + column }, epilogue.shift.map { $0 + column },
-            epilogue.residual.map { $0 + column }, epilogue.mask.map { $0 + column }, epilogue.rectify, out + column,
-            memory.transform)
+            epilogue.residual.map { $0 + column }, epilogue.mask.map { $0 + column }, epilogue.rectify, out + column)
     }
 }
 
@@ -113,14 +113,12 @@ private struct BlockMemory {
     let origins: UnsafeMutablePointer<Int>
     let heights: UnsafeMutablePointer<Int>
     let widths: UnsafeMutablePointer<Int>
-    let transform: UnsafeMutablePointer<Float>
     let output: UnsafeMutablePointer<Float>
     let input: UnsafeMutablePointer<Float>
 
     init(_ job: WinogradJob, withInput: Bool) {
         let words = 40 * job.block
-        let floats =
-            job.table.winogradScratch + 36 * job.outputPlane + (withInput ? 36 * job.inputPlane : 0)
+        let floats = 36 * job.outputPlane + (withInput ? 36 * job.inputPlane : 0)
         let memory = Scratch.take(words * MemoryLayout<Int>.stride + floats * MemoryLayout<Float>.stride)
         pointers = memory.bindMemory(to: UnsafePointer<Float>.self, capacity: 36 * job.block)
         let integers = (memory + 36 * job.block * MemoryLayout<Int>.stride)
@@ -128,8 +126,7 @@ private struct BlockMemory {
         origins = integers
         heights = integers + job.block
         widths = integers + 2 * job.block
-        transform = (memory + words * MemoryLayout<Int>.stride).bindMemory(to: Float.self, capacity: floats)
-        output = transform + job.table.winogradScratch
+        output = (memory + words * MemoryLayout<Int>.stride).bindMemory(to: Float.self, capacity: floats)
         input = output + 36 * job.outputPlane
     }
 }

@@ -73,18 +73,14 @@ private func transformTiles(
         let begin = piece * tilesPerPiece
         let size = min(tilesPerPiece, count - begin)
         let words = 36 * tilesPerPiece
-        let memory = Scratch.take(
-            words * MemoryLayout<Int>.stride + table.winogradScratch * MemoryLayout<Float>.stride)
-        let pointers = memory.bindMemory(to: UnsafePointer<Float>.self, capacity: words)
-        let scratch = (memory + words * MemoryLayout<Int>.stride)
-            .bindMemory(to: Float.self, capacity: table.winogradScratch)
+        let pointers = Scratch.take(words * MemoryLayout<Int>.stride)
+            .bindMemory(to: UnsafePointer<Float>.self, capacity: words)
         tiles.pointers(pointers, to: x, tiles.inputs, 36, tiles.input, first: first + begin, count: size, zeros)
         table.winogradInput(
-            input + begin * inputRow, inputPlane, inputRow, UnsafePointer(pointers), size, tiles.input.channels, nil,
-            scratch)
+            input + begin * inputRow, inputPlane, inputRow, UnsafePointer(pointers), size, tiles.input.channels, nil)
         tiles.pointers(pointers, to: dy, tiles.outputs, 16, tiles.output, first: first + begin, count: size, zeros)
         table.winogradGradient(
             gradient + begin * gradientRow, gradientPlane, gradientRow, UnsafePointer(pointers), size,
-            tiles.output.channels, scratch)
+            tiles.output.channels)
     }
 }

@@ -41,7 +41,7 @@ private typealias WideTile = InlineArray<12, Lanes>
 private typealias NarrowTile = InlineArray<6, Lanes>
 #endif
 
-@inline(__always)
+@inline(always)
 private func wideProduct(
     _ out: UnsafeMutablePointer<Float>, _ outRow: Int, _ left: UnsafePointer<Float>, _ leftRow: Int,
     _ panel: UnsafePointer<Float>, _ depth: Int
@@ -51,7 +51,7 @@ private func wideProduct(
     for channel in 0..<depth {
         let first = load(weights)
         let second = load(weights + laneCount)
-        @inline(__always)
+        @inline(always)
         func add(_ row: Int) {
             let x = Lanes(repeating: left[row * leftRow + channel])
             sums[2 * row] = multiplyAdd(sums[2 * row], x, first)
@@ -75,7 +75,7 @@ private func wideProduct(
     }
 }
 
-@inline(__always)
+@inline(always)
 private func narrowProduct(
     _ out: UnsafeMutablePointer<Float>, _ outRow: Int, _ left: UnsafePointer<Float>, _ leftRow: Int,
     _ panel: UnsafePointer<Float>, _ depth: Int
@@ -84,7 +84,7 @@ private func narrowProduct(
     var weights = panel
     for channel in 0..<depth {
         let column = load(weights)
-        @inline(__always)
+        @inline(always)
         func add(_ row: Int) {
             sums[row] = multiplyAdd(sums[row], Lanes(repeating: left[row * leftRow + channel]), column)
         }
@@ -130,7 +130,7 @@ public func denseOuterProducts(
     }
 }
 
-@inline(__always)
+@inline(always)
 private func outerProduct(
     _ sums: UnsafeMutablePointer<Float>, _ sumRow: Int, _ left: UnsafePointer<Float>, _ leftRow: Int,
     _ right: UnsafePointer<Float>, _ rightRow: Int, _ rows: Int, _ accumulate: Bool
@@ -141,7 +141,7 @@ private func outerProduct(
     for _ in 0..<rows {
         let first = load(gradient)
         let second = load(gradient + laneCount)
-        @inline(__always)
+        @inline(always)
         func add(_ row: Int) {
             let x = Lanes(repeating: pixel[row])
             acc[2 * row] = multiplyAdd(acc[2 * row], x, first)

@@ -16,7 +16,18 @@ public func depthwiseProduct(
     var channel = 0
     while channel < channels {
         let own = filters + channel
-        @inline(__always)
+        let parameters = epilogue.parameters(channel)
+        let isWhole = channel + laneCount <= channels
+        @inline(always)
+        func finish(_ sum: Lanes, _ row: Int) {
+            let offset = rowOffsets[row] + channel
+            if isWhole {
+                epilogue.finish(sum, parameters, at: offset)
+            } else {
+                epilogue.finishPart(sum, parameters, at: offset, channels: channels - channel)
+            }
+        }
+        @inline(always)
         func filter(_ tap: Int) -> Lanes { load(own + tapBlocks[tap] * channels) }
         if taps == 9 {
             // The usual case, with the filter in registers.
@@ -25,7 +36,7 @@ public func depthwiseProduct(
             let (f6, f7, f8) = (filter(6), filter(7), filter(8))
             for row in 0..<count {
                 let pixels = pointers + 9 * row
-                @inline(__always)
+                @inline(always)
                 func pixel(_ tap: Int) -> Lanes { load(pixels[tap] + channel) }
                 var sum = pixel(0) * f0
                 sum = multiplyAdd(sum, pixel(1), f1)
@@ -36,7 +47,7 @@ public func depthwiseProduct(
                 sum = multiplyAdd(sum, pixel(6), f6)
                 sum = multiplyAdd(sum, pixel(7), f7)
                 sum = multiplyAdd(sum, pixel(8), f8)
-                epilogue.finish(sum, at: rowOffsets[row], channel: channel, of: channels)
+                finish(sum, row)
             }
         } else {
             for row in 0..<count {
@@ -44,7 +55,7 @@ public func depthwiseProduct(
                 for tap in 0..<taps {
                     sum = multiplyAdd(sum, load(pointers[taps * row + tap] + channel), filter(tap))
                 }
-                epilogue.finish(sum, at: rowOffsets[row], channel: channel, of: channels)
+                finish(sum, row)
             }
         }
         channel += laneCount

@@ -12,36 +12,31 @@ struct Epilogue {
     let rectify: Bool
     let output: UnsafeMutablePointer<Float>
 
-    /// Stores one vector of channels, `channel ..< channel + laneCount`, of the pixel at `offset`; only those below
-    /// `channels` exist.
-    @inline(__always)
-    func finish(_ sum: Lanes, at offset: Int, channel: Int, of channels: Int) {
-        guard channel < channels else { return }
-        if channel + laneCount <= channels {
-            var value = sum
-            if let scale {
-                value = multiplyAdd(shift.map { load($0 + channel) } ?? Lanes.zero, value, load(scale + channel))
-            } else if let shift {
-                value += load(shift + channel)
-            }
-            if let residual { value += load(residual + offset + channel) }
-            if rectify { value = rectified(value) }
-            if let mask {
-                value = Lanes.zero.replacing(with: value, where: load(mask + offset + channel) .> Lanes.zero)
-            }
-            store(value, output + offset + channel)
-        } else {
-            finishPart(sum, offset + channel, channel, channels - channel)
-        }
+    /// Factor and shift of the channels from `channel` on.
+    @inline(always)
+    func parameters(_ channel: Int) -> (factor: Lanes, shift: Lanes) {
+        var factor = Lanes(repeating: 1)
+        if let scale { factor = load(scale + channel) }
+        var offset = Lanes.zero
+        if let shift { offset = load(shift + channel) }
+        return (factor, offset)
+    }
+
+    /// Stores a whole vector at `offset`, the place of its first channel; `parameters` are those of its channels.
+    @inline(always)
+    func finish(_ sum: Lanes, _ parameters: (factor: Lanes, shift: Lanes), at offset: Int) {
+        var value = multiplyAdd(parameters.shift, sum, parameters.factor)
+        if let residual { value += load(residual + offset) }
+        if rectify { value = rectified(value) }
+        if let mask { value = Lanes.zero.replacing(with: value, where: load(mask + offset) .> Lanes.zero) }
+        store(value, output + offset)
     }
 
     /// The last channels, fewer than a vector: half a vector where it fits (small networks have 8 channels), then one by
     /// one. Per-channel parameters are padded to whole vectors, the tensors are not.
     @inline(never)
-    private func finishPart(_ sum: Lanes, _ offset: Int, _ channel: Int, _ channels: Int) {
-        var value = sum
-        if let scale { value *= load(scale + channel) }
-        if let shift { value += load(shift + channel) }
+    func finishPart(_ sum: Lanes, _ parameters: (factor: Lanes, shift: Lanes), at offset: Int, channels: Int) {
+        let value = multiplyAdd(parameters.shift, sum, parameters.factor)
         var lane = 0
         if channels >= laneCount / 2 {
             var half = value.lowHalf
@@ -61,7 +56,7 @@ struct Epilogue {
         }
     }
 
-    @inline(__always)
+    @inline(always)
     private func loadHalf(_ pointer: UnsafePointer<Float>) -> HalfLanes {
         UnsafeRawPointer(pointer).loadUnaligned(as: HalfLanes.self)
     }

@@ -55,10 +55,24 @@ private struct TargetRows {
     let channel: Int
     let channels: Int
 
-    @inline(__always)
-    func finish(_ sum: Lanes, row: Int, column: Int) {
-        guard row < rows else { return }
-        epilogue.finish(sum, at: offsets[row], channel: channel + column, of: channels)
+    /// Stores rows × `vectors` vectors, of which sum(row, vector) gives one.
+    @inline(always)
+    func finish(_ vectors: Int, _ sum: (_ row: Int, _ vector: Int) -> Lanes) {
+        for vector in 0..<vectors {
+            let first = channel + vector * laneCount
+            guard first < channels else { return }
+            let parameters = epilogue.parameters(first)
+            if first + laneCount <= channels {
+                for row in 0..<rowsPerTile where row < rows {
+                    epilogue.finish(sum(row, vector), parameters, at: offsets[row] + first)
+                }
+            } else {
+                for row in 0..<rowsPerTile where row < rows {
+                    epilogue.finishPart(
+                        sum(row, vector), parameters, at: offsets[row] + first, channels: channels - first)
+                }
+            }
+        }
     }
 }
 
@@ -70,7 +84,7 @@ private typealias WideTile = InlineArray<12, Lanes>
 private typealias NarrowTile = InlineArray<6, Lanes>
 #endif
 
-@inline(__always)
+@inline(always)
 private func wideTile(
     _ pointers: UnsafePointer<UnsafePointer<Float>>, _ taps: Int, _ depth: Int, _ panel: UnsafePointer<Float>,
     _ tapOffsets: UnsafePointer<Int>, _ target: TargetRows
@@ -92,7 +106,7 @@ private func wideTile(
         for channel in 0..<depth {
             let left = load(weights)
             let right = load(weights + laneCount)
-            @inline(__always)
+            @inline(always)
             func add(_ row: Int, _ pointer: UnsafePointer<Float>) {
                 let x = Lanes(repeating: pointer[channel])
                 sums[2 * row] = multiplyAdd(sums[2 * row], x, left)
@@ -111,13 +125,10 @@ private func wideTile(
             weights += 2 * laneCount
         }
     }
-    for row in 0..<rowsPerTile {
-        target.finish(sums[2 * row], row: row, column: 0)
-        target.finish(sums[2 * row + 1], row: row, column: laneCount)
-    }
+    target.finish(2) { sums[2 * $0 + $1] }
 }
 
-@inline(__always)
+@inline(always)
 private func narrowTile(
     _ pointers: UnsafePointer<UnsafePointer<Float>>, _ taps: Int, _ depth: Int, _ panel: UnsafePointer<Float>,
     _ tapOffsets: UnsafePointer<Int>, _ target: TargetRows
@@ -138,7 +149,7 @@ private func narrowTile(
         #endif
         for channel in 0..<depth {
             let column = load(weights)
-            @inline(__always)
+            @inline(always)
             func add(_ row: Int, _ pointer: UnsafePointer<Float>) {
                 sums[row] = multiplyAdd(sums[row], Lanes(repeating: pointer[channel]), column)
             }
@@ -155,5 +166,5 @@ private func narrowTile(
             weights += laneCount
         }
     }
-    for row in 0..<rowsPerTile { target.finish(sums[row], row: row, column: 0) }
+    target.finish(1) { row, _ in sums[row] }
 }

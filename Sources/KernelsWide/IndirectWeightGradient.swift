@@ -30,7 +30,7 @@ public func indirectWeightGradient(
             let pixel = pixels[m]
             let first = load(right)
             let second = load(right + laneCount)
-            @inline(__always)
+            @inline(always)
             func add(_ row: Int) {
                 let x = Lanes(repeating: pixel[row])
                 acc[2 * row] = multiplyAdd(acc[2 * row], x, first)

@@ -31,18 +31,18 @@ public let rowsPerTile = 8
 public let rowsPerTile = 6
 #endif
 
-@inline(__always)
+@inline(always)
 func load(_ pointer: UnsafePointer<Float>) -> Lanes {
     UnsafeRawPointer(pointer).loadUnaligned(as: Lanes.self)
 }
 
-@inline(__always)
+@inline(always)
 func store(_ value: Lanes, _ pointer: UnsafeMutablePointer<Float>) {
     UnsafeMutableRawPointer(pointer).storeBytes(of: value, as: Lanes.self)
 }
 
 /// a + b·c; fused where the processor does it in one instruction (elsewhere a fused product is a slow library call).
-@inline(__always)
+@inline(always)
 func multiplyAdd(_ a: Lanes, _ b: Lanes, _ c: Lanes) -> Lanes {
     #if AVX512 || AVX2
     return a.addingProduct(b, c)
@@ -52,13 +52,13 @@ func multiplyAdd(_ a: Lanes, _ b: Lanes, _ c: Lanes) -> Lanes {
 }
 
 /// max(x, 0), with NaN kept: a NaN must reach the loss, where it is seen.
-@inline(__always)
+@inline(always)
 func rectified(_ x: Lanes) -> Lanes {
     x.replacing(with: Lanes.zero, where: x .< Lanes.zero)
 }
 
 /// target += value, in the first `columns` lanes where fewer than a vector are left; nothing for none.
-@inline(__always)
+@inline(always)
 func accumulate(_ value: Lanes, _ target: UnsafeMutablePointer<Float>, _ columns: Int) {
     if columns >= laneCount {
         store(load(target) + value, target)

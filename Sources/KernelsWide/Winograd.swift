@@ -9,6 +9,8 @@
 // these give three times smaller rounding errors than the textbook's 1 and 2. All their products that occur below are
 // exact in float32. Vectors run across channels, so that the transforms are plain arithmetic.
 
+import CCPU
+
 private let a: Float = 0.625
 private let b: Float = 1.5
 private let aa: Float = a * a
@@ -18,13 +20,13 @@ private typealias Six = (Lanes, Lanes, Lanes, Lanes, Lanes, Lanes)
 private typealias Four = (Lanes, Lanes, Lanes, Lanes)
 private typealias Three = (Lanes, Lanes, Lanes)
 
-@inline(__always)
+@inline(always)
 private func times(_ factor: Float, _ x: Lanes, plus y: Lanes) -> Lanes {
     multiplyAdd(y, x, Lanes(repeating: factor))
 }
 
 /// Bᵀ d: the coefficients of Π(x − other points) at each point.
-@inline(__always)
+@inline(always)
 private func inputLine(_ d: Six) -> Six {
     let evenA = times(-bb, d.2, plus: d.4)
     let oddA = times(-bb, d.1, plus: d.3)
@@ -39,7 +41,7 @@ private func inputLine(_ d: Six) -> Six {
 }
 
 /// Aᵀ m.
-@inline(__always)
+@inline(always)
 private func outputLine(_ m: Six) -> Four {
     let sumA = m.1 + m.2
     let differenceA = m.1 - m.2
@@ -54,7 +56,7 @@ private func outputLine(_ m: Six) -> Four {
 }
 
 /// G g; the factors 1/Π(point − other points).
-@inline(__always)
+@inline(always)
 private func filterLine(_ g: Three) -> Six {
     let zero: Float = 1 / (aa * bb)
     let nearA: Float = 1 / (2 * aa * (aa - bb))
@@ -68,7 +70,7 @@ private func filterLine(_ g: Three) -> Six {
 
 /// The transformed output gradient of F(3×3, 4×4), four rows to six, without the factors of `filterLine`: those are in
 /// `gradientOutputLine`.
-@inline(__always)
+@inline(always)
 private func gradientLine(_ g: Four) -> Six {
     let evenA = times(aa, g.2, plus: g.0)
     let oddA = times(aa, g.3, plus: g.1)
@@ -81,7 +83,7 @@ private func gradientLine(_ g: Four) -> Six {
 }
 
 /// Six rows of summed products to the three taps of the filter's gradient.
-@inline(__always)
+@inline(always)
 private func gradientOutputLine(_ m: Six) -> Three {
     let zero: Float = 1 / (aa * bb)
     let nearA: Float = 1 / (2 * aa * (aa - bb))
@@ -97,12 +99,12 @@ private func gradientOutputLine(_ m: Six) -> Three {
 }
 
 /// Six vectors that lie `step` vectors apart.
-@inline(__always)
+@inline(always)
 private func six(_ p: UnsafePointer<Float>, _ step: Int) -> Six {
     (load(p), load(p + step), load(p + 2 * step), load(p + 3 * step), load(p + 4 * step), load(p + 5 * step))
 }
 
-@inline(__always)
+@inline(always)
 private func put(_ v: Six, _ p: UnsafeMutablePointer<Float>, _ step: Int) {
     store(v.0, p)
     store(v.1, p + step)
@@ -112,7 +114,7 @@ private func put(_ v: Six, _ p: UnsafeMutablePointer<Float>, _ step: Int) {
     store(v.5, p + 5 * step)
 }
 
-/// Floats of working memory that the transforms want.
+/// Floats of working memory that the transforms of filters and of their gradients want.
 public let winogradScratch = 36 * laneCount
 
 /// v[position][tile][channel] = (Bᵀ d B)[position]: the transformed input tiles.
@@ -122,8 +124,7 @@ public let winogradScratch = 36 * laneCount
 /// - planeStride, rowStride: floats between positions, and between tiles.
 public func winogradInput(
     _ v: UnsafeMutablePointer<Float>, planeStride: Int, rowStride: Int,
-    pointers: UnsafePointer<UnsafePointer<Float>>, tiles: Int, channels: Int, scale: UnsafePointer<Float>?,
-    scratch: UnsafeMutablePointer<Float>
+    pointers: UnsafePointer<UnsafePointer<Float>>, tiles: Int, channels: Int, scale: UnsafePointer<Float>?
 ) {
     for tile in 0..<tiles {
         let pixels = pointers + 36 * tile
@@ -131,21 +132,29 @@ public func winogradInput(
         var channel = 0
         while channel < channels {
             let factor = scale.map { load($0 + channel) } ?? Lanes(repeating: 1)
-            for x in 0..<6 {
-                @inline(__always)
+            @inline(always)
+            func line(_ x: Int) -> Six {
+                @inline(always)
                 func pixel(_ y: Int) -> Lanes {
                     let value = load(pixels[6 * y + x] + channel)
                     return scale == nil ? value : value * factor
                 }
-                put(
-                    inputLine((pixel(0), pixel(1), pixel(2), pixel(3), pixel(4), pixel(5))), scratch + x * laneCount,
-                    6 * laneCount)
+                return inputLine((pixel(0), pixel(1), pixel(2), pixel(3), pixel(4), pixel(5)))
             }
-            for y in 0..<6 {
-                put(
-                    inputLine(six(scratch + 6 * y * laneCount, laneCount)), row + 6 * y * planeStride + channel,
-                    planeStride)
+            if tile + 1 < tiles {
+                // The next tile's lines are too scattered for the processor to guess; its first two columns are here.
+                for y in 0..<6 {
+                    for x in 2..<6 { ccpu_prefetch(pixels[36 + 6 * y + x] + channel) }
+                }
             }
+            let (c0, c1, c2, c3, c4, c5) = (line(0), line(1), line(2), line(3), line(4), line(5))
+            let target = row + channel
+            put(inputLine((c0.0, c1.0, c2.0, c3.0, c4.0, c5.0)), target, planeStride)
+            put(inputLine((c0.1, c1.1, c2.1, c3.1, c4.1, c5.1)), target + 6 * planeStride, planeStride)
+            put(inputLine((c0.2, c1.2, c2.2, c3.2, c4.2, c5.2)), target + 12 * planeStride, planeStride)
+            put(inputLine((c0.3, c1.3, c2.3, c3.3, c4.3, c5.3)), target + 18 * planeStride, planeStride)
+            put(inputLine((c0.4, c1.4, c2.4, c3.4, c4.4, c5.4)), target + 24 * planeStride, planeStride)
+            put(inputLine((c0.5, c1.5, c2.5, c3.5, c4.5, c5.5)), target + 30 * planeStride, planeStride)
             channel += laneCount
         }
     }
@@ -160,8 +169,7 @@ public func winogradOutput(
     _ m: UnsafePointer<Float>, planeStride: Int, rowStride: Int, tiles: Int, columns: Int,
     origins: UnsafePointer<Int>, heights: UnsafePointer<Int>, widths: UnsafePointer<Int>, pixelStride: Int,
     lineStride: Int, scale: UnsafePointer<Float>?, shift: UnsafePointer<Float>?, residual: UnsafePointer<Float>?,
-    mask: UnsafePointer<Float>?, rectify: Bool, output: UnsafeMutablePointer<Float>,
-    scratch: UnsafeMutablePointer<Float>
+    mask: UnsafePointer<Float>?, rectify: Bool, output: UnsafeMutablePointer<Float>
 ) {
     let epilogue = Epilogue(
         scale: scale, shift: shift, residual: residual, mask: mask, rectify: rectify, output: output)
@@ -171,22 +179,34 @@ public func winogradOutput(
         let width = widths[tile]
         var column = 0
         while column < columns {
-            for x in 0..<6 {
-                let line = outputLine(six(row + x * planeStride + column, 6 * planeStride))
-                let target = scratch + x * laneCount
-                store(line.0, target)
-                store(line.1, target + 6 * laneCount)
-                store(line.2, target + 12 * laneCount)
-                store(line.3, target + 18 * laneCount)
+            @inline(always)
+            func line(_ x: Int) -> Four { outputLine(six(row + x * planeStride + column, 6 * planeStride)) }
+            let (c0, c1, c2, c3, c4, c5) = (line(0), line(1), line(2), line(3), line(4), line(5))
+            let parameters = epilogue.parameters(column)
+            @inline(always)
+            func finish(_ m: Six, _ y: Int) {
+                guard y < height else { return }
+                let values = outputLine(m)
+                let offset = origins[tile] + y * lineStride + column
+                @inline(always)
+                func finish(_ value: Lanes, _ x: Int) {
+                    guard x < width else { return }
+                    if column + laneCount <= columns {
+                        epilogue.finish(value, parameters, at: offset + x * pixelStride)
+                    } else {
+                        epilogue.finishPart(
+                            value, parameters, at: offset + x * pixelStride, channels: columns - column)
+                    }
+                }
+                finish(values.0, 0)
+                finish(values.1, 1)
+                finish(values.2, 2)
+                finish(values.3, 3)
             }
-            for y in 0..<height {
-                let line = outputLine(six(scratch + 6 * y * laneCount, laneCount))
-                let offset = origins[tile] + y * lineStride
-                epilogue.finish(line.0, at: offset, channel: column, of: columns)
-                if width > 1 { epilogue.finish(line.1, at: offset + pixelStride, channel: column, of: columns) }
-                if width > 2 { epilogue.finish(line.2, at: offset + 2 * pixelStride, channel: column, of: columns) }
-                if width > 3 { epilogue.finish(line.3, at: offset + 3 * pixelStride, channel: column, of: columns) }
-            }
+            finish((c0.0, c1.0, c2.0, c3.0, c4.0, c5.0), 0)
+            finish((c0.1, c1.1, c2.1, c3.1, c4.1, c5.1), 1)
+            finish((c0.2, c1.2, c2.2, c3.2, c4.2, c5.2), 2)
+            finish((c0.3, c1.3, c2.3, c3.3, c4.3, c5.3), 3)
             column += laneCount
         }
     }
@@ -233,28 +253,29 @@ public func winogradFilter(
 /// - pointers: [tile][16], pixels of the output gradient row by row, or zeros beyond the image.
 public func winogradGradient(
     _ v: UnsafeMutablePointer<Float>, planeStride: Int, rowStride: Int,
-    pointers: UnsafePointer<UnsafePointer<Float>>, tiles: Int, columns: Int, scratch: UnsafeMutablePointer<Float>
+    pointers: UnsafePointer<UnsafePointer<Float>>, tiles: Int, columns: Int
 ) {
     for tile in 0..<tiles {
         let pixels = pointers + 16 * tile
         let row = v + tile * rowStride
         var column = 0
         while column < columns {
-            for x in 0..<4 {
-                put(
-                    gradientLine(
-                        (
-                            load(pixels[x] + column), load(pixels[4 + x] + column), load(pixels[8 + x] + column),
-                            load(pixels[12 + x] + column)
-                        )), scratch + x * laneCount, 4 * laneCount)
+            @inline(always)
+            func line(_ x: Int) -> Six {
+                gradientLine(
+                    (
+                        load(pixels[x] + column), load(pixels[4 + x] + column), load(pixels[8 + x] + column),
+                        load(pixels[12 + x] + column)
+                    ))
             }
-            for y in 0..<6 {
-                let line = scratch + 4 * y * laneCount
-                put(
-                    gradientLine(
-                        (load(line), load(line + laneCount), load(line + 2 * laneCount), load(line + 3 * laneCount))),
-                    row + 6 * y * planeStride + column, planeStride)
-            }
+            let (c0, c1, c2, c3) = (line(0), line(1), line(2), line(3))
+            let target = row + column
+            put(gradientLine((c0.0, c1.0, c2.0, c3.0)), target, planeStride)
+            put(gradientLine((c0.1, c1.1, c2.1, c3.1)), target + 6 * planeStride, planeStride)
+            put(gradientLine((c0.2, c1.2, c2.2, c3.2)), target + 12 * planeStride, planeStride)
+            put(gradientLine((c0.3, c1.3, c2.3, c3.3)), target + 18 * planeStride, planeStride)
+            put(gradientLine((c0.4, c1.4, c2.4, c3.4)), target + 24 * planeStride, planeStride)
+            put(gradientLine((c0.5, c1.5, c2.5, c3.5)), target + 30 * planeStride, planeStride)
             column += laneCount
         }
     }

@@ -12,4 +12,7 @@ int ccpu_processor_count(void);
 /* Reads a flag that another thread may be writing. */
 int ccpu_load_flag(const volatile int *flag);
 
+/* Asks for the cache line at an address that will be read soon; inlined to one instruction. Any address is allowed. */
+static inline void ccpu_prefetch(const void *address) { __builtin_prefetch(address); }
+
 #endif
