@@ -48,6 +48,7 @@ struct NetworkCase: CustomTestStringConvertible {
         NetworkCase(architecture: "wrn_10_1", shape: ImageShape(3, 7, 9), baseWidth: 0),
         NetworkCase(architecture: "wrn_16_2", shape: ImageShape(1, 4, 4), baseWidth: 0),
         NetworkCase(architecture: "small_cnn", shape: ImageShape(1, 11, 10), baseWidth: 5),
+        NetworkCase(architecture: "mobilenet_v2", shape: ImageShape(2, 9, 11), baseWidth: 3),
     ]
 }
 
