@@ -138,7 +138,7 @@ IGDM_API int32_t igdm_set_log_callback(igdm_log_callback callback, void *user);
 
 /* Names that the library knows, as one static comma-separated string each. Patterns have their numbers as capitals:
  * "wrn_D_K" stands for wrn_16_2, wrn_28_10, ... */
-IGDM_API const char *igdm_architectures(void); /* "resnet8,resnet14,resnet20,resnet18,wrn_D_K,small_cnn" */
+IGDM_API const char *igdm_architectures(void); /* "resnet8,resnet14,resnet20,resnet18,wrn_D_K,small_cnn,mobilenet_v2" */
 IGDM_API const char *igdm_attacks(void);       /* "fgsm,pgd,cw" */
 IGDM_API const char *igdm_methods(void);       /* "pgd-at,ard,rslad,adaad" */
 
@@ -157,7 +157,8 @@ typedef struct igdm_model_options {
     int64_t height;             /* input height in pixels. Default 32 */
     int64_t width;              /* input width in pixels. Default 32 */
     int64_t base_width;         /* channels of the first stage; 0 (default) = the architecture's own: 16 for resnet8/14/20,
-                                   64 for resnet18, 32 for small_cnn. wrn_D_K has its width in the name: leave 0 */
+                                   64 for resnet18, 32 for small_cnn and mobilenet_v2 (its stem; all else in
+                                   proportion, rounded up). wrn_D_K has its width in the name: leave 0 */
     uint64_t seed;              /* of the random initial weights. Default 0 */
     const float *mean;          /* per-channel mean subtracted from the input, or NULL (default) for none */
     const float *std;           /* per-channel divisor, > 0, or NULL (default) for none. Both or neither */
@@ -171,7 +172,8 @@ IGDM_API int32_t igdm_model_options_init(igdm_model_options *options);
 /* A new model with random weights (convolutions and linear layers as PyTorch's defaults: uniform Kaiming; BatchNorm 1
  * and 0).
  *   architecture  resnet8, resnet14, resnet20 (He et al. 2016, section 4.2), resnet18 (its CIFAR form), wrn_D_K with
- *                 D = 6n+4 (Zagoruyko and Komodakis 2016), small_cnn
+ *                 D = 6n+4 (Zagoruyko and Komodakis 2016), small_cnn, mobilenet_v2 (Sandler et al. 2018, its CIFAR form
+ *                 with ReLU, not ReLU6)
  *   options       NULL = defaults
  *   model         receives the handle
  * Errors: INVALID_ARGUMENT (unknown name: the message lists the known ones; an option out of range), SHAPE (the image is too

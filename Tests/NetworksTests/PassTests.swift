@@ -12,7 +12,8 @@ func randomFloats(_ count: Int, seed: UInt64) -> [Float] {
     return (0..<count).map { _ in random.uniform() }
 }
 
-/// A small network with random weights, running statistics and normalisation.
+/// A small network with random weights, running statistics and normalisation. Convolutions are √6 times the default, He
+/// et al.'s scale (arXiv 1502.01852, eq. 10): a deep network would lose the image on the way to the logits.
 func testNetwork(_ architecture: String, _ shape: ImageShape, baseWidth: Int) throws -> Network {
     var options = NetworkOptions()
     options.classes = 5
@@ -28,6 +29,7 @@ func testNetwork(_ architecture: String, _ shape: ImageShape, baseWidth: Int) th
             let isScale = parameter.name.hasSuffix("running_var") || parameter.name.hasSuffix(".weight")
             values[i] = isScale ? 0.5 + random[i] : random[i] - 0.5
         }
+        for i in 0..<parameter.count where parameter.shape.count == 4 { values[i] *= Float(6).squareRoot() }
     }
     network.weightsChanged()
     return network
@@ -46,6 +48,7 @@ struct NetworkCase: CustomTestStringConvertible {
         NetworkCase(architecture: "wrn_10_1", shape: ImageShape(3, 7, 9), baseWidth: 0),
         NetworkCase(architecture: "wrn_16_2", shape: ImageShape(1, 4, 4), baseWidth: 0),
         NetworkCase(architecture: "small_cnn", shape: ImageShape(1, 11, 10), baseWidth: 5),
+        NetworkCase(architecture: "mobilenet_v2", shape: ImageShape(2, 9, 11), baseWidth: 3),
     ]
 }
 

@@ -59,7 +59,11 @@ def random_labels(stream: str, count: int, classes: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A network and its weights."""
+    """A network and its weights.
+
+    With `positive` biases no channel is nearly always off, which a depthwise filter would hand to a BatchNorm with
+    batch statistics as it is: almost without variance, and the division by that magnifies rounding.
+    """
 
     architecture: str
     shape: tuple[int, int, int]
@@ -67,11 +71,13 @@ class ModelSpec:
     width: int = 0
     normalised: bool = False
     seed: int = 0
+    positive: bool = False
 
     @property
     def id(self) -> str:
         shape = "x".join(map(str, self.shape))
-        return f"{self.architecture}-w{self.width}-{shape}-c{self.classes}-n{int(self.normalised)}-s{self.seed}"
+        options = f"w{self.width}-{shape}-c{self.classes}-n{int(self.normalised)}-s{self.seed}"
+        return f"{self.architecture}-{options}{'-positive' * self.positive}"
 
     @property
     def mean(self) -> NDArray[np.float32] | None:
@@ -93,7 +99,8 @@ class ModelSpec:
         if name.endswith("running_var"):
             return uniform(stream, shape, 0.5, 1.5)
         if name.endswith("bias"):
-            return uniform(stream, shape, 0.25, 1.0) * signs(f"{stream}/sign", shape)
+            sizes = uniform(stream, shape, 0.25, 1.0)
+            return sizes if self.positive else sizes * signs(f"{stream}/sign", shape)
         if len(shape) == 1:
             return uniform(stream, shape, 0.5, 1.0)
         bound = float(np.sqrt(6 / np.prod(shape[1:])))
@@ -215,12 +222,15 @@ MODELS = [
     ModelCase(ModelSpec("wrn_16_2", CIFAR, classes=100), 1),
     ModelCase(ModelSpec("small_cnn", FASHION, width=8), 3, seed=1),
     ModelCase(ModelSpec("small_cnn", ODD, normalised=True), 2, seed=3),
+    ModelCase(ModelSpec("mobilenet_v2", CIFAR, width=4), 2, seed=15),
+    ModelCase(ModelSpec("mobilenet_v2", ODD, classes=7, width=6, normalised=True), 2, seed=21),
 ]
 LIVE_MODELS = [
     ModelCase(ModelSpec("resnet20", CIFAR, normalised=True), 2),
     ModelCase(ModelSpec("resnet18", CIFAR, normalised=True), 2),
     ModelCase(ModelSpec("wrn_16_4", CIFAR), 2),
     ModelCase(ModelSpec("wrn_28_10", CIFAR, normalised=True), 2),
+    ModelCase(ModelSpec("mobilenet_v2", CIFAR, normalised=True), 2),
 ]
 
 _CNN = ModelSpec("small_cnn", ODD, width=8, normalised=True)
@@ -243,6 +253,7 @@ _STUDENT = ModelSpec("resnet8", FASHION, classes=4, width=4, seed=1)
 _TEACHER = ModelSpec("small_cnn", FASHION, classes=4, width=8, normalised=True)
 _ODD_STUDENT = ModelSpec("small_cnn", ODD, width=4, normalised=True, seed=1)
 _ODD_TEACHER = ModelSpec("wrn_16_2", ODD)
+_MOBILENET = ModelSpec("mobilenet_v2", TINY, width=3, positive=True)
 _PAIR = {"student": _STUDENT, "teacher": _TEACHER}
 _ODD_PAIR = {"student": _ODD_STUDENT, "teacher": _ODD_TEACHER}
 STEPS = [
@@ -266,6 +277,7 @@ STEPS = [
     StepCase("two-steps-nesterov", "adaad", **_ODD_PAIR, igdm=8, steps=2, nesterov=True, weight_decay=0.01, seed=8),
     StepCase("resnet18-student", "adaad", ModelSpec("resnet18", ODD, width=4), _ODD_TEACHER, igdm=4),
     StepCase("wrn-student", "rslad", ModelSpec("wrn_10_1", TINY), ModelSpec("resnet14", TINY, width=6), igdm=4),
+    StepCase("mobilenet-student", "ard", _MOBILENET, ModelSpec("resnet8", TINY, width=8), igdm=8),
 ]
 _SMALL_CIFAR = (3, 16, 16)
 LIVE_STEPS = [
@@ -286,6 +298,16 @@ LIVE_STEPS = [
         igdm=8,
         count=2,
         seed=109,
+    ),
+    StepCase(
+        "mobilenet-full-size",
+        "ard",
+        ModelSpec("mobilenet_v2", TINY, normalised=True, positive=True),
+        ModelSpec("wrn_16_4", TINY),
+        igdm=8,
+        mirror="clip",
+        count=2,
+        seed=1478,
     ),
 ]
 

@@ -21,6 +21,8 @@ from reference.networks import network
         ("wrn_34_10", 10, 46_160_474),
         ("resnet20", 10, 272_474),
         ("wrn_16_4", 10, 2_748_890),
+        ("mobilenet_v2", 10, 2_296_922),
+        ("mobilenet_v2", 100, 2_412_212),
     ],
 )
 def test_parameter_counts(architecture: str, classes: int, count: int) -> None:

@@ -160,7 +160,7 @@ import Testing
 @Suite struct NetworkCheckpointTests {
     private let directory = TemporaryDirectory()
 
-    @Test(arguments: ["resnet8", "resnet18", "wrn_10_2", "small_cnn"])
+    @Test(arguments: ["resnet8", "resnet18", "wrn_10_2", "small_cnn", "mobilenet_v2"])
     func everyNetworkComesBackAsItWas(architecture: String) throws {
         var options = NetworkOptions()
         options.classes = 4

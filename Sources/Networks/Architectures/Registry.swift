@@ -21,7 +21,7 @@ struct Architecture {
 
     /// All architectures; a new family is one file and one line here.
     static let all: [Architecture] =
-        [resNet8, resNet14, resNet20, resNet18, wideResNet, smallCNN]
+        [resNet8, resNet14, resNet20, resNet18, wideResNet, smallCNN, mobileNetV2]
 
     static func graph(_ name: String, _ options: inout NetworkOptions) throws -> Graph {
         try options.validate()

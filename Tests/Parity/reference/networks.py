@@ -6,6 +6,8 @@ comes before the first convolution and is no part of the state dict.
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 
 
@@ -13,7 +15,7 @@ def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
 
 
-def conv1x1(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
+def conv1x1(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 1, stride, bias=False)
 
 
@@ -151,6 +153,62 @@ class SmallCNN(Classifier):
         return x
 
 
+class InvertedResidual(nn.Module):
+    """Sandler et al. 2018: widen, filter each channel, project; at stride 1 beside a shortcut. No ReLU last."""
+
+    def __init__(self, inputs: int, outputs: int, expansion: int, stride: int, relu: nn.Module) -> None:
+        super().__init__()
+        inner = inputs * expansion
+        self.conv1 = conv1x1(inputs, inner)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride, padding=1, groups=inner, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = conv1x1(inner, outputs)
+        self.bn3 = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Sequential()
+        if stride == 1 and inputs != outputs:
+            self.shortcut = nn.Sequential(conv1x1(inputs, outputs), nn.BatchNorm2d(outputs))
+        self.stride = stride
+        self.relu = relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.relu(self.bn1(self.conv1(x)))
+        inner = self.relu(self.bn2(self.conv2(inner)))
+        projected = self.bn3(self.conv3(inner))
+        return projected + self.shortcut(x) if self.stride == 1 else projected
+
+
+class MobileNetV2(Classifier):
+    """The CIFAR form: ReLU, and a stem and second stage of stride 1. Widths are the paper's times width / 32."""
+
+    # Outputs, expansion and stride of each of the 17 blocks.
+    BLOCKS = (
+        [(16, 1, 1), (24, 6, 1), (24, 6, 1), (32, 6, 2), (32, 6, 1), (32, 6, 1)]
+        + [(64, 6, 2), *[(64, 6, 1)] * 3]
+        + [(96, 6, 1)] * 3
+        + [(160, 6, 2), *[(160, 6, 1)] * 2]
+        + [(320, 6, 1)]
+    )
+
+    def __init__(self, channels: int, classes: int, width: int, **normalisation) -> None:
+        super().__init__(**normalisation)
+        inputs = width
+        self.conv1 = conv3x3(channels, inputs)
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.layers = nn.Sequential()
+        for paper, expansion, stride in self.BLOCKS:
+            outputs = math.ceil(paper * width / 32)
+            self.layers.append(InvertedResidual(inputs, outputs, expansion, stride, self.relu))
+            inputs = outputs
+        self.conv2 = conv1x1(inputs, 40 * width)
+        self.bn2 = nn.BatchNorm2d(40 * width)
+        self.linear = nn.Linear(40 * width, classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        x = self.layers(self.relu(self.bn1(self.conv1(x))))
+        return self.relu(self.bn2(self.conv2(x)))
+
+
 def network(
     architecture: str,
     channels: int,
@@ -168,6 +226,8 @@ def network(
         return ResNet(channels, classes, width or 64, [2, 2, 2, 2], **normalisation)
     if architecture == "small_cnn":
         return SmallCNN(channels, classes, width or 32, **normalisation)
+    if architecture == "mobilenet_v2":
+        return MobileNetV2(channels, classes, width or 32, **normalisation)
     kind, depth, factor = architecture.split("_")
     if kind != "wrn":
         raise ValueError(f"architecture: got {architecture!r}")
