@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import machine, plot, programs, results
+from .disturbance import TOLERATED, Watch
 from .measure import CONFIGS, Measurement, Settings, facts, measure
 from .probes import PROBES, Finding, Probe
 from .processes import FOLDER, OURS, ROOT, Process, WorkerError
@@ -63,8 +64,8 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     made.add_argument(
         "--output", type=Path, metavar="FILE",
-        help="JSON (default build/bench.json for the whole list, build/bench-own.json for parts and own cases); the chart "
-        "FILE.svg and the machine FILE-machine.json lie beside it",
+        help="JSON (default build/bench.json for the whole list, build/bench-own.json for parts and own cases); the "
+        "chart and the facts of the machine lie beside it",
     )  # fmt: skip
     return made
 
@@ -147,10 +148,8 @@ class Bench:
         if findings:
             say("\n".join([*results.finding_table(findings), ""]))
         self.draw(work_rows)
-        if any(row["disturbed"] for row in work_rows):
-            say(
-                "Rows marked disturbed: other programs took processor time. Their ratios count for nothing; measure again."
-            )
+        if any(row["disturbed"] for row in self.rows):
+            say("Disturbed: other programs took processor time, and the numbers count for nothing. Measure again.")
         say(f"{self.output} and the chart beside it, after {(time.monotonic() - began) / 60:.1f} minutes.")
         return 1 if failed else 0
 
@@ -159,12 +158,12 @@ class Bench:
         load = described["load_average_before"]
         described["busy"] = load > machine.BUSY
         if described["busy"]:
-            say(
-                f"WARNING: the load average is {load:.2f}: other programs are at work, and the numbers are worth little."
-            )
+            say(f"WARNING: the load average is {load:.2f}: other programs are at work. Numbers are worth little.")
+        watch = Watch([])
         try:
             described["peak_gflops"] = programs.peak(self.settings.threads)
-            self.peak = described["peak_gflops"]["all_threads"]
+            described["peak_others_share"] = others = watch.share()
+            self.peak = described["peak_gflops"]["all_threads"] if others <= TOLERATED else None
         except programs.ProgramError as error:
             described["peak_gflops"] = str(error)
             self.peak = None
@@ -173,7 +172,11 @@ class Bench:
         described["igdm"] = facts(OURS, self.settings.threads)
         described["pytorch"] = facts(self.settings.configs[0], self.settings.threads) if self.settings.configs else {}
         results.write(self.output.with_name(f"{self.output.stem}-machine.json"), described)
-        rate = "its FMA peak is unknown" if self.peak is None else f"{self.peak:.0f} GFLOP/s of FMA"
+        rate = (
+            "FMA peak unknown (no compiler, or other programs at work)"
+            if self.peak is None
+            else f"{self.peak:.0f} GFLOP/s of FMA"
+        )
         say(f"{described['processor']}, {self.settings.threads} threads, {rate}")
         self.subtitle = f"{described['processor']}, {self.settings.threads} threads; PyTorch " + str(
             described["pytorch"].get("torch", "not measured")

@@ -15,8 +15,8 @@ TOLERANCES = {
     "IGDM loss": 1e-3,
     # No ReLU lies between the loss and the last layer.
     "last layer's gradients": 1e-3,
-    # A ReLU whose input lies within rounding of 0 may switch between two correct programs. PyTorch in float32 is off by up
-    # to 8e-3 from itself in float64 here.
+    # A ReLU whose input lies within rounding of 0 may switch between two correct programs. PyTorch in float32 differs
+    # from itself in float64 by up to 8e-3 here.
     "first layer's gradient": 5e-2,
     "input gradient": 5e-2,
     # The random starts differ, and so do the last bits before a sign is taken.

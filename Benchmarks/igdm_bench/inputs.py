@@ -9,7 +9,7 @@ from .works import Work
 
 EPSILON, STEP_SIZE = 8 / 255, 2 / 255
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 1e-3, 0.9, 5e-4
-"""The learning rate is small because the same random batch is trained on again and again; it does not change the work."""
+"""The learning rate is small because the same batch is trained on again and again; the work does not depend on it."""
 
 IGDM_WEIGHT = 1.0
 

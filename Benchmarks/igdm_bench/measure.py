@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ class Settings:
     """Quick work is repeated, 25 times at most, until so much time has gone by."""
     trial_seconds: float = 2.0
     compile_seconds: float = 150.0
-    """Time that torch.compile may take over one work, its first run included."""
+    """Time that torch.compile may take over one work, comparison and first run included."""
 
 
 @dataclass
@@ -52,7 +53,7 @@ class Measurement:
     ours_mb: float | None = None
     peer_mb: float | None = None
     others: float = 0.0
-    """Part of the processors that other programs took during the counted runs."""
+    """Part of the processors that other programs took during the counted runs or a trial, whichever is more."""
     failure: str | None = None
     unavailable: bool = False
     """The failure is that the library does not know the model."""
@@ -99,11 +100,11 @@ def prepare(process: Process, work: Work, checkpoints: Mapping[str, str], second
     process.ask("prepare", seconds, work=dataclasses.asdict(work), checkpoints=paths, threads=process.threads)
 
 
-def trial(process: Process, settings: Settings, seconds: float | None = None) -> float:
+def trial(process: Process, settings: Settings) -> float:
     """The fastest of a few runs."""
     times: list[float] = []
     while not times or (sum(times) < settings.trial_seconds and len(times) < 5):
-        times.append(process.ask("run", seconds))
+        times.append(process.ask("run"))
     return min(times)
 
 
@@ -115,8 +116,10 @@ def best_peer(
     processes: ExitStack,
     report: Report,
 ) -> Process | None:
-    """A warm process with PyTorch in its fastest configuration, which `processes` will end. Raises WorkerError where none
-    works, and Unequal where one computes something else."""
+    """A warm process with PyTorch in its fastest configuration, which `processes` will end.
+
+    Raises WorkerError where none works, and Unequal where one computes something else.
+    """
     best: Process | None = None
     for config in settings.configs:
         candidate = processes.enter_context(Process(config, settings.threads))
@@ -145,15 +148,26 @@ def best_peer(
 def try_peer(
     candidate: Process, work: Work, checkpoints: Mapping[str, str], settings: Settings, found: Measurement
 ) -> float:
-    limit = settings.compile_seconds if candidate.config == "compiled" else None
-    prepare(candidate, work, checkpoints, limit)
-    candidate.ask("check", limit, path=str(FOLDER / "peer.npz"))
+    """Compares the results of one configuration with ours and times a few runs."""
+    compiled = candidate.config == "compiled"
+    deadline = time.monotonic() + settings.compile_seconds if compiled else None
+    prepare(candidate, work, checkpoints, left(deadline))
+    candidate.ask("check", left(deadline), path=str(FOLDER / "peer.npz"))
     for name, error in compare(FOLDER / "ours.npz", FOLDER / "peer.npz").items():
         found.errors[name] = max(error, found.errors.get(name, 0.0))
-    seconds = trial(candidate, settings, limit)
-    if candidate.config == "compiled":
+    if compiled:
+        candidate.ask("run", left(deadline))  # what the check did not need is compiled now
         candidate.ask("forget_peak")  # the compiler's memory is not the work's
+    # Others count here too: a trial that they disturb may choose a slow configuration.
+    watch = Watch([candidate.id])
+    seconds = trial(candidate, settings)
+    found.others = max(found.others, watch.share())
     return seconds
+
+
+def left(deadline: float | None) -> float | None:
+    """Seconds until then; None is for ever."""
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
 def alternate(ours: Process, peer: Process | None, settings: Settings, found: Measurement) -> None:
@@ -165,7 +179,7 @@ def alternate(ours: Process, peer: Process | None, settings: Settings, found: Me
         for process, times in sides:
             times.append(process.ask("run"))
         sides.reverse()
-    found.others = watch.share()
+    found.others = max(found.others, watch.share())
 
 
 def repetitions(once: float, settings: Settings) -> int:

@@ -1,7 +1,7 @@
 """PyTorch's side of each piece of work, written as well as a user of PyTorch can.
 
-The adversary differentiates by the input only, parameters are frozen meanwhile, outputs that need no gradient are computed
-without one, images lie in the network's memory format before the clock starts, and the optimiser is the fused one.
+The adversary differentiates by the input only, parameters are frozen meanwhile, outputs that need no gradient are
+computed without one, images lie in the network's memory format before the clock starts, the optimiser is the fused one.
 """
 
 from __future__ import annotations

@@ -30,7 +30,9 @@ def work_row(found: Measurement, multiply_adds: Mapping[str, int], peak: float |
 
 def finding_row(finding: Finding) -> Row:
     row = _row(finding.title, finding.seconds, None, None, None, None, None)
-    return row | finding.details | {"ours_runs_s": finding.runs, "kept": finding.kept, "failure": finding.failure}
+    kept = None if finding.disturbed else finding.kept
+    row |= finding.details | {"ours_runs_s": finding.runs, "kept": kept}
+    return row | {"others_share": finding.others, "disturbed": finding.disturbed, "failure": finding.failure}
 
 
 def _row(
@@ -105,6 +107,8 @@ def _finding_cells(finding: Finding) -> tuple[str, ...]:
     if finding.failure:
         return (finding.title, finding.failure)
     verdict = {None: "", True: " yes", False: " NO"}[finding.kept]
+    if finding.disturbed:
+        verdict = " (disturbed)"
     return (finding.title, duration(finding.seconds), finding.value, finding.wanted + verdict)
 
 
@@ -116,8 +120,8 @@ def duration(seconds: float) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns two spaces apart, a rule under the heading. A row of two cells is a name and a remark, which may be long."""
+    """Columns two spaces apart, a rule under the heading. A row of two is a name and a remark, of any length."""
     columns = len(rows[0])
     widths = [max(len(row[i]) for row in rows if i == 0 or len(row) == columns) for i in range(columns)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
     return [lines[0], "-" * (sum(widths) + 2 * (columns - 1)), *lines[1:]]

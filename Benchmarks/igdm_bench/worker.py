@@ -1,4 +1,4 @@
-"""A process that does the work of one side: requests on standard input, replies on standard output, a line of JSON each.
+"""A process that does the work of one side: requests on standard input, replies on standard output, as lines of JSON.
 
 python -m igdm_bench.worker SIDE CONFIG    SIDE is "ours" or "peer"
 

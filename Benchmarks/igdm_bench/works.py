@@ -60,7 +60,7 @@ class Work:
         return {FORWARD: 1, GRADIENT: 2, TRAINING: 3, ATTACK: 2 * self.steps + 1, LOAD: 0}[self.kind], 0
 
     def operations(self, multiply_adds: Mapping[str, int]) -> float:
-        """Floating-point operations of direct convolution; `multiply_adds` are those of one forward pass of a sample."""
+        """Floating-point operations of direct convolution; `multiply_adds` are those of one sample's forward pass."""
         model, teacher = self.passes
         total = model * multiply_adds[self.model]
         if self.teacher is not None:

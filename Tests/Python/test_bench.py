@@ -32,8 +32,8 @@ def test_own_cases_without_pytorch(python: Run, tmp_path: Path) -> None:
     output = tmp_path / "bench.json"
     work = "forward,gradient,training,pgd-2,ard,adaad"
     result = bench(
-        python, output, "--models", "resnet8", "--teacher", "small_cnn", "--batch", "2", "--work", work, "--classes", "4",
-        "--input", "1,8,8",
+        python, output, "--models", "resnet8", "--teacher", "small_cnn", "--batch", "2", "--work", work,
+        "--classes", "4", "--input", "1,8,8",
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
     rows = json.loads(output.read_text())
@@ -106,8 +106,8 @@ def test_a_disturbed_ratio_gets_no_verdict_and_no_bar() -> None:
 
 
 def test_passes_follow_the_methods() -> None:
-    """ARD: 10 steps of forward and gradient, two training passes; the teacher sees x, x + d and x - d. AdaAD's adversary
-    goes through the teacher too."""
+    """ARD: 10 steps of forward and gradient, two training passes; the teacher sees x, x + d and x - d. AdaAD's
+    adversary goes through the teacher too."""
     assert Work("step", "s", teacher="t", method="ard").passes == (26, 3)
     assert Work("step", "s", teacher="t", method="adaad").passes == (26, 22)
     assert Work("training", "s", 64).operations({"s": 5}) == 2 * 3 * 64 * 5
