@@ -37,7 +37,7 @@ PIP           := -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup lib install demo teacher test parity c-programs format lint clean
+.PHONY: help setup lib install demo teacher test parity bench c-programs format lint clean
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
@@ -66,6 +66,9 @@ test: $(LIBRARY) $(VENV)/ready c-programs ## Runs every test that needs no PyTor
 
 parity: $(LIBRARY) $(PARITY)/ready ## Compares live with PyTorch (in an environment of its own)
 	@$(PARITY)/bin/python Scripts/run_tests.py parity-live
+
+bench: $(LIBRARY) $(PARITY)/ready ## Measures speed and memory against PyTorch (ARGS="--quick", see Benchmarks/README.md)
+	@$(PARITY)/bin/python Benchmarks/bench.py $(ARGS)
 
 format: $(TOOLS)/ready ## Formats Swift and Python sources
 	$(SWIFT) format --in-place --parallel --recursive Package.swift Sources Tests

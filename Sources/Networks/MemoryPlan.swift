@@ -1,14 +1,26 @@
 import Kernels
 import Runtime
 
-/// Where every activation and gradient of a pass lies in one arena. Values that are never alive at the same time share
-/// memory; elementwise steps work in place where nobody else needs their input.
+/// Where every activation and gradient of a pass lies. Values that are never alive at the same time share memory;
+/// elementwise steps work in place where nobody else needs their input.
 ///
-/// Time runs through the steps forward, 0 ..< S, then (where there is a backward pass) back, step i at 2S − 1 − i.
+/// Time runs through the steps forward, 0 ..< S, then (where there is a backward pass) back, step i at 2S − 1 − i. What
+/// lives within one segment that runs over a few samples at a time lies in memory of the thread that runs it; everything
+/// else lies in one arena, where the whole of a segment counts as one moment, because its steps run side by side.
 struct MemoryPlan {
-    /// Start of a value's activation, and of its gradient, in the arena; by node. -1: it has none.
-    private(set) var activation: [Int]
-    private(set) var gradient: [Int]
+    struct Place {
+        /// In floats.
+        let start: Int
+        /// In the memory of the thread, from the first sample of the piece on; else in the arena, from the first sample of
+        /// the batch on.
+        let isLocal: Bool
+        /// Floats of a sample.
+        let stride: Int
+    }
+
+    /// Where a value's activation is, and its gradient; by node. nil: it has none.
+    private(set) var activation: [Place?]
+    private(set) var gradient: [Place?]
     /// By step, then by operand: the gradient is added to what another step has left there.
     private(set) var accumulates: [[Bool]]
     /// By step: it is the last to write the gradient of its input, the output of a ReLU, and applies the gradient of
@@ -18,13 +30,17 @@ struct MemoryPlan {
     private(set) var masksOutput: [Bool]
     /// Values whose gradient is asked for.
     private(set) var needsGradient: [Bool]
-    /// Floats in all.
+    let segments: [Segment]
+    /// Floats of the arena, and of a thread's memory.
     private(set) var size = 0
+    private(set) var localSize = 0
 
     init(_ program: Program, mode: PassMode, capacity: Int) {
         let nodes = program.graph.nodes.count
-        activation = .init(repeating: -1, count: nodes)
-        gradient = .init(repeating: -1, count: nodes)
+        segments =
+            mode == .training ? Segment.single(program) : Segment.segments(of: program, capacity: capacity)
+        activation = .init(repeating: nil, count: nodes)
+        gradient = .init(repeating: nil, count: nodes)
         accumulates = program.steps.map { .init(repeating: false, count: $0.inputs.count) }
         masksInput = .init(repeating: false, count: program.steps.count)
         masksOutput = program.steps.map(\.rectify)
@@ -42,7 +58,7 @@ struct MemoryPlan {
             }
             fuseMasks(program)
         }
-        place(lifetimes.blocks, capacity: capacity)
+        place(lifetimes.blocks, program, capacity: capacity)
     }
 
     /// Where the first consumer of a ReLU's output, whose backward step is the last to write that value's gradient, is a
@@ -58,26 +74,48 @@ struct MemoryPlan {
     }
 
     /// Greedy placement, largest first: each block at the lowest address that is free while it lives.
-    private mutating func place(_ blocks: [Lifetimes.Block], capacity: Int) {
-        var placed: [(start: Int, end: Int, block: Lifetimes.Block)] = []
+    private mutating func place(_ blocks: [Lifetimes.Block], _ program: Program, capacity: Int) {
+        struct Placed {
+            let start: Int
+            let end: Int
+            let times: ClosedRange<Int>
+            let isLocal: Bool
+        }
+        let steps = program.steps.count
+        var segmentOf: [Int] = []
+        for (index, segment) in segments.enumerated() { segmentOf += segment.steps.map { _ in index } }
+        func moment(_ time: Int) -> Int {
+            time < steps ? segmentOf[time] : 2 * segments.count - 1 - segmentOf[2 * steps - 1 - time]
+        }
+        var placed: [Placed] = []
         let order = blocks.indices.sorted {
             (blocks[$1].floats, $0) < (blocks[$0].floats, $1)
         }
         for index in order {
             let block = blocks[index]
+            let moments = moment(block.first)...moment(block.last)
+            let segment = segments[moments.lowerBound < segments.count ? moments.lowerBound : 2 * segments.count - 1 - moments.lowerBound]
+            let isLocal = !block.isExternal && moments.count == 1 && segment.samples != nil
+            let times = isLocal ? block.first...block.last : moments
             // Whole cache lines, so that no two blocks share one.
-            let floats = (block.floats * capacity + 15) / 16 * 16
-            let rivals = placed.filter { $0.block.first <= block.last && block.first <= $0.block.last }
+            let floats = (block.floats * (isLocal ? segment.samples ?? 0 : capacity) + 15) / 16 * 16
+            let rivals = placed.filter { $0.isLocal == isLocal && $0.times.overlaps(times) }
                 .sorted { $0.start < $1.start }
             var start = 0
             for rival in rivals {
                 if start + floats <= rival.start { break }
                 start = max(start, rival.end)
             }
-            placed.append((start, start + floats, block))
-            size = max(size, start + floats)
-            for value in block.activations { activation[value] = start }
-            for value in block.gradients { gradient[value] = start }
+            placed.append(Placed(start: start, end: start + floats, times: times, isLocal: isLocal))
+            if isLocal { localSize = max(localSize, start + floats) } else { size = max(size, start + floats) }
+            for value in block.activations {
+                activation[value] = Place(
+                    start: start, isLocal: isLocal, stride: program.graph.nodes[value].shape.count)
+            }
+            for value in block.gradients {
+                gradient[value] = Place(
+                    start: start, isLocal: isLocal, stride: program.graph.nodes[value].shape.count)
+            }
         }
     }
 }
@@ -88,6 +126,8 @@ private struct Lifetimes {
         var activations: [Int] = []
         var gradients: [Int] = []
         var floats = 0
+        /// Read or written by the caller of the pass.
+        var isExternal = false
         var first = Int.max
         var last = 0
     }
@@ -169,7 +209,10 @@ private struct Lifetimes {
             if readsOutput(step) { extend(own, backwardTime(index)) }
         }
         // The logits are read by the caller between the passes.
-        if let last = steps.last { extend(activationBlock[last.output], steps.count - 1) }
+        if let last = steps.last {
+            extend(activationBlock[last.output], steps.count - 1)
+            blocks[activationBlock[last.output]].isExternal = true
+        }
         guard backward else { return }
 
         for (index, step) in steps.enumerated().reversed() where needs[step.output] {
@@ -178,7 +221,10 @@ private struct Lifetimes {
                 gradientBlock[step.output] = newGradientBlock(step.output, step.shape.count)
             }
             extend(gradientBlock[step.output], backwardTime(index))
-            if consumers[step.output].isEmpty { extend(gradientBlock[step.output], steps.count) }
+            if consumers[step.output].isEmpty {
+                extend(gradientBlock[step.output], steps.count)
+                blocks[gradientBlock[step.output]].isExternal = true
+            }
             for (operand, value) in step.inputs.enumerated().reversed() where needs[value] {
                 if gradientBlock[value] < 0 {
                     let soleUse = consumers[value].count == 1

@@ -40,36 +40,76 @@ final class Pass {
         weightScratch = try FloatBuffer(mode == .training ? largestWeight : 0)
     }
 
-    private func activation(_ value: Int) -> UnsafeMutablePointer<Float> { arena.pointer + plan.activation[value] }
-    private func gradient(_ value: Int) -> UnsafeMutablePointer<Float> { arena.pointer + plan.gradient[value] }
+    /// A run of samples of the batch, with the memory for what lives within a segment.
+    private struct Piece {
+        let first: Int
+        let count: Int
+        let local: UnsafeMutablePointer<Float>?
+    }
+
+    private func pointer(_ place: MemoryPlan.Place?, _ piece: Piece) -> UnsafeMutablePointer<Float> {
+        guard let place else { return arena.pointer }
+        if place.isLocal, let local = piece.local { return local + place.start }
+        return arena.pointer + place.start + piece.first * place.stride
+    }
+
+    private func activation(_ value: Int, _ piece: Piece) -> UnsafeMutablePointer<Float> {
+        pointer(plan.activation[value], piece)
+    }
+
+    private func gradient(_ value: Int, _ piece: Piece) -> UnsafeMutablePointer<Float> {
+        pointer(plan.gradient[value], piece)
+    }
+
+    /// Runs `body` over a segment's pieces of the batch: side by side, each on one thread, or one after the other with all
+    /// threads on each where there are too few.
+    private func eachPiece(_ segment: Segment, _ count: Int, _ body: (Piece) -> Void) {
+        guard let samples = segment.samples else { return body(Piece(first: 0, count: count, local: nil)) }
+        let pieces = (count + samples - 1) / samples
+        func run(_ index: Int) {
+            let local = Scratch.floats(plan.localSize + FloatBuffer.slack, .segment)
+            body(Piece(first: index * samples, count: min(samples, count - index * samples), local: local))
+        }
+        if pieces >= WorkerPool.threads {
+            WorkerPool.parallelFor(pieces, run)
+        } else {
+            for index in 0..<pieces { run(index) }
+        }
+    }
 
     /// logits (count, classes) of images (count, C, H, W); count <= capacity.
     func forward(
         _ images: UnsafePointer<Float>, count: Int, logits: UnsafeMutablePointer<Float>, updateStatistics: Bool
     ) throws {
         prepared = try network.prepared(for: mode)
-        for index in prepared.program.steps.indices { runForward(index, images, count, updateStatistics) }
+        for segment in plan.segments {
+            eachPiece(segment, count) { piece in
+                for index in segment.steps { runForward(index, images, piece, updateStatistics) }
+            }
+        }
         if let last = prepared.program.steps.last {
-            logits.update(from: activation(last.output), count: count * last.shape.count)
+            let whole = Piece(first: 0, count: count, local: nil)
+            logits.update(from: activation(last.output, whole), count: count * last.shape.count)
         }
     }
 
     private func runForward(
-        _ index: Int, _ images: UnsafePointer<Float>, _ count: Int, _ updateStatistics: Bool
+        _ index: Int, _ images: UnsafePointer<Float>, _ piece: Piece, _ updateStatistics: Bool
     ) {
         let step = prepared.program.steps[index]
-        let out = activation(step.output)
-        let x = activation(step.input)
+        let count = piece.count
+        let out = activation(step.output, piece)
+        let x = activation(step.input, piece)
         let floats = count * step.shape.count
         let pixels = count * step.shape.pixels
         switch step.kind {
         case .importImages:
             importImages(
-                out, images, count: count, step.shape, mean: network.options.mean, std: network.options.std)
+                out, images + piece.first * step.shape.count, count: count, step.shape, mean: network.options.mean, std: network.options.std)
         case .convolution:
             guard let weights = prepared.convolutions[index] else { return }
             let epilogue = ConvolutionEpilogue(
-                residual: step.residual.map { UnsafePointer(activation($0)) }, rectify: step.rectify)
+                residual: step.residual.map { UnsafePointer(activation($0, piece)) }, rectify: step.rectify)
             convolutionForward(out, x, count: count, weights, epilogue)
         case .channelAffine:
             prepared.affines[index]?.forward(out, x, pixels: pixels, rectify: step.rectify)
@@ -78,12 +118,12 @@ final class Pass {
                 out, x, pixels: pixels, gamma: network.pointer(to: norm.weight), beta: network.pointer(to: norm.bias),
                 runningMean: updateStatistics ? network.pointer(to: norm.mean) : nil,
                 runningVariance: updateStatistics ? network.pointer(to: norm.variance) : nil,
-                residual: step.residual.map { UnsafePointer(activation($0)) }, rectify: step.rectify)
+                residual: step.residual.map { UnsafePointer(activation($0, piece)) }, rectify: step.rectify)
         case .relu: reluForward(out, x, count: floats)
         case .silu: siluForward(out, x, count: floats)
         case .add:
             guard let other = step.residual else { return }
-            addForward(out, x, activation(other), count: floats, rectify: step.rectify)
+            addForward(out, x, activation(other, piece), count: floats, rectify: step.rectify)
         case .averagePool(let geometry): averagePoolForward(out, x, count: count, geometry)
         case .globalAveragePool(let shape): globalAveragePoolForward(out, x, count: count, shape)
         }
@@ -97,80 +137,88 @@ final class Pass {
     ) {
         let steps = prepared.program.steps
         guard let last = steps.last else { return }
-        gradient(last.output).update(from: cotangent, count: count * last.shape.count)
-        for index in steps.indices.reversed() where plan.needsGradient[steps[index].output] {
-            runBackward(index, count, parameters, images)
+        gradient(last.output, Piece(first: 0, count: count, local: nil))
+            .update(from: cotangent, count: count * last.shape.count)
+        for segment in plan.segments.reversed() {
+            eachPiece(segment, count) { piece in
+                for index in segment.steps.reversed() where plan.needsGradient[steps[index].output] {
+                    runBackward(index, piece, parameters, images)
+                }
+            }
         }
     }
 
     private func runBackward(
-        _ index: Int, _ count: Int, _ parameters: UnsafeMutablePointer<Float>?, _ images: UnsafeMutablePointer<Float>?
+        _ index: Int, _ piece: Piece, _ parameters: UnsafeMutablePointer<Float>?, _ images: UnsafeMutablePointer<Float>?
     ) {
         let step = prepared.program.steps[index]
-        let g = gradient(step.output)
+        let count = piece.count
+        let g = gradient(step.output, piece)
         let floats = count * step.shape.count
         let pixels = count * step.shape.pixels
         let wanted = plan.needsGradient[step.input]
         let accumulate = plan.accumulates[index][0]
         if plan.masksOutput[index] {
-            reluBackward(g, gradient: g, output: activation(step.output), count: floats, accumulate: false)
+            reluBackward(g, gradient: g, output: activation(step.output, piece), count: floats, accumulate: false)
         }
         switch step.kind {
         case .importImages:
             if let images {
-                exportInputGradient(images, g, count: count, step.shape, std: network.options.std)
+                exportInputGradient(
+                    images + piece.first * step.shape.count, g, count: count, step.shape, std: network.options.std)
             }
         case .convolution(_, let weight, let bias, _):
             guard let weights = prepared.convolutions[index] else { return }
-            passOn(g, to: step.residual, index, operand: 1, floats)
+            passOn(g, to: step.residual, index, operand: 1, piece)
             if let parameters {
                 convolutionWeightGradient(
-                    parameters + network.parameters[weight].offset, activation(step.input), g, count: count, weights,
+                    parameters + network.parameters[weight].offset, activation(step.input, piece), g, count: count, weights,
                     scratch: weightScratch.pointer)
                 if let bias { addBiasGradient(parameters + network.parameters[bias].offset, g, pixels, step) }
             }
             if wanted {
-                let dx = gradient(step.input)
+                let dx = gradient(step.input, piece)
                 convolutionInputGradient(
                     dx, g, count: count, weights,
                     ConvolutionEpilogue(
                         residual: accumulate ? UnsafePointer(dx) : nil,
-                        mask: plan.masksInput[index] ? UnsafePointer(activation(step.input)) : nil))
+                        mask: plan.masksInput[index] ? UnsafePointer(activation(step.input, piece)) : nil))
             }
         case .channelAffine:
             prepared.affines[index]?.backward(
-                gradient(step.input), gradient: g, pixels: pixels, accumulate: accumulate)
+                gradient(step.input, piece), gradient: g, pixels: pixels, accumulate: accumulate)
         case .batchNorm(let norm):
             guard let parameters else { return }
-            passOn(g, to: step.residual, index, operand: 1, floats)
+            passOn(g, to: step.residual, index, operand: 1, piece)
             norms[index]?.backward(
-                wanted ? gradient(step.input) : nil, accumulate: accumulate, gradient: g, activation(step.input),
+                wanted ? gradient(step.input, piece) : nil, accumulate: accumulate, gradient: g, activation(step.input, piece),
                 pixels: pixels, gamma: network.pointer(to: norm.weight),
                 dgamma: parameters + network.parameters[norm.weight].offset,
                 dbeta: parameters + network.parameters[norm.bias].offset)
         case .relu:
             reluBackward(
-                gradient(step.input), gradient: g, output: activation(step.output), count: floats,
+                gradient(step.input, piece), gradient: g, output: activation(step.output, piece), count: floats,
                 accumulate: accumulate)
         case .silu:
             siluBackward(
-                gradient(step.input), gradient: g, input: activation(step.input), count: floats,
+                gradient(step.input, piece), gradient: g, input: activation(step.input, piece), count: floats,
                 accumulate: accumulate)
         case .add:
             // The second operand first: the first one's gradient may be this memory.
-            passOn(g, to: step.residual, index, operand: 1, floats)
-            passOn(g, to: step.input, index, operand: 0, floats)
+            passOn(g, to: step.residual, index, operand: 1, piece)
+            passOn(g, to: step.input, index, operand: 0, piece)
         case .averagePool(let geometry):
-            averagePoolBackward(gradient(step.input), gradient: g, count: count, geometry, accumulate: accumulate)
+            averagePoolBackward(gradient(step.input, piece), gradient: g, count: count, geometry, accumulate: accumulate)
         case .globalAveragePool(let shape):
-            globalAveragePoolBackward(gradient(step.input), gradient: g, count: count, shape, accumulate: accumulate)
+            globalAveragePoolBackward(gradient(step.input, piece), gradient: g, count: count, shape, accumulate: accumulate)
         }
     }
 
     /// The gradient of a sum goes to its operand as it is.
-    private func passOn(_ g: UnsafeMutablePointer<Float>, to value: Int?, _ index: Int, operand: Int, _ floats: Int) {
+    private func passOn(_ g: UnsafeMutablePointer<Float>, to value: Int?, _ index: Int, operand: Int, _ piece: Piece) {
         guard let value, plan.needsGradient[value] else { return }
-        let target = gradient(value)
+        let target = gradient(value, piece)
+        let floats = piece.count * prepared.program.steps[index].shape.count
         if plan.accumulates[index][operand] {
             addForward(target, target, g, count: floats, rectify: false)
         } else if target != g {

@@ -2,11 +2,12 @@ import Glibc
 
 /// Memory that a thread keeps for the inside of its work, so that kernels allocate nothing once warm.
 public enum Scratch {
-    /// Two blocks a thread: one for the chunk it is working on, one for what the chunks of a whole operation share,
-    /// which the thread that starts the operation takes before it hands out the chunks.
-    public enum Use: Int {
+    /// Three blocks a thread: for the chunk it is working on; for what the chunks of a whole operation share, which the
+    /// thread that starts the operation takes before it hands out the chunks; and for a run of operations.
+    public enum Use {
         case chunk
         case shared
+        case segment
     }
 
     private final class Block {
@@ -15,7 +16,7 @@ public enum Scratch {
         deinit { free(memory) }
     }
 
-    private static let keys: (pthread_key_t, pthread_key_t) = (makeKey(), makeKey())
+    private static let keys = (chunk: makeKey(), shared: makeKey(), segment: makeKey())
 
     private static func makeKey() -> pthread_key_t {
         var key = pthread_key_t()
@@ -27,7 +28,7 @@ public enum Scratch {
 
     /// At least `bytes` bytes, aligned to 64, valid until the next request of the same use on this thread.
     public static func take(_ bytes: Int, _ use: Use = .chunk) -> UnsafeMutableRawPointer {
-        let key = use == .chunk ? keys.0 : keys.1
+        let key = use == .chunk ? keys.chunk : use == .shared ? keys.shared : keys.segment
         let block: Block
         if let raw = pthread_getspecific(key) {
             block = Unmanaged<Block>.fromOpaque(raw).takeUnretainedValue()

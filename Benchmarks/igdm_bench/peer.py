@@ -1,0 +1,227 @@
+"""PyTorch's side of each piece of work, written as well as a user of PyTorch can.
+
+The adversary differentiates by the input only, parameters are frozen meanwhile, outputs that need no gradient are
+computed without one, images lie in the network's memory format before the clock starts, the optimiser is the fused one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .inputs import EPSILON, IGDM_WEIGHT, LEARNING_RATE, MOMENTUM, STEP_SIZE, WEIGHT_DECAY, Inputs
+from .works import ATTACK, FORWARD, GRADIENT, STEP, TRAINING, Work
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "Tests" / "Parity"))
+
+from reference.networks import network
+
+Results = dict[str, Any]
+
+
+class Network:
+    """A network in one of PyTorch's configurations: "nchw", "channels_last" or "compiled"."""
+
+    def __init__(self, architecture: str, work: Work, path: str, config: str) -> None:
+        self.module = network(architecture, work.shape[0], work.classes)
+        with h5py.File(path) as file:
+            weights = file["weights"]
+            state = {name: torch.from_numpy(weights[name][()]) for name in weights}
+        missing, unexpected = self.module.load_state_dict(state, strict=False)
+        lacking = [name for name in missing if not name.endswith("num_batches_tracked")]
+        if lacking or unexpected:
+            raise RuntimeError(f"{architecture}: the two sides' parameters differ: {lacking} against {unexpected}")
+        if config == "channels_last":
+            self.module.to(memory_format=torch.channels_last)
+        self.call = torch.compile(self.module, dynamic=False) if config == "compiled" else self.module
+        self.infer()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.call(x)
+
+    def infer(self) -> None:
+        """Running statistics; no gradient of the parameters."""
+        self.module.eval().requires_grad_(False)
+
+    def train(self) -> None:
+        """Batch statistics and gradients of the parameters."""
+        self.module.train().requires_grad_(True)
+
+
+class Job:
+    """Work that is ready to run; the counterpart of ours.Job."""
+
+    def __init__(self, work: Work, checkpoints: Mapping[str, str], config: str) -> None:
+        self.work, inputs = work, Inputs(work)
+        self.model = Network(work.model, work, checkpoints[work.model], config)
+        self.teacher = None
+        if work.teacher is not None:
+            self.teacher = Network(work.teacher, work, checkpoints[work.teacher], config)
+        layout = torch.channels_last if config == "channels_last" else torch.contiguous_format
+        self.x = torch.from_numpy(inputs.images).contiguous(memory_format=layout)
+        self.adversarial = torch.from_numpy(inputs.adversarial).contiguous(memory_format=layout)
+        self.y = torch.from_numpy(inputs.labels)
+        self.cotangent = torch.from_numpy(inputs.cotangent)
+
+    def run(self) -> None:
+        raise NotImplementedError
+
+    def check(self) -> Results:
+        raise NotImplementedError
+
+    def logits(self, network: Network, x: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return network(x)
+
+    def optimiser(self) -> torch.optim.SGD:
+        self.model.train()
+        parameters = self.model.module.parameters()
+        return torch.optim.SGD(parameters, LEARNING_RATE, MOMENTUM, weight_decay=WEIGHT_DECAY, fused=True)
+
+    def uniform_start(self) -> Tensor:
+        return (self.x + torch.empty_like(self.x).uniform_(-EPSILON, EPSILON)).clamp_(0, 1)
+
+
+class Forward(Job):
+    def run(self) -> None:
+        self.logits(self.model, self.x)
+
+    def check(self) -> Results:
+        return {"logits": self.logits(self.model, self.x)}
+
+
+class Gradient(Job):
+    def run(self) -> None:
+        self._gradient()
+
+    def check(self) -> Results:
+        return {"logits": self.logits(self.model, self.x), "input gradient": self._gradient()}
+
+    def _gradient(self) -> Tensor:
+        x = self.x.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(self.model(x), x, self.cotangent)
+        return gradient
+
+
+class Training(Job):
+    def __init__(self, work: Work, checkpoints: Mapping[str, str], config: str) -> None:
+        super().__init__(work, checkpoints, config)
+        self.update = self.optimiser()
+
+    def run(self) -> None:
+        self._backward()
+        self.update.step()
+        self.update.zero_grad()
+
+    def check(self) -> Results:
+        self.model.infer()
+        logits = self.logits(self.model, self.x)
+        self.model.train()
+        loss = self._backward()
+        parameters = list(self.model.module.parameters())
+        last = torch.cat([parameter.grad.flatten() for parameter in parameters[-2:]])
+        gradients = {"first layer's gradient": parameters[0].grad, "last layer's gradients": last}
+        self.update.zero_grad()
+        return {"logits": logits, "loss": loss, **gradients}
+
+    def _backward(self) -> Tensor:
+        loss = functional.cross_entropy(self.model(self.x), self.y)
+        loss.backward()
+        return loss
+
+
+class Attack(Job):
+    def run(self) -> None:
+        self._attack(self.uniform_start())
+
+    def check(self) -> Results:
+        logits = self.logits(self.model, self.x)
+        attacked, _ = self._attack(self.x)
+        loss = functional.cross_entropy(self.logits(self.model, attacked), self.y)
+        return {"logits": logits, "loss after the attack": loss}
+
+    def _attack(self, start: Tensor) -> tuple[Tensor, Tensor]:
+        """The adversarial images, and which are misclassified."""
+        attacked = maximise(self.x, start, lambda x: functional.cross_entropy(self.model(x), self.y), self.work.steps)
+        return attacked, self.logits(self.model, attacked).argmax(1) != self.y
+
+
+class Step(Job):
+    """ARD or AdaAD with IGDM: inner maximisation, outer passes over x + d and x - d, update."""
+
+    def __init__(self, work: Work, checkpoints: Mapping[str, str], config: str) -> None:
+        super().__init__(work, checkpoints, config)
+        self.update = self.optimiser()
+
+    def run(self) -> None:
+        self._losses(self._attack())["loss"].backward()
+        self.update.step()
+        self.update.zero_grad()
+
+    def check(self) -> Results:
+        attacked = self._attack()
+        logits = {"logits": self.logits(self.model, self.x), "teacher logits": self.logits(self.teacher, self.x)}
+        with torch.no_grad():
+            after = self._inner_loss(attacked)
+        losses = self._losses(self.adversarial)
+        losses["loss"].backward()
+        self.update.zero_grad()
+        return {**logits, **losses, "loss after the attack": after}
+
+    def _attack(self) -> Tensor:
+        self.model.infer()
+        start = self.x + 0.001 * torch.randn_like(self.x) if self.work.method == "adaad" else self.uniform_start()
+        return maximise(self.x, start, self._inner_loss, self.work.steps)
+
+    def _inner_loss(self, x: Tensor) -> Tensor:
+        if self.work.method == "adaad":
+            return kl(self.teacher(x), self.model(x))
+        return functional.cross_entropy(self.model(x), self.y)
+
+    def _losses(self, attacked: Tensor) -> dict[str, Tensor]:
+        mirrored = 2 * self.x - attacked
+        with torch.no_grad():
+            teacher = self.teacher(attacked)
+            teacher_mirrored = self.teacher(mirrored)
+            target = teacher if self.work.method == "adaad" else self.teacher(self.x)
+        self.model.train()
+        student, student_mirrored = self.model(attacked), self.model(mirrored)
+        base = kl(target, student)
+        igdm = kl(teacher - teacher_mirrored, student - student_mirrored)
+        return {"loss": base + IGDM_WEIGHT * igdm, "base loss": base, "IGDM loss": igdm}
+
+
+JOBS = {FORWARD: Forward, GRADIENT: Gradient, TRAINING: Training, ATTACK: Attack, STEP: Step}
+
+
+def prepare(work: Work, checkpoints: Mapping[str, str], config: str, threads: int) -> Job:
+    torch.set_num_threads(threads)
+    return JOBS[work.kind](work, checkpoints, config)
+
+
+def facts() -> dict[str, Any]:
+    return {"torch": torch.__version__, "numpy": np.__version__, "threads": torch.get_num_threads()}
+
+
+def maximise(x: Tensor, start: Tensor, loss: Callable[[Tensor], Tensor], steps: int) -> Tensor:
+    """PGD in the L-infinity ball around x, inside [0,1]; differentiates by the input only."""
+    low, high = (x - EPSILON).clamp_(min=0), (x + EPSILON).clamp_(max=1)
+    attacked = start
+    for _ in range(steps):
+        attacked = attacked.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(loss(attacked), attacked)
+        attacked = torch.clamp(attacked.detach() + STEP_SIZE * gradient.sign_(), low, high)
+    return attacked
+
+
+def kl(target: Tensor, model: Tensor) -> Tensor:
+    """KL(softmax(target) || softmax(model)), mean over the batch."""
+    return functional.kl_div(model.log_softmax(1), target.log_softmax(1), reduction="batchmean", log_target=True)

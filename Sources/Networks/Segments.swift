@@ -1,0 +1,69 @@
+import Kernels
+
+/// Consecutive steps that run together over a few samples at a time, each thread on samples of its own, so that what one
+/// step writes is still in the processor's cache when the next one reads it.
+struct Segment {
+    let steps: Range<Int>
+    /// Samples at a time; nil: the whole batch, step by step, all threads on the same step.
+    let samples: Int?
+}
+
+extension Segment {
+    /// Bytes of activations that a step may read and write in the second-level cache, beside the convolution's own.
+    private static let cacheBytes = 600_000
+    /// Weights beyond this many floats come from further away, and have to serve so many rows of a product to be worth
+    /// the way: pixels, or tiles of Winograd's algorithm, which needs four times the weights.
+    private static let nearWeights = 1 << 16
+    private static let rowsForWeights = 64
+    private static let tilesForWeights = 32
+
+    /// The segments of a program in inference, where samples do not depend on each other.
+    static func segments(of program: Program, capacity: Int) -> [Segment] {
+        var segments: [Segment] = []
+        var start = 0
+        var samples = 0
+        var least = 0
+        func close(_ end: Int) {
+            guard end > start else { return }
+            // A few pieces for every thread, or it is not worth it.
+            segments.append(Segment(steps: start..<end, samples: samples <= capacity / 4 ? samples : nil))
+            start = end
+        }
+        for (index, step) in program.steps.enumerated() {
+            let inputs = step.inputs.reduce(0) { $0 + program.graph.nodes[$1].shape.count }
+            let needed = leastSamples(step)
+            let wanted = max(needed, cacheBytes / ((inputs + step.shape.count) * MemoryLayout<Float>.stride))
+            if index > start, max(least, needed) <= samples {
+                least = max(least, needed)
+                samples = max(least, min(samples, wanted))
+            } else {
+                close(index)
+                samples = wanted
+                least = needed
+            }
+        }
+        close(program.steps.count)
+        return segments
+    }
+
+    /// In training every step is a segment: BatchNorm wants the whole batch.
+    static func single(_ program: Program) -> [Segment] {
+        program.steps.indices.map { Segment(steps: $0..<($0 + 1), samples: nil) }
+    }
+
+    private static func leastSamples(_ step: Step) -> Int {
+        guard case .convolution(let g, _, _, _) = step.kind, g.weightCount > nearWeights || !g.isPointwiseOrStrided else {
+            return 1
+        }
+        if g.isPointwiseOrStrided {
+            return (rowsForWeights + g.output.pixels - 1) / g.output.pixels
+        }
+        let tiles = ((g.output.height + 3) / 4) * ((g.output.width + 3) / 4)
+        return g.weightCount * 4 > nearWeights ? (tilesForWeights + tiles - 1) / tiles : 1
+    }
+}
+
+extension ConvolutionGeometry {
+    /// Not for Winograd's algorithm.
+    fileprivate var isPointwiseOrStrided: Bool { taps == 1 || stride > 1 || groups > 1 }
+}
