@@ -43,7 +43,7 @@ struct Epilogue {
             if let residual { half += loadHalf(residual + offset) }
             if rectify { half = half.replacing(with: HalfLanes.zero, where: half .< HalfLanes.zero) }
             if let mask { half = HalfLanes.zero.replacing(with: half, where: loadHalf(mask + offset) .> HalfLanes.zero) }
-            UnsafeMutableRawPointer(output + offset).storeBytes(of: half, as: HalfLanes.self)
+            storeHalf(half, output + offset)
             lane = laneCount / 2
         }
         while lane < channels {
@@ -54,10 +54,5 @@ struct Epilogue {
             output[offset + lane] = scalar
             lane += 1
         }
-    }
-
-    @inline(always)
-    private func loadHalf(_ pointer: UnsafePointer<Float>) -> HalfLanes {
-        UnsafeRawPointer(pointer).loadUnaligned(as: HalfLanes.self)
     }
 }

@@ -3,6 +3,8 @@
 // with the rest of the engine, or generic code of the standard library that the linker could share between modules,
 // would let wide instructions leak into code that must run on any processor.
 
+import Glibc
+
 /// One vector register, and half of one.
 #if AVX512
 typealias Lanes = SIMD16<Float>
@@ -31,14 +33,33 @@ public let rowsPerTile = 8
 public let rowsPerTile = 6
 #endif
 
+// memcpy of a constant size is one instruction; the standard library's unaligned loads and stores may stay calls in large
+// functions.
+
 @inline(always)
 func load(_ pointer: UnsafePointer<Float>) -> Lanes {
-    UnsafeRawPointer(pointer).loadUnaligned(as: Lanes.self)
+    var value = Lanes.zero
+    memcpy(&value, pointer, MemoryLayout<Lanes>.size)
+    return value
 }
 
 @inline(always)
 func store(_ value: Lanes, _ pointer: UnsafeMutablePointer<Float>) {
-    UnsafeMutableRawPointer(pointer).storeBytes(of: value, as: Lanes.self)
+    var value = value
+    memcpy(pointer, &value, MemoryLayout<Lanes>.size)
+}
+
+@inline(always)
+func loadHalf(_ pointer: UnsafePointer<Float>) -> HalfLanes {
+    var value = HalfLanes.zero
+    memcpy(&value, pointer, MemoryLayout<HalfLanes>.size)
+    return value
+}
+
+@inline(always)
+func storeHalf(_ value: HalfLanes, _ pointer: UnsafeMutablePointer<Float>) {
+    var value = value
+    memcpy(pointer, &value, MemoryLayout<HalfLanes>.size)
 }
 
 /// a + b·c; fused where the processor does it in one instruction (elsewhere a fused product is a slow library call).
