@@ -77,7 +77,6 @@ for test in cases where test.name.contains(filter) {
     let dx = try filled(batch * g.input.count)
     let w = try filled(g.weightCount)
     let dw = try FloatBuffer(g.weightCount)
-    let scratch = try FloatBuffer(g.weightCount)
     let filters = try PreparedWeights.makeFilters(g)
     _ = try filters?.needBackward()
     filters?.set(weights: w.pointer)
@@ -93,6 +92,6 @@ for test in cases where test.name.contains(filter) {
             + show { convolutionInputGradient(dx.pointer, y.pointer, count: batch, weights) }
             + show {
                 convolutionWeightGradient(
-                    dw.pointer, x.pointer, y.pointer, count: batch, weights, scratch: scratch.pointer)
+                    dw.pointer, x.pointer, y.pointer, count: batch, weights)
             })
 }
