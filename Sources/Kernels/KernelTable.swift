@@ -32,6 +32,11 @@ public struct KernelTable: @unchecked Sendable {
             _ shift: Input?, _ residual: Input?, _ mask: Input?, _ rectify: Bool, Output,
             _ rowOffsets: UnsafePointer<Int>
         ) -> Void
+    let depthwiseLine:
+        (
+            Rows, _ count: Int, _ filters: Input, _ rotate: Bool, _ channels: Int, _ shift: Input?, _ residual: Input?,
+            _ mask: Input?, _ rectify: Bool, Output
+        ) -> Void
     let depthwiseGradient:
         (
             Output, Rows, _ count: Int, _ taps: Int, _ gradient: Input, _ gradientStride: Int, _ channels: Int
@@ -90,7 +95,7 @@ public struct KernelTable: @unchecked Sendable {
     static let baseline = KernelTable(
         laneCount: KernelsBaseline.laneCount, rowsPerTile: KernelsBaseline.rowsPerTile,
         weightRows: KernelsBaseline.weightRows, indirectProduct: KernelsBaseline.indirectProduct,
-        indirectWeightGradient: KernelsBaseline.indirectWeightGradient, depthwiseProduct: KernelsBaseline.depthwiseProduct, depthwiseGradient: KernelsBaseline.depthwiseGradient, winogradScratch: KernelsBaseline.winogradScratch, winogradInput: KernelsBaseline.winogradInput, winogradOutput: KernelsBaseline.winogradOutput, winogradFilter: KernelsBaseline.winogradFilter, winogradGradient: KernelsBaseline.winogradGradient, winogradGradientOutput: KernelsBaseline.winogradGradientOutput, denseProducts: KernelsBaseline.denseProducts, denseOuterProducts: KernelsBaseline.denseOuterProducts, scaleShift: KernelsBaseline.scaleShift,
+        indirectWeightGradient: KernelsBaseline.indirectWeightGradient, depthwiseProduct: KernelsBaseline.depthwiseProduct, depthwiseLine: KernelsBaseline.depthwiseLine, depthwiseGradient: KernelsBaseline.depthwiseGradient, winogradScratch: KernelsBaseline.winogradScratch, winogradInput: KernelsBaseline.winogradInput, winogradOutput: KernelsBaseline.winogradOutput, winogradFilter: KernelsBaseline.winogradFilter, winogradGradient: KernelsBaseline.winogradGradient, winogradGradientOutput: KernelsBaseline.winogradGradientOutput, denseProducts: KernelsBaseline.denseProducts, denseOuterProducts: KernelsBaseline.denseOuterProducts, scaleShift: KernelsBaseline.scaleShift,
         periodicSums: KernelsBaseline.periodicSums, periodicDeviations: KernelsBaseline.periodicDeviations,
         periodicGradientSums: KernelsBaseline.periodicGradientSums, normGradient: KernelsBaseline.normGradient,
         rectifyGradient: KernelsBaseline.rectifyGradient, add: KernelsBaseline.add)
@@ -99,14 +104,14 @@ public struct KernelTable: @unchecked Sendable {
     static let avx2 = KernelTable(
         laneCount: KernelsAVX2.laneCount, rowsPerTile: KernelsAVX2.rowsPerTile, weightRows: KernelsAVX2.weightRows,
         indirectProduct: KernelsAVX2.indirectProduct, indirectWeightGradient: KernelsAVX2.indirectWeightGradient,
-        depthwiseProduct: KernelsAVX2.depthwiseProduct, depthwiseGradient: KernelsAVX2.depthwiseGradient, winogradScratch: KernelsAVX2.winogradScratch, winogradInput: KernelsAVX2.winogradInput, winogradOutput: KernelsAVX2.winogradOutput, winogradFilter: KernelsAVX2.winogradFilter, winogradGradient: KernelsAVX2.winogradGradient, winogradGradientOutput: KernelsAVX2.winogradGradientOutput, denseProducts: KernelsAVX2.denseProducts, denseOuterProducts: KernelsAVX2.denseOuterProducts, scaleShift: KernelsAVX2.scaleShift, periodicSums: KernelsAVX2.periodicSums,
+        depthwiseProduct: KernelsAVX2.depthwiseProduct, depthwiseLine: KernelsAVX2.depthwiseLine, depthwiseGradient: KernelsAVX2.depthwiseGradient, winogradScratch: KernelsAVX2.winogradScratch, winogradInput: KernelsAVX2.winogradInput, winogradOutput: KernelsAVX2.winogradOutput, winogradFilter: KernelsAVX2.winogradFilter, winogradGradient: KernelsAVX2.winogradGradient, winogradGradientOutput: KernelsAVX2.winogradGradientOutput, denseProducts: KernelsAVX2.denseProducts, denseOuterProducts: KernelsAVX2.denseOuterProducts, scaleShift: KernelsAVX2.scaleShift, periodicSums: KernelsAVX2.periodicSums,
         periodicDeviations: KernelsAVX2.periodicDeviations, periodicGradientSums: KernelsAVX2.periodicGradientSums,
         normGradient: KernelsAVX2.normGradient, rectifyGradient: KernelsAVX2.rectifyGradient, add: KernelsAVX2.add)
 
     static let avx512 = KernelTable(
         laneCount: KernelsAVX512.laneCount, rowsPerTile: KernelsAVX512.rowsPerTile,
         weightRows: KernelsAVX512.weightRows, indirectProduct: KernelsAVX512.indirectProduct,
-        indirectWeightGradient: KernelsAVX512.indirectWeightGradient, depthwiseProduct: KernelsAVX512.depthwiseProduct, depthwiseGradient: KernelsAVX512.depthwiseGradient, winogradScratch: KernelsAVX512.winogradScratch, winogradInput: KernelsAVX512.winogradInput, winogradOutput: KernelsAVX512.winogradOutput, winogradFilter: KernelsAVX512.winogradFilter, winogradGradient: KernelsAVX512.winogradGradient, winogradGradientOutput: KernelsAVX512.winogradGradientOutput, denseProducts: KernelsAVX512.denseProducts, denseOuterProducts: KernelsAVX512.denseOuterProducts, scaleShift: KernelsAVX512.scaleShift,
+        indirectWeightGradient: KernelsAVX512.indirectWeightGradient, depthwiseProduct: KernelsAVX512.depthwiseProduct, depthwiseLine: KernelsAVX512.depthwiseLine, depthwiseGradient: KernelsAVX512.depthwiseGradient, winogradScratch: KernelsAVX512.winogradScratch, winogradInput: KernelsAVX512.winogradInput, winogradOutput: KernelsAVX512.winogradOutput, winogradFilter: KernelsAVX512.winogradFilter, winogradGradient: KernelsAVX512.winogradGradient, winogradGradientOutput: KernelsAVX512.winogradGradientOutput, denseProducts: KernelsAVX512.denseProducts, denseOuterProducts: KernelsAVX512.denseOuterProducts, scaleShift: KernelsAVX512.scaleShift,
         periodicSums: KernelsAVX512.periodicSums, periodicDeviations: KernelsAVX512.periodicDeviations,
         periodicGradientSums: KernelsAVX512.periodicGradientSums, normGradient: KernelsAVX512.normGradient,
         rectifyGradient: KernelsAVX512.rectifyGradient, add: KernelsAVX512.add)
