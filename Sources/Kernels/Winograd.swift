@@ -130,7 +130,7 @@ private struct WinogradJob {
                 memory.output, outputPlane, outputRow, count, columns, UnsafePointer(memory.origins),
                 UnsafePointer(memory.heights), UnsafePointer(memory.widths), shape.channels, lineStride,
                 epilogue.scale.map { $0 + column }, epilogue.shift.map { $0 + column }, residual, mask,
-                epilogue.rectify, out + column)
+                epilogue.rectify, epilogue.signs.map { $0 + column }, out + column)
         }
     }
 }
