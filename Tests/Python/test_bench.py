@@ -84,7 +84,7 @@ def test_the_attack_is_compared_pixel_by_pixel_and_its_start_is_not(tmp_path: Pa
     images = np.full((2, 1, 10, 10), 0.5, np.float32)
     paths = [tmp_path / "ours.npz", tmp_path / "peer.npz"]
     np.savez(paths[0], **{"adversarial images": images, equality.FIRST_ITERATE: images})
-    for moved, equal in ((4, True), (20, False)):
+    for moved, equal in ((26, True), (120, False)):
         other = images.copy()
         other.ravel()[:moved] += np.float32(0.002)
         np.savez(paths[1], **{"adversarial images": other})
