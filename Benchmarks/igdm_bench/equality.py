@@ -22,9 +22,9 @@ TOLERANCES = {
     # from itself in float64 by up to 8e-3 here.
     "first layer's gradient": 5e-2,
     "input gradient": 5e-2,
-    # A sign jumps where a gradient is within rounding of 0, and one pixel's jump moves the gradients that follow. An error
-    # of 1e-6 to 1e-4 in every convolution of resnet18 moves 3 to 13 % of the pixels in 10 or 20 steps; a missing step
-    # moves 79 to 99 %.
+    # A sign jumps where a gradient is within rounding of 0, and one pixel's jump moves the gradients that follow. An
+    # error of 1e-6 to 1e-4 in every convolution of resnet18 moves 3 to 13 % of the pixels in 10 or 20 steps; a missing
+    # step moves 79 to 99 %.
     "adversarial images": 0.25,
 }
 
@@ -47,7 +47,7 @@ def compare(ours: Path, theirs: Path) -> dict[str, float]:
         for name in names:
             errors[name] = error(name, mine[name], other[name])
     wrong = [
-        f"{name} differ by {value:.1e}, want at most {TOLERANCES[name]:.0e}"
+        f"{name} differ by {value:.1e}, want at most {TOLERANCES[name]:g}"
         for name, value in errors.items()
         if not value <= TOLERANCES[name]
     ]
