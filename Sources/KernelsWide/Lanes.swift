@@ -3,6 +3,7 @@
 // with the rest of the engine, or generic code of the standard library that the linker could share between modules,
 // would let wide instructions leak into code that must run on any processor.
 
+import CCPU
 import Glibc
 
 /// One vector register, and half of one.
@@ -78,32 +79,23 @@ func rectified(_ x: Lanes) -> Lanes {
     x.replacing(with: Lanes.zero, where: x .< Lanes.zero)
 }
 
-/// One byte for each lane.
-#if AVX512
-private typealias LaneBytes = SIMD16<UInt8>
-private typealias LaneIntegers = SIMD16<Int32>
-#elseif AVX2
-private typealias LaneBytes = SIMD8<UInt8>
-private typealias LaneIntegers = SIMD8<Int32>
-#else
-private typealias LaneBytes = SIMD4<UInt8>
-private typealias LaneIntegers = SIMD4<Int32>
-#endif
-
 /// x where the mask's byte is not 0, else 0.
 @inline(always)
 func masked(_ x: Lanes, _ mask: UnsafePointer<UInt8>) -> Lanes {
-    var bytes = LaneBytes.zero
-    memcpy(&bytes, mask, MemoryLayout<LaneBytes>.size)
-    return Lanes.zero.replacing(with: x, where: LaneIntegers(truncatingIfNeeded: bytes) .!= LaneIntegers.zero)
+    var value = x
+    withUnsafeMutablePointer(to: &value) {
+        ccpu_mask($0.withMemoryRebound(to: Float.self, capacity: laneCount) { $0 }, mask, Int32(laneCount))
+    }
+    return value
 }
 
 /// A byte 1 for each lane that is positive, else 0.
 @inline(always)
 func storeSigns(_ x: Lanes, _ signs: UnsafeMutablePointer<UInt8>) {
-    let ones = LaneIntegers.zero.replacing(with: LaneIntegers(repeating: 1), where: x .> Lanes.zero)
-    var bytes = LaneBytes(truncatingIfNeeded: ones)
-    memcpy(signs, &bytes, MemoryLayout<LaneBytes>.size)
+    var value = x
+    withUnsafeMutablePointer(to: &value) {
+        ccpu_signs($0.withMemoryRebound(to: Float.self, capacity: laneCount) { $0 }, signs, Int32(laneCount))
+    }
 }
 
 /// target += value, in the first `columns` lanes where fewer than a vector are left; nothing for none.
