@@ -129,7 +129,8 @@ private func cleanRow(
     let seconds = try reader.forEachBatch(of: Array(0..<count), stage: "clean", monitor) { indices, batch in
         try monitor.checkpoint?()
         try model.forward(batch.images, count: batch.count, logits: logits.pointer, retain: false)
-        try Validation.checkFinite(logits.pointer, count: batch.count * classes, argument: "the model's logits")
+        try Validation.checkOutputs(
+            logits.pointer, count: batch.count, perSample: classes, argument: "the model's logits", first: indices[indices.startIndex])
         for (i, index) in indices.enumerated() {
             flags[index] = argmax(logits.pointer + i * classes, classes) == Int(batch.labels[i]) ? 1 : 0
         }
