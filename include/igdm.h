@@ -380,6 +380,39 @@ IGDM_API int32_t igdm_attack_options_init(igdm_attack_options *options);
 IGDM_API int32_t igdm_attack(igdm_model *model, const float *images, const int64_t *labels, size_t count,
                              const igdm_attack_options *options, float *adversarial, uint8_t *success);
 
+/* What an attack did. The host sets the arrays that it wants, room for `count` values each; the call fills them in, and
+ * the totals. */
+typedef struct igdm_attack_report {
+    uint32_t struct_size;       /* set by igdm_attack_report_init */
+    uint32_t reserved0;
+    /* Of each sample; NULL (default): not wanted */
+    uint8_t *success;           /* 1 where the model misclassifies the result */
+    int64_t *first_success;     /* how many steps the sample had taken, those of earlier restarts included, when an iterate was
+                                   first misclassified: 0 = at a start; -1 = none was. The result can still be classified
+                                   correctly: without early_stop the last iterate counts */
+    double *linf;               /* distance of the result x' from the image x: max |x'-x| */
+    double *l2;                 /* ||x'-x||_2 */
+    double *l1;                 /* sum |x'-x| */
+    int64_t *forwards;          /* passes of the sample through the model */
+    int64_t *backwards;         /* those of them whose gradient was taken back to the image */
+    /* Of the whole call; written */
+    int64_t successes;          /* samples whose result is misclassified */
+    int64_t total_forwards;     /* sums over the samples */
+    int64_t total_backwards;
+    double seconds;             /* wall time */
+    int64_t reserved[4];
+} igdm_attack_report;
+
+/* Fills in the defaults: no arrays. */
+IGDM_API int32_t igdm_attack_report_init(igdm_attack_report *report);
+
+/* igdm_attack, to the same images, with more told about it.
+ *   report  may be NULL
+ * Errors: as igdm_attack. */
+IGDM_API int32_t igdm_attack_with_report(igdm_model *model, const float *images, const int64_t *labels, size_t count,
+                                         const igdm_attack_options *options, float *adversarial,
+                                         igdm_attack_report *report);
+
 /* ------------------------------------------------------------------------------------------------------------------
  * 5. Evaluation
  * --------------------------------------------------------------------------------------------------------------- */

@@ -95,6 +95,7 @@ enum { MANY = 40 * COUNT };
 static float many_images[MANY * PIXELS], attacked[MANY * PIXELS], expected[MANY * PIXELS];
 static int64_t many_labels[MANY];
 static uint8_t success[MANY];
+static double distances[MANY];
 
 static void make_many_images(void) {
     make_images();
@@ -112,13 +113,20 @@ static void attack_cancels_at_every_call(void) {
     OK(igdm_attack(model, many_images, many_labels, MANY, &options, expected, success));
     int calls = watch.calls;
     CHECK(calls > 1 && watch.other_thread == 0 && watch.wrong_event == 0);
+    igdm_attack_report report, untouched;
+    OK(igdm_attack_report_init(&report));
+    report.success = success, report.linf = distances, report.successes = 77;
+    untouched = report;
     for (int k = 1; k <= calls; k++) {
         watch = new_watch(k);
         memset(attacked, 0x5a, sizeof attacked), memset(success, 0x5a, sizeof success);
-        FAILS(igdm_attack(model, many_images, many_labels, MANY, &options, attacked, success), IGDM_ERROR_CANCELLED,
-              "callback");
+        memset(distances, 0x5a, sizeof distances);
+        FAILS(igdm_attack_with_report(model, many_images, many_labels, MANY, &options, attacked, &report),
+              IGDM_ERROR_CANCELLED, "callback");
         for (size_t i = 0; i < sizeof attacked; i++) REQUIRE(((char *)attacked)[i] == 0x5a);
         for (size_t i = 0; i < sizeof success; i++) REQUIRE(success[i] == 0x5a);
+        for (size_t i = 0; i < sizeof distances; i++) REQUIRE(((char *)distances)[i] == 0x5a);
+        CHECK(memcmp(&report, &untouched, sizeof report) == 0);
     }
     watch = new_watch(0);
     OK(igdm_attack(model, many_images, many_labels, MANY, &options, attacked, NULL));
