@@ -6,7 +6,7 @@ extension Checkpoint {
     /// Bytes in one text: an attribute has to fit an object header.
     static let longestText = 60_000
 
-    func fileImage() throws -> ByteBuffer {
+    func fileImage() throws -> Buffer<UInt8> {
         try validateForWriting()
         let bytes = weights.reduce(0) { $0 + $1.values.count } * MemoryLayout<Float>.stride
         let access = try object(H5Pcreate(chdf5_file_access()))
@@ -25,7 +25,7 @@ extension Checkpoint {
         try check(H5Fflush(file.id, H5F_SCOPE_GLOBAL))
         let size = H5Fget_file_image(file.id, nil, 0)
         guard size > 0 else { throw failure() }
-        let image = try ByteBuffer(size)
+        let image = try Buffer<UInt8>(size)
         guard H5Fget_file_image(file.id, image.pointer, size) == size else { throw failure() }
         return image
     }

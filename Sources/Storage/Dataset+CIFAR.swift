@@ -40,7 +40,7 @@ extension Dataset {
             return file.size / record
         }
         let count = counts.reduce(0, +)
-        let pixels = try ByteBuffer(count * shape.count)
+        let pixels = try Buffer<UInt8>(count * shape.count)
         var labels: [Int64] = []
         labels.reserveCapacity(count)
         var label = [UInt8](repeating: 0, count: labelBytes)

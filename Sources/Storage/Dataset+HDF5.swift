@@ -30,7 +30,7 @@ extension Dataset {
         let pixels: Pixels
         switch dataset.type {
         case .integer(bits: 8, signed: false):
-            let buffer = try ByteBuffer(dataset.count)
+            let buffer = try Buffer<UInt8>(dataset.count)
             try dataset.readBytes(into: buffer.pointer)
             pixels = .bytes(buffer)
         case .float(bits: 32):

@@ -27,7 +27,7 @@ extension Dataset {
     /// big-endian 32-bit number, the values.
     private static func readIDX(
         _ path: String, dimensions: Int, what: String
-    ) throws -> (shape: [Int], bytes: ByteBuffer) {
+    ) throws -> (shape: [Int], bytes: Buffer<UInt8>) {
         let file = try GzipFile(path)
         func bad(_ problem: String) -> EngineError { EngineError(.format, "\(quoted(path)): \(problem)") }
         var magic = [UInt8](repeating: 0, count: 4)
@@ -44,7 +44,7 @@ extension Dataset {
             throw bad("got \(what) of shape \(described(shape)), want every dimension >= 1")
         }
         try file.checkRoom(for: count, after: magic.count + sizes.count, shape: shape)
-        let bytes = try ByteBuffer(count)
+        let bytes = try Buffer<UInt8>(count)
         try file.read(count, into: bytes.pointer)
         try file.requireEnd()
         return (shape, bytes)

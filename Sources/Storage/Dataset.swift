@@ -16,7 +16,7 @@ public final class Dataset: @unchecked Sendable {
 
     /// Where the images lie, one after the other, each CHW.
     enum Pixels {
-        case bytes(ByteBuffer)
+        case bytes(Buffer<UInt8>)
         case floats(FloatBuffer)
     }
 
@@ -40,7 +40,7 @@ public final class Dataset: @unchecked Sendable {
         bytes: UnsafePointer<UInt8>, labels: UnsafePointer<Int64>, count: Int, shape: ImageShape, classes: Int
     ) throws {
         let size = try Dataset.size(count: count, shape: shape)
-        let buffer = try ByteBuffer(size)
+        let buffer = try Buffer<UInt8>(size)
         buffer.pointer.update(from: bytes, count: size)
         try self.init(.bytes(buffer), labels: labels, count: count, shape: shape, classes: classes, source: nil)
     }
