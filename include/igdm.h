@@ -61,8 +61,9 @@
  *   Callbacks   are called on the thread that made the call which takes them. From inside a callback everything may be
  *               called on any handle except igdm_trainer_step and igdm_trainer_fit on the trainer that is calling
  *               (IGDM_ERROR_BUSY). A handle that another thread's call holds is
- *               waited for: two threads whose callbacks each use the model that the other works on wait for ever. A
- *               non-zero return value cancels.
+ *               waited for. Where two threads' callbacks each use what the other's call holds (or more threads in a
+ *               circle), the last of these calls, whose waiting would never end, returns IGDM_ERROR_BUSY instead:
+ *               it can be made again when the callback has returned. A non-zero return value cancels.
  *   Guest       the library never prints, exits, installs signal handlers, or changes locale or floating-point modes.
  */
 #ifndef IGDM_H
@@ -98,7 +99,7 @@ extern "C" {
 #define IGDM_ERROR_IO (-4)               /* the operating system refused: permission, full disk, ... */
 #define IGDM_ERROR_FORMAT (-5)           /* a file exists but is not what it should be: truncated, foreign, wrong type */
 #define IGDM_ERROR_CANCELLED (-6)        /* a callback or the cancel flag asked to stop; finished work is kept */
-#define IGDM_ERROR_BUSY (-7)             /* called from inside a callback of the same handle where that is not possible */
+#define IGDM_ERROR_BUSY (-7)             /* called from inside a callback where that is not possible: see Callbacks above */
 #define IGDM_ERROR_OUT_OF_MEMORY (-8)    /* the memory asked for is not to be had */
 #define IGDM_ERROR_NOT_FINITE (-9)       /* a NaN or an infinity in inputs, weights or loss */
 #define IGDM_ERROR_INTERNAL (-10)        /* a bug in the library; please report it with the message */

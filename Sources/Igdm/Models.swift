@@ -295,7 +295,7 @@ public func igdm_model_get_parameter(
         let parameter = try handle.parameter(named: name)
         let values = try pointer(values, "values")
         try handle.checkSize(parameter, count)
-        locked([handle]) { values.update(from: handle.network.pointer(to: parameter), count: count) }
+        try locked([handle]) { values.update(from: handle.network.pointer(to: parameter), count: count) }
     }
 }
 
@@ -314,7 +314,7 @@ public func igdm_model_set_parameter(
                 throw EngineError.invalid("values[\(i)]", got: values[i], want: "a running variance >= 0")
             }
         }
-        locked([handle]) {
+        try locked([handle]) {
             handle.network.pointer(to: parameter).update(from: values, count: count)
             handle.network.weightsChanged()
         }

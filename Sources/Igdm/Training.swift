@@ -19,9 +19,9 @@ final class TrainerHandle: Handle {
         self.student = student
     }
 
-    /// Holds all that a step or a fit uses. The locks are recursive: a call from inside a callback gets through, and the
-    /// trainer itself refuses what cannot be nested.
-    func work<Result>(_ body: () throws -> Result) rethrows -> Result {
+    /// Holds all that a step or a fit uses. A call from inside a callback gets through the locks, and the trainer itself
+    /// refuses what cannot be nested.
+    func work<Result>(_ body: () throws -> Result) throws -> Result {
         try locked([self, student], body)
     }
 }
