@@ -64,11 +64,11 @@ public final class GradientAttack {
     private let gradient: FloatBuffer
     private let logits: FloatBuffer
     private let loss: FloatBuffer
-    private let rows: UnsafeMutablePointer<Int>
+    private let rows: Buffer<Int>
     // Of every sample of the batch.
     private let bestLoss: FloatBuffer
-    private let broken: UnsafeMutablePointer<Bool>
-    private let resting: UnsafeMutablePointer<Bool>
+    private let broken: Buffer<Bool>
+    private let resting: Buffer<Bool>
 
     /// Throws `outOfMemory`.
     public init(_ objective: any AttackObjective, plan: AttackPlan, capacity: Int) throws {
@@ -82,15 +82,9 @@ public final class GradientAttack {
         logits = try FloatBuffer(capacity * classes)
         loss = try FloatBuffer(capacity)
         bestLoss = try FloatBuffer(capacity)
-        rows = .allocate(capacity: capacity)
-        broken = .allocate(capacity: capacity)
-        resting = .allocate(capacity: capacity)
-    }
-
-    deinit {
-        rows.deallocate()
-        broken.deallocate()
-        resting.deallocate()
+        rows = try Buffer(capacity)
+        broken = try Buffer(capacity)
+        resting = try Buffer(capacity)
     }
 
     /// Attacks up to `capacity` samples.
@@ -110,7 +104,7 @@ public final class GradientAttack {
         guard batch.count <= capacity else {
             throw EngineError(.internal, "an attack for \(capacity) samples was given \(batch.count)")
         }
-        resting.update(repeating: false, count: batch.count)
+        resting.pointer.update(repeating: false, count: batch.count)
         trace?.reset(count: batch.count)
         let judged = success != nil || trace != nil || plan.restarts > 1 || plan.rest != .never
         for restart in 0..<plan.restarts {
@@ -169,7 +163,7 @@ public final class GradientAttack {
     ) throws {
         try checkpoint?()
         try objective.evaluate(
-            iterates.pointer, rows: rows, count: active, of: batch, loss: loss.pointer,
+            iterates.pointer, rows: rows.pointer, count: active, of: batch, loss: loss.pointer,
             gradient: withGradient ? gradient.pointer : nil, logits: logits.pointer)
         for i in 0..<active {
             let row = logits.pointer + i * classes

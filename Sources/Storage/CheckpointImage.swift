@@ -89,7 +89,7 @@ extension Checkpoint {
             let dataset = try object(
                 H5Dcreate2(
                     group.id, tensor.name, chdf5_float32_little_endian(), space.id, defaults, creation.id, defaults))
-            try check(H5Dwrite(dataset.id, chdf5_native_float(), all, all, defaults, tensor.values))
+            try check(H5Dwrite(dataset.id, chdf5_native_float(), all, all, defaults, tensor.values.pointer))
         }
     }
 
