@@ -172,7 +172,8 @@ public func igdm_trainer_step(
         let images = try pointer(given.images, "batch.images")
         let labels = try pointer(given.labels, "batch.labels")
         let count = try sampleCount(
-            given.count, floatsPerSample: max(network.shape.count, network.classes), argument: "batch.count", atLeast: 1)
+            given.count, floatsPerSample: max(network.shape.count, network.classes), argument: "batch.count", atLeast: 1
+        )
         let adversarial = try optionalPointer(given.adversarial, "batch.adversarial")
         let update = try flag(given.update, "batch.update")
         let result = try handle.work {

@@ -29,7 +29,8 @@ extension Dataset {
             let file = try InputFile(folder + "/" + name)
             guard file.size > 0, file.size % record == 0 else {
                 throw EngineError(
-                    .format, "\(quoted(file.path)): got \(file.size) bytes, want a multiple of \(record), one record "
+                    .format,
+                    "\(quoted(file.path)): got \(file.size) bytes, want a multiple of \(record), one record "
                         + "(CIFAR-\(classes))")
             }
             // The largest CIFAR file has 50 000 records; a sparse one can claim so many that sums of them overflow.

@@ -15,7 +15,8 @@ extension Dataset {
             var classes = classes
             // Within the range of classes, whatever the labels: they are checked like any others.
             if classes == 0, let largest = numbers.max() { classes = Int(min(max(largest, 1), 1 << 30)) + 1 }
-            return try Dataset(pixels, labels: numbers.pointer, count: count, shape: shape, classes: classes, source: path)
+            return try Dataset(
+                pixels, labels: numbers.pointer, count: count, shape: shape, classes: classes, source: path)
         }
     }
 

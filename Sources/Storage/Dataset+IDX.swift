@@ -14,13 +14,15 @@ extension Dataset {
         let count = pixels.shape[0]
         guard classNumbers.shape[0] == count else {
             throw EngineError(
-                .format, "\(quoted(labels)): got \(classNumbers.shape[0]) labels, want \(count), one for each image of "
+                .format,
+                "\(quoted(labels)): got \(classNumbers.shape[0]) labels, want \(count), one for each image of "
                     + quoted(images))
         }
         let wide = try Buffer<Int64>(count)
         for index in 0..<count { wide[index] = Int64(classNumbers.bytes[index]) }
         return try Dataset(
-            .bytes(pixels.bytes), labels: wide.pointer, count: count, shape: ImageShape(1, pixels.shape[1], pixels.shape[2]),
+            .bytes(pixels.bytes), labels: wide.pointer, count: count,
+            shape: ImageShape(1, pixels.shape[1], pixels.shape[2]),
             classes: classes, source: labels)
     }
 

@@ -69,12 +69,14 @@ func check(_ status: herr_t, else error: @autoclosure () -> EngineError) throws 
 func hdf5Reason() -> String {
     var reason = ""
     withUnsafeMutablePointer(to: &reason) { pointer in
-        _ = H5Ewalk2(chdf5_error_stack(), H5E_WALK_UPWARD, { _, entry, context in
-            if let text = entry?.pointee.desc, let context {
-                context.assumingMemoryBound(to: String.self).pointee = String(cString: text)
-            }
-            return 1
-        }, pointer)
+        _ = H5Ewalk2(
+            chdf5_error_stack(), H5E_WALK_UPWARD,
+            { _, entry, context in
+                if let text = entry?.pointee.desc, let context {
+                    context.assumingMemoryBound(to: String.self).pointee = String(cString: text)
+                }
+                return 1
+            }, pointer)
     }
     return reason.isEmpty ? "HDF5 gives no reason" : "HDF5 says: \(reason)"
 }

@@ -19,7 +19,8 @@ enum ElementType: Equatable, CustomStringConvertible {
         let bits = H5Tget_size(type) * 8
         switch H5Tget_class(type) {
         case H5T_FLOAT:
-            let isPlain = bits != 32 || H5Tequal(type, chdf5_float32_little_endian()) > 0
+            let isPlain =
+                bits != 32 || H5Tequal(type, chdf5_float32_little_endian()) > 0
                 || H5Tequal(type, chdf5_float32_big_endian()) > 0
             self = isPlain ? .float(bits: bits) : .other("a 32-bit float that is not IEEE 754's")
         case H5T_INTEGER: self = .integer(bits: bits, signed: H5Tget_sign(type) != H5T_SGN_NONE)
@@ -125,8 +126,9 @@ struct HDF5Dataset: ~Copyable {
             guard filter >= 0, H5Zfilter_avail(filter) > 0 else {
                 name[name.count - 1] = 0
                 let title = quoted(String(cString: name))
-                throw error("is compressed with filter \(title) (number \(filter)), which this HDF5 does not have; "
-                    + "write it again without compression or with gzip")
+                throw error(
+                    "is compressed with filter \(title) (number \(filter)), which this HDF5 does not have; "
+                        + "write it again without compression or with gzip")
             }
         }
     }

@@ -74,11 +74,13 @@ struct HDF5File: ~Copyable {
         var names: [String] = []
         let status = withUnsafeMutablePointer(to: &names) { pointer in
             let index = isOrdered ? H5_INDEX_CRT_ORDER : H5_INDEX_NAME
-            return H5Literate(group.id, index, H5_ITER_INC, nil, { _, name, _, context in
-                guard let name, let context else { return -1 }
-                context.assumingMemoryBound(to: [String].self).pointee.append(String(cString: name))
-                return 0
-            }, pointer)
+            return H5Literate(
+                group.id, index, H5_ITER_INC, nil,
+                { _, name, _, context in
+                    guard let name, let context else { return -1 }
+                    context.assumingMemoryBound(to: [String].self).pointee.append(String(cString: name))
+                    return 0
+                }, pointer)
         }
         try check(status, else: formatError(label, "cannot be listed (\(hdf5Reason()))"))
         return names

@@ -103,7 +103,9 @@ extension HDF5File {
         guard fixed.take(1) != nil, let flags = fixed.number(1) else { return nil }
         let countAt = address + 6 + (flags & 0x20 == 0 ? 0 : 16) + (flags & 0x10 == 0 ? 0 : 4)
         let countBytes = 1 << (flags & 3)
-        guard var tail = try bytes(at: countAt, count: countBytes), let count = tail.number(countBytes) else { return nil }
+        guard var tail = try bytes(at: countAt, count: countBytes), let count = tail.number(countBytes) else {
+            return nil
+        }
         return (.new(flags: flags), (countAt + countBytes, count))
     }
 }

@@ -44,7 +44,8 @@ extension Network {
         for tensor in tensors {
             guard tensor.values.count == elementCount(tensor.shape) else {
                 throw EngineError(
-                    .format, "\(source): \(quoted(tensor.name)): got \(tensor.values.count) values, "
+                    .format,
+                    "\(source): \(quoted(tensor.name)): got \(tensor.values.count) values, "
                         + "want \(described(tensor.shape))")
             }
             if tensor.name.hasSuffix("running_var"), let negative = tensor.values.first(where: { $0 < 0 }) {

@@ -130,7 +130,9 @@ import Testing
 
 @Suite struct ErrorTests {
     @Test func messagesNameArgumentGotAndWanted() {
-        #expect(EngineError.invalid("epsilon", got: -0.1, want: "a number >= 0").message == "epsilon: got -0.1, want a number >= 0")
+        #expect(
+            EngineError.invalid("epsilon", got: -0.1, want: "a number >= 0").message
+                == "epsilon: got -0.1, want a number >= 0")
         let unknown = EngineError.unknownName("method", got: "foo", known: ["ard", "rslad"])
         #expect(unknown.message == "method: got \"foo\", want one of ard, rslad")
         #expect(unknown.code == .invalidArgument)

@@ -145,7 +145,9 @@ import Testing
         checkpoint.weights = (0..<2000).map { NamedTensor(name: "w\($0)", shape: [1], values: [Float($0)]) }
         try checkpoint.write(to: directory / "c.h5")
         let read = try Checkpoint.read(directory / "c.h5")
-        #expect(read.weights.map { [$0.name, "\($0.values[0])"] } == checkpoint.weights.map { [$0.name, "\($0.values[0])"] })
+        #expect(
+            read.weights.map { [$0.name, "\($0.values[0])"] }
+                == checkpoint.weights.map { [$0.name, "\($0.values[0])"] })
         #expect(read.metadata.map(\.value) == checkpoint.metadata.map(\.value))
     }
 
@@ -205,7 +207,9 @@ import Testing
         refuse(.format, ["twice"]) { $0.append($0[0]) }
         refuse(.format, [tensors[0].name, "got shape (72)", "want (4, 2, 3, 3)"]) { $0[0].shape = [72] }
         refuse(.format, [tensors[0].name, "got 1 values"]) { $0[0].values = buffer([1]) }
-        refuse(.notFinite, [tensors[last].name, "nan", "element 0"]) { $0[last].values = buffer([.nan] + $0[last].values.dropFirst()) }
+        refuse(.notFinite, [tensors[last].name, "nan", "element 0"]) {
+            $0[last].values = buffer([.nan] + $0[last].values.dropFirst())
+        }
         refuse(.format, ["running_var", "-1"]) { all in
             if let index = all.firstIndex(where: { $0.name.hasSuffix("running_var") }) {
                 all[index].values = buffer([-1] + all[index].values.dropFirst())
