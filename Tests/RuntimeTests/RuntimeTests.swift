@@ -138,3 +138,14 @@ import Testing
         #expect(unknown.code == .invalidArgument)
     }
 }
+
+@Suite struct PlainNumberTests {
+    @Test func everyNumberHasOneName() {
+        #expect(Int(plain: "0") == 0)
+        #expect(Int(plain: "28") == 28)
+        #expect(Int(plain: "-3") == -3)
+        for other in ["", "+28", "028", "-0", " 28", "28 ", "2_8", "٢٨", "0x1c", "99999999999999999999"] {
+            #expect(Int(plain: other) == nil, "\(other)")
+        }
+    }
+}
