@@ -2,8 +2,8 @@ import Runtime
 
 /// What a handle points to.
 class Handle {
-    /// One call at a time; recursive, so that a callback may use the handle whose call it interrupts.
-    let lock = Mutex(recursive: true)
+    /// One call at a time, and those of its callbacks.
+    let lock = CallLock()
     class var typeName: String { "handle" }
 }
 
@@ -50,10 +50,20 @@ enum HandleTable {
     }
 }
 
-/// Holds several handles at once, always in the same order, so that two threads cannot wait for each other.
-func locked<Result>(_ handles: [Handle?], _ body: () throws -> Result) rethrows -> Result {
-    let ordered = handles.compactMap { $0 }.sorted { ObjectIdentifier($0) < ObjectIdentifier($1) }
-    for handle in ordered { handle.lock.lock() }
-    defer { for handle in ordered.reversed() { handle.lock.unlock() } }
+/// Holds several handles at once, always in the same order, so that two calls cannot wait for each other. A call from
+/// inside a callback begins with what its outer call holds, whatever the order: it throws `busy` where it would wait for
+/// ever.
+func locked<Result>(_ handles: [Handle?], _ body: () throws -> Result) throws -> Result {
+    var held: [Handle] = []
+    defer { for handle in held.reversed() { handle.lock.unlock() } }
+    for handle in handles.compactMap({ $0 }).sorted(by: { ObjectIdentifier($0) < ObjectIdentifier($1) }) {
+        guard handle.lock.lock() else {
+            throw EngineError(
+                .busy,
+                "\(type(of: handle).typeName): a call on another thread holds it and waits, in its callback, for a handle "
+                    + "that the call around this callback holds; let this callback return first")
+        }
+        held.append(handle)
+    }
     return try body()
 }

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cases
 import pytest
 from numpy.typing import ArrayLike
-
-import cases
 from report import Quantity, Report, Row
 
 REPORT = pytest.StashKey[Report]()
