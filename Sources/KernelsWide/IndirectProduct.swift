@@ -56,24 +56,32 @@ private struct TargetRows {
     let channel: Int
     let channels: Int
 
-    /// Stores rows × `vectors` vectors, of which sum(row, vector) gives one.
+    /// Stores vector `vector` of each row, of which sum(row) gives one; written out, so that the sums stay in registers.
     @inline(always)
-    func finish(_ vectors: Int, _ sum: (_ row: Int, _ vector: Int) -> Lanes) {
-        for vector in 0..<vectors {
-            let first = channel + vector * laneCount
-            guard first < channels else { return }
-            let parameters = epilogue.parameters(first)
-            if first + laneCount <= channels {
-                for row in 0..<rowsPerTile where row < rows {
-                    epilogue.finish(sum(row, vector), parameters, at: offsets[row] + first)
-                }
+    func finish(_ vector: Int, _ sum: (_ row: Int) -> Lanes) {
+        let first = channel + vector * laneCount
+        guard first < channels else { return }
+        let parameters = epilogue.parameters(first)
+        let isWhole = first + laneCount <= channels
+        @inline(always)
+        func finish(_ row: Int) {
+            guard row < rows else { return }
+            if isWhole {
+                epilogue.finish(sum(row), parameters, at: offsets[row] + first)
             } else {
-                for row in 0..<rowsPerTile where row < rows {
-                    epilogue.finishPart(
-                        sum(row, vector), parameters, at: offsets[row] + first, channels: channels - first)
-                }
+                epilogue.finishPart(sum(row), parameters, at: offsets[row] + first, channels: channels - first)
             }
         }
+        finish(0)
+        finish(1)
+        finish(2)
+        finish(3)
+        finish(4)
+        finish(5)
+        #if AVX512
+        finish(6)
+        finish(7)
+        #endif
     }
 }
 
@@ -126,7 +134,8 @@ private func wideTile(
             weights += 2 * laneCount
         }
     }
-    target.finish(2) { sums[2 * $0 + $1] }
+    target.finish(0) { sums[2 * $0] }
+    target.finish(1) { sums[2 * $0 + 1] }
 }
 
 @inline(always)
@@ -167,5 +176,5 @@ private func narrowTile(
             weights += laneCount
         }
     }
-    target.finish(1) { row, _ in sums[row] }
+    target.finish(0) { sums[$0] }
 }
