@@ -31,4 +31,23 @@ int ccpu_processor_count(void) {
     return online > 0 ? (int)online : 1;
 }
 
+int ccpu_current(void) {
+    int processor = sched_getcpu();
+    return processor > 0 ? processor : 0;
+}
+
+void ccpu_move_from(int from, int steps) {
+    cpu_set_t all, one;
+    if (sched_getaffinity(0, sizeof all, &all) != 0 || CPU_COUNT(&all) < 2) return;
+    int processor = from % CPU_SETSIZE;
+    for (steps %= CPU_COUNT(&all); steps > 0; steps--) {
+        do processor = (processor + 1) % CPU_SETSIZE;
+        while (!CPU_ISSET(processor, &all));
+    }
+    if (!CPU_ISSET(processor, &all)) return;
+    CPU_ZERO(&one);
+    CPU_SET(processor, &one);
+    if (sched_setaffinity(0, sizeof one, &one) == 0) sched_setaffinity(0, sizeof all, &all);
+}
+
 int ccpu_load_flag(const volatile int *flag) { return __atomic_load_n(flag, __ATOMIC_RELAXED); }

@@ -51,6 +51,8 @@ public func convolutionForward(
         winogradConvolution(
             y, x, count: count, tiles: form.forward, panels: form.filters.forward, table: weights.table,
             zeros: weights.zeros.pointer, scale: nil, epilogue)
+    case .thin(let form):
+        thinForward(y, x, count: count, weights, form, epilogue)
     case .panels(let form):
         product(
             y, x, count: count, weights, table: form.forwardRows, panels: form.forward, depth: g.depth,
@@ -80,6 +82,8 @@ public func convolutionInputGradient(
         winogradConvolution(
             dx, dy, count: count, tiles: form.backward, panels: panels, table: weights.table,
             zeros: weights.zeros.pointer, scale: weights.isScaled ? UnsafePointer(form.scale.pointer) : nil, epilogue)
+    case .thin(let form):
+        thinInputGradient(dx, dy, count: count, weights, form, epilogue)
     case .panels(let form):
         for table in form.backwardRows {
             product(
@@ -97,10 +101,10 @@ public func convolutionInputGradient(
     }
 }
 
-/// dw += gradient of the weights. dw is OIHW. `scratch` holds at least `geometry.weightCount` floats.
+/// dw += gradient of the weights. dw is OIHW.
 public func convolutionWeightGradient(
     _ dw: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, count: Int,
-    _ weights: PreparedWeights, scratch: UnsafeMutablePointer<Float>
+    _ weights: PreparedWeights
 ) {
     let g = weights.geometry
     switch weights.form {
@@ -109,14 +113,19 @@ public func convolutionWeightGradient(
             dw, x, dy, count: count, tiles: form.forward, table: weights.table, zeros: weights.zeros.pointer)
     case .depthwise(let form):
         depthwiseWeightGradient(dw, x, dy, count: count, rows: form.forwardRows, weights)
+    case .thin(let form):
+        let total = count * form.rows.rows
+        inParts((total + rowsPerPart - 1) / rowsPerPart, g, into: dw) { part, parts, sums in
+            thinWeightGradient(
+                sums, x, dy, rows: total * part / parts..<total * (part + 1) / parts, weights, form)
+        }
     case .panels(let form):
-        scratch.update(repeating: 0, count: g.weightCount)
-        indirectWeightGradients(scratch, x, dy, count: count, weights, form.forwardRows)
-        addFilters(scratch, to: dw, g)
+        indirectWeightGradients(dw, x, dy, count: count, weights, form.forwardRows)
     case .matrix(_, let rows):
-        scratch.update(repeating: 0, count: g.weightCount)
-        blasWeightGradient(scratch, x, dy, count: count, weights, rows)
-        addFilters(scratch, to: dw, g)
+        let sums = Scratch.floats(g.weightCount, .shared)
+        sums.update(repeating: 0, count: g.weightCount)
+        blasWeightGradient(sums, x, dy, count: count, weights, rows)
+        addFilters(sums, to: dw, g)
     }
 }
 
@@ -190,29 +199,88 @@ private func product(
     }
 }
 
-/// One item of work per (group, tap, tile of input channels): it runs over all pixels, so that no partial sums of
-/// several threads have to be added up.
+/// Rows of the batch that are worth a part of their own, and the most parts.
+private let rowsPerPart = 1024
+private let largestParts = 16
+
+/// Weight gradients of up to `wanted` parts of the batch side by side, each into sums of its own that begin as zeros
+/// ([group][tap][depth][column]), which are then added to dw (OIHW) in order.
+private func inParts(
+    _ wanted: Int, _ g: ConvolutionGeometry, into dw: UnsafeMutablePointer<Float>,
+    _ body: (_ part: Int, _ parts: Int, _ sums: UnsafeMutablePointer<Float>) -> Void
+) {
+    let parts = max(1, min(wanted, largestParts))
+    let partial = Scratch.floats(parts * g.weightCount, .shared)
+    WorkerPool.parallelFor(parts) { part in
+        let sums = partial + part * g.weightCount
+        sums.update(repeating: 0, count: g.weightCount)
+        body(part, parts, sums)
+    }
+    addParts(partial, parts, g, to: dw)
+}
+
+private func addParts(
+    _ partial: UnsafeMutablePointer<Float>, _ parts: Int, _ g: ConvolutionGeometry, to dw: UnsafeMutablePointer<Float>
+) {
+    let slice = 4096
+    WorkerPool.parallelFor(parts == 1 ? 0 : (g.weightCount + slice - 1) / slice) { item in
+        let first = item * slice
+        let end = min(first + slice, g.weightCount)
+        for part in 1..<parts {
+            let other = partial + part * g.weightCount
+            for i in first..<end { partial[i] += other[i] }
+        }
+    }
+    addFilters(partial, to: dw, g)
+}
+
+/// Input channels of one item of work of a weight gradient.
+private let channelsPerItem = 32
+
+/// One item of work per (group, tap, block of input channels), and where these are few per part of the batch. An item
+/// takes pixels in runs whose output gradients stay in the second-level cache for all of its channels.
 private func indirectWeightGradients(
-    _ sums: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, count: Int,
+    _ dw: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, count: Int,
     _ weights: PreparedWeights, _ table: RowTable
+) {
+    let g = weights.geometry
+    let blocks = (g.depth + channelsPerItem - 1) / channelsPerItem
+    let items = g.groups * g.taps * blocks
+    let total = count * table.rows
+    let parts = max(1, min((largestParts + items - 1) / items, (total + rowsPerPart - 1) / rowsPerPart))
+    let partial = Scratch.floats(parts * g.weightCount, .shared)
+    WorkerPool.parallelFor(parts * items) { piece in
+        let part = piece / items
+        let item = piece % items
+        let channel = item % blocks * channelsPerItem
+        indirectWeightGradient(
+            partial + part * g.weightCount, x, dy, rows: total * part / parts..<total * (part + 1) / parts,
+            group: item / (g.taps * blocks), tap: item / blocks % g.taps,
+            channels: channel..<min(channel + channelsPerItem, g.depth), weights, table)
+    }
+    addParts(partial, parts, g, to: dw)
+}
+
+/// Sums of one item over rows of the batch.
+private func indirectWeightGradient(
+    _ sums: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, rows range: Range<Int>,
+    group: Int, tap: Int, channels: Range<Int>, _ weights: PreparedWeights, _ table: RowTable
 ) {
     let g = weights.geometry
     let tile = weights.table.weightRows
     let kernel = weights.table.indirectWeightGradient
-    let tilesPerTap = (g.depth + tile - 1) / tile
-    let total = count * table.rows
     let zeros = UnsafePointer(weights.zeros.pointer)
-    WorkerPool.parallelFor(g.groups * g.taps * tilesPerTap) { item in
-        let group = item / (g.taps * tilesPerTap)
-        let tap = item / tilesPerTap % g.taps
-        let channel = item % tilesPerTap * tile
-        let base = x + group * g.depth + channel
-        let pixels = Scratch.take(2 * rowsPerChunk * MemoryLayout<Int>.stride)
-            .bindMemory(to: UnsafePointer<Float>.self, capacity: 2 * rowsPerChunk)
-        table.offsets.withUnsafeBufferPointer { offsets in
-            var first = 0
-            while first < total {
-                let rows = min(2 * rowsPerChunk, total - first)
+    let run = max(32, min(192, (1 << 16) / g.outputChannels))
+    let target = sums + (group * g.taps + tap) * g.depth * g.groupColumns
+    (target + channels.lowerBound * g.groupColumns).update(repeating: 0, count: channels.count * g.groupColumns)
+    let pixels = Scratch.take(run * MemoryLayout<Int>.stride).bindMemory(
+        to: UnsafePointer<Float>.self, capacity: run)
+    table.offsets.withUnsafeBufferPointer { offsets in
+        var first = range.lowerBound
+        while first < range.upperBound {
+            let rows = min(run, range.upperBound - first)
+            for channel in stride(from: channels.lowerBound, to: channels.upperBound, by: tile) {
+                let base = x + group * g.depth + channel
                 var sample = first / table.rows
                 var local = first % table.rows
                 for row in 0..<rows {
@@ -225,11 +293,11 @@ private func indirectWeightGradients(
                     }
                 }
                 kernel(
-                    pixels, rows, min(tile, g.depth - channel),
+                    UnsafePointer(pixels), rows, min(tile, channels.upperBound - channel),
                     dy + first * g.outputChannels + group * g.groupColumns, g.outputChannels, g.groupColumns,
-                    sums + ((group * g.taps + tap) * g.depth + channel) * g.groupColumns, g.groupColumns)
-                first += rows
+                    target + channel * g.groupColumns, g.groupColumns)
             }
+            first += rows
         }
     }
 }

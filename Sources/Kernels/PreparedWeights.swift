@@ -45,10 +45,11 @@ final class PackedPanels {
     }
 }
 
-/// The weights of one convolution, ready for the kernels of one CPU path. One of four forms:
+/// The weights of one convolution, ready for the kernels of one CPU path. One of five forms:
 ///
 /// - 3×3 filters of stride 1, on the wide paths: Winograd's, shared between programs, with the scale of a folded
 ///   BatchNorm kept beside them;
+/// - few input channels, there: panels over gathered patches;
 /// - any other convolution there: panels for the forward product and, rotated, for the input gradient;
 /// - the baseline path: plain matrices for OpenBLAS, [group][tap][depth][column];
 /// - depthwise, on every path: [tap][channel].
@@ -66,6 +67,7 @@ public final class PreparedWeights {
 
     enum Form {
         case winograd(WinogradForm)
+        case thin(ThinForm)
         case panels(PanelForm)
         case matrix(FloatBuffer, rows: RowTable)
         case depthwise(DepthwiseForm)
@@ -110,6 +112,15 @@ public final class PreparedWeights {
                 WinogradForm(
                     filters: filters, forward: WinogradTiles.forward(g), backward: WinogradTiles.backward(g),
                     scale: try FloatBuffer(g.outputChannels)))
+        } else if ThinForm.fits(g) {
+            let length = g.taps * g.depth
+            form = .thin(
+                ThinForm(
+                    forward: try PackedPanels(
+                        groups: 1, rows: length, columns: g.outputChannels, laneCount: table.laneCount),
+                    backward: try PackedPanels(
+                        groups: 1, rows: g.outputChannels, columns: length, laneCount: table.laneCount),
+                    rows: RowTable.forward(g)))
         } else {
             form = .panels(
                 PanelForm(
@@ -143,6 +154,14 @@ public final class PreparedWeights {
         switch form {
         case .winograd(let form):
             for channel in 0..<g.outputChannels { form.scale.pointer[channel] = scale?[channel] ?? 1 }
+        case .thin(let form):
+            form.forward.fill(0, laneCount: table.laneCount) { row, column in
+                element[0, row / g.depth, row % g.depth, column]
+            }
+            form.backward.fill(0, laneCount: table.laneCount) { row, column in
+                element[0, column / g.depth, column % g.depth, row]
+            }
+            form.forward.bias(0).update(from: bias.pointer, count: g.outputChannels)
         case .panels(let form):
             fill(form, element)
         case .matrix(let matrix, _):

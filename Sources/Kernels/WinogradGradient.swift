@@ -1,11 +1,11 @@
 import Runtime
 
-/// Floats that the transformed inputs and gradients of one chunk of tiles may take: what a third-level cache holds.
-private let largestChunk = 3 << 20
-/// The block of the filter gradient that one piece of work sums up, in input and output channels; its 36 positions
-/// stay in the second-level cache.
-private let pieceChannels = 32
-private let pieceColumns = 64
+/// Input and output channels of the part of the filter gradient that one piece of work sums up, and the tiles that it
+/// transforms at a time: together they fill a second-level cache of a megabyte.
+private let largestSide = 64
+private let tilesAtATime = 16
+/// Pieces that there should be, for any number of channels.
+private let fewestPieces = 8
 
 /// dw (OIHW) += the filter gradient of a 3×3 convolution of stride 1, by F(3×3, 4×4): the transformed input tiles of the
 /// forward pass times transformed output gradients, summed over all tiles.
@@ -15,72 +15,101 @@ func winogradWeightGradient(
     _ dw: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, count: Int,
     tiles: WinogradTiles, table: KernelTable, zeros: UnsafePointer<Float>
 ) {
-    let total = count * tiles.count
-    let channels = tiles.input.channels
-    let columns = tiles.output.channels
-    let inputRow = (channels + table.laneCount - 1) / table.laneCount * table.laneCount + 16
-    let gradientRow = (columns + table.laneCount - 1) / table.laneCount * table.laneCount + 16
-    let chunk = min(total, max(32, largestChunk / (36 * (inputRow + gradientRow))))
-    let inputPlane = chunk * inputRow + 64
-    let gradientPlane = chunk * gradientRow + 64
-    let pieceRow = pieceColumns + 2 * table.laneCount
-    // A last register tile may be wider than the channels that are left.
-    let piecePlane = (pieceChannels + table.rowsPerTile) * pieceRow
-    let down = (channels + pieceChannels - 1) / pieceChannels
-    let across = (columns + pieceColumns - 1) / pieceColumns
-    let isWhole = chunk == total
-    let memory = Scratch.floats(
-        36 * (inputPlane + gradientPlane) + (isWhole ? 0 : down * across * 36 * piecePlane), .shared)
-    let input = memory
-    let gradient = input + 36 * inputPlane
-    let sums = gradient + 36 * gradientPlane
-
-    var first = 0
-    while first < total {
-        let size = min(chunk, total - first)
-        let isLast = first + size == total
-        transformTiles(
-            input, inputPlane, inputRow, gradient, gradientPlane, gradientRow, x, dy, first: first, count: size, tiles, table,
-            zeros)
-        WorkerPool.parallelFor(down * across) { piece in
-            let scratch = Scratch.floats(table.winogradScratch + 36 * piecePlane)
-            let own = isWhole ? scratch + table.winogradScratch : sums + piece * 36 * piecePlane
-            let channel = piece / across * pieceChannels
-            let column = piece % across * pieceColumns
-            let height = min(pieceChannels, channels - channel)
-            let width = min(pieceColumns, columns - column)
-            table.denseOuterProducts(
-                own, piecePlane, pieceRow, input + channel, inputPlane, inputRow, gradient + column, gradientPlane,
-                gradientRow, 36, size, height, width, first > 0)
-            if isLast {
-                table.winogradGradientOutput(
-                    dw + column * 9 * channels + channel * 9, 9 * channels, own, piecePlane, pieceRow, height, width, scratch)
-            }
-        }
-        first += size
-    }
+    let job = GradientJob(dw: dw, x: x, dy: dy, total: count * tiles.count, tiles: tiles, table: table, zeros: zeros)
+    if job.parts == 1 { job.runWhole() } else { job.runInParts() }
 }
 
-/// Tiles of one piece of work of the transforms.
-private let tilesPerPiece = 16
+/// One filter gradient, cut into blocks of channels, and where these are few into parts of the tiles, whose sums are
+/// added in order.
+private struct GradientJob {
+    let dw: UnsafeMutablePointer<Float>
+    let x: UnsafePointer<Float>
+    let dy: UnsafePointer<Float>
+    /// Tiles of all samples.
+    let total: Int
+    let tiles: WinogradTiles
+    let table: KernelTable
+    let zeros: UnsafePointer<Float>
 
-private func transformTiles(
-    _ input: UnsafeMutablePointer<Float>, _ inputPlane: Int, _ inputRow: Int, _ gradient: UnsafeMutablePointer<Float>,
-    _ gradientPlane: Int, _ gradientRow: Int, _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, first: Int,
-    count: Int, _ tiles: WinogradTiles, _ table: KernelTable, _ zeros: UnsafePointer<Float>
-) {
-    WorkerPool.parallelFor((count + tilesPerPiece - 1) / tilesPerPiece) { piece in
-        let begin = piece * tilesPerPiece
-        let size = min(tilesPerPiece, count - begin)
-        let words = 36 * tilesPerPiece
-        let pointers = Scratch.take(words * MemoryLayout<Int>.stride)
-            .bindMemory(to: UnsafePointer<Float>.self, capacity: words)
-        tiles.pointers(pointers, to: x, tiles.inputs, 36, tiles.input, first: first + begin, count: size, zeros)
-        table.winogradInput(
-            input + begin * inputRow, inputPlane, inputRow, UnsafePointer(pointers), size, tiles.input.channels, nil)
-        tiles.pointers(pointers, to: dy, tiles.outputs, 16, tiles.output, first: first + begin, count: size, zeros)
-        table.winogradGradient(
-            gradient + begin * gradientRow, gradientPlane, gradientRow, UnsafePointer(pointers), size,
-            tiles.output.channels)
+    var channels: Int { tiles.input.channels }
+    var columns: Int { tiles.output.channels }
+    var across: Int { (columns + largestSide - 1) / largestSide }
+    var blocks: Int { (channels + largestSide - 1) / largestSide * across }
+    var parts: Int {
+        min((fewestPieces + blocks - 1) / blocks, (total + 4 * tilesAtATime - 1) / (4 * tilesAtATime))
+    }
+
+    // Floats of a transformed tile's row and position, and of a block of sums: a last register tile may have rows beyond
+    // the channels.
+    var tileRow: Int { largestSide + 16 }
+    var tilePlane: Int { tilesAtATime * tileRow + 16 }
+    var sumPlane: Int { (largestSide + table.rowsPerTile) * largestSide }
+
+    func runWhole() {
+        WorkerPool.parallelFor(blocks) { block in
+            let memory = Scratch.floats(floats + 36 * sumPlane)
+            let sums = memory + floats
+            sum(block, 0..<total, into: sums, memory)
+            finish(block, sums, scratch: memory)
+        }
+    }
+
+    func runInParts() {
+        let partial = Scratch.floats(blocks * parts * 36 * sumPlane, .shared)
+        WorkerPool.parallelFor(blocks * parts) { piece in
+            let part = piece % parts
+            sum(
+                piece / parts, total * part / parts..<total * (part + 1) / parts, into: partial + piece * 36 * sumPlane,
+                Scratch.floats(floats))
+        }
+        // By position of the tile, of which there are enough for all threads.
+        WorkerPool.parallelFor(blocks * 36) { item in
+            let first = partial + item / 36 * parts * 36 * sumPlane + item % 36 * sumPlane
+            for part in 1..<parts {
+                table.add(first, first, first + part * 36 * sumPlane, sumPlane, false)
+            }
+        }
+        WorkerPool.parallelFor(blocks) { block in
+            finish(block, partial + block * parts * 36 * sumPlane, scratch: Scratch.floats(floats))
+        }
+    }
+
+    /// Floats of working memory of a piece, its sums apart.
+    private var floats: Int {
+        // Pointers are as large as two floats.
+        2 * 36 * tilesAtATime + max(2 * 36 * tilePlane, table.winogradScratch)
+    }
+
+    private func sum(
+        _ block: Int, _ range: Range<Int>, into sums: UnsafeMutablePointer<Float>, _ memory: UnsafeMutablePointer<Float>
+    ) {
+        let channel = block / across * largestSide
+        let column = block % across * largestSide
+        let height = min(largestSide, channels - channel)
+        let width = min(largestSide, columns - column)
+        let pointers = UnsafeMutableRawPointer(memory)
+            .bindMemory(to: UnsafePointer<Float>.self, capacity: 36 * tilesAtATime)
+        let input = memory + 2 * 36 * tilesAtATime
+        let gradient = input + 36 * tilePlane
+        var first = range.lowerBound
+        while first < range.upperBound {
+            let size = min(tilesAtATime, range.upperBound - first)
+            tiles.pointers(pointers, to: x + channel, tiles.inputs, 36, tiles.input, first: first, count: size, zeros)
+            table.winogradInput(input, tilePlane, tileRow, UnsafePointer(pointers), size, height, nil)
+            tiles.pointers(pointers, to: dy + column, tiles.outputs, 16, tiles.output, first: first, count: size, zeros)
+            table.winogradGradient(gradient, tilePlane, tileRow, UnsafePointer(pointers), size, width)
+            table.denseOuterProducts(
+                sums, sumPlane, largestSide, input, tilePlane, tileRow, gradient, tilePlane, tileRow, 36, size, height, width,
+                first > range.lowerBound)
+            first += size
+        }
+    }
+
+    private func finish(_ block: Int, _ sums: UnsafePointer<Float>, scratch: UnsafeMutablePointer<Float>) {
+        let channel = block / across * largestSide
+        let column = block % across * largestSide
+        table.winogradGradientOutput(
+            dw + (column * channels + channel) * 9, 9 * channels, sums, sumPlane, largestSide,
+            min(largestSide, channels - channel), min(largestSide, columns - column), scratch)
     }
 }

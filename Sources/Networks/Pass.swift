@@ -14,7 +14,6 @@ final class Pass {
     private let arena: FloatBuffer
     /// By step, in training.
     private var norms: [BatchNormKernel?] = []
-    private let weightScratch: FloatBuffer
 
     init(_ network: Network, mode: PassMode, capacity: Int) throws {
         self.network = network
@@ -23,7 +22,6 @@ final class Pass {
         prepared = try network.prepared(for: mode)
         plan = MemoryPlan(prepared.program, mode: mode, capacity: capacity)
         arena = try FloatBuffer(plan.size)
-        var largestWeight = 0
         for step in prepared.program.steps {
             var norm: BatchNormKernel?
             switch step.kind {
@@ -31,13 +29,10 @@ final class Pass {
                 norm = try BatchNormKernel(
                     channels: step.shape.channels, epsilon: Graph.batchNormEpsilon,
                     momentum: Graph.batchNormMomentum, largestPixels: capacity * step.shape.pixels)
-            case .convolution(let geometry, _, _, _):
-                largestWeight = max(largestWeight, geometry.weightCount)
             default: break
             }
             norms.append(norm)
         }
-        weightScratch = try FloatBuffer(mode == .training ? largestWeight : 0)
     }
 
     /// A run of samples of the batch, with the memory for what lives within a segment.
@@ -172,8 +167,7 @@ final class Pass {
             passOn(g, to: step.residual, index, operand: 1, piece)
             if let parameters {
                 convolutionWeightGradient(
-                    parameters + network.parameters[weight].offset, activation(step.input, piece), g, count: count, weights,
-                    scratch: weightScratch.pointer)
+                    parameters + network.parameters[weight].offset, activation(step.input, piece), g, count: count, weights)
                 if let bias { addBiasGradient(parameters + network.parameters[bias].offset, g, pixels, step) }
             }
             if wanted {

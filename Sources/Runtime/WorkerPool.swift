@@ -88,6 +88,10 @@ private final class Pool: @unchecked Sendable {
     private var count = 0
     private var body: ((Int) -> Void)?
 
+    /// Where the thread that made the pool ran, and how many workers have moved away from it.
+    private let home = ccpu_current()
+    private let started = Atomic<Int>(0)
+
     private let mutex = Mutex()
     private let wakeUp = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
 
@@ -169,6 +173,8 @@ private final class Pool: @unchecked Sendable {
     }
 
     private func work() {
+        // A system leaves new threads that are never idle on their maker's processor for a surprisingly long time.
+        ccpu_move_from(home, Int32(truncatingIfNeeded: started.wrappingAdd(1, ordering: .relaxed).newValue))
         var seen = 0
         while true {
             seen = awaitGeneration(after: seen)

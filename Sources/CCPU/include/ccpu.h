@@ -9,6 +9,13 @@ int ccpu_level(void);
 /* Processors that this process may run on, at least 1. */
 int ccpu_processor_count(void);
 
+/* The processor that the calling thread runs on, or 0. */
+int ccpu_current(void);
+
+/* Moves the calling thread to the processor `steps` places behind `from` among those that it may run on, without tying it
+ * to it: afterwards it may run on all of them again. */
+void ccpu_move_from(int from, int steps);
+
 /* Reads a flag that another thread may be writing. */
 int ccpu_load_flag(const volatile int *flag);
 
