@@ -62,6 +62,10 @@ public func convolutionForward(
     case .depthwise(let form):
         var epilogue = epilogue
         epilogue.shift = UnsafePointer(weights.bias.pointer)
+        if g.goesByLines {
+            return depthwiseLines(
+                y, x, count: count, filters: form.filters.pointer, rotate: false, weights, epilogue)
+        }
         depthwiseConvolution(
             y, x, count: count, filters: form.filters.pointer, rows: form.forwardRows, inputSample: g.input.count,
             outputSample: g.output.count, weights, epilogue)
@@ -93,6 +97,10 @@ public func convolutionInputGradient(
     case .matrix(let matrix, let rows):
         blasInputGradient(dx, dy, count: count, weights, matrix.pointer, rows, epilogue)
     case .depthwise(let form):
+        if g.goesByLines {
+            return depthwiseLines(
+                dx, dy, count: count, filters: form.filters.pointer, rotate: true, weights, epilogue)
+        }
         for table in form.backwardRows {
             depthwiseConvolution(
                 dx, dy, count: count, filters: form.filters.pointer, rows: table, inputSample: g.output.count,

@@ -9,6 +9,13 @@ struct DepthwiseForm {
     let backwardRows: [RowTable]
 }
 
+extension ConvolutionGeometry {
+    /// Whether `depthwiseLines` can take it.
+    var goesByLines: Bool {
+        kernelHeight == 3 && kernelWidth == 3 && stride == 1 && padTop <= 2 && padLeft <= 2
+    }
+}
+
 /// Output pixels of one chunk of work.
 private let rowsPerChunk = 64
 /// Pieces of the batch whose filter gradients are summed apart, then together in order.
@@ -39,6 +46,38 @@ func depthwiseConvolution(
                     out, UnsafePointer(offsets))
             }
         }
+    }
+}
+
+/// The same for 3×3 filters of stride 1, line by line: for the convolution (`rotate` false) or its input gradient.
+func depthwiseLines(
+    _ out: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, count: Int, filters: UnsafePointer<Float>,
+    rotate: Bool, _ weights: PreparedWeights, _ epilogue: ConvolutionEpilogue
+) {
+    let g = weights.geometry
+    let input = rotate ? g.output : g.input
+    let output = rotate ? g.input : g.output
+    let top = rotate ? 2 - g.padTop : g.padTop
+    let left = rotate ? 2 - g.padLeft : g.padLeft
+    let zeros = UnsafePointer(weights.zeros.pointer)
+    let width = output.width + 2
+    WorkerPool.parallelFor(count * output.height) { item in
+        let sample = x + item / output.height * input.count
+        let y = item % output.height
+        let lines = Scratch.take(3 * width * MemoryLayout<Int>.stride)
+            .bindMemory(to: UnsafePointer<Float>.self, capacity: 3 * width)
+        for r in 0..<3 {
+            let row = y + r - top
+            for s in 0..<width {
+                let column = s - left
+                let isInside = row >= 0 && row < input.height && column >= 0 && column < input.width
+                lines[r * width + s] = isInside ? sample + (row * input.width + column) * input.channels : zeros
+            }
+        }
+        let start = item * output.width * output.channels
+        weights.table.depthwiseLine(
+            UnsafePointer(lines), output.width, filters, rotate, output.channels, epilogue.shift,
+            epilogue.residual.map { $0 + start }, epilogue.mask.map { $0 + start }, epilogue.rectify, out + start)
     }
 }
 

@@ -32,6 +32,11 @@ public struct KernelTable: @unchecked Sendable {
             _ shift: Input?, _ residual: Input?, _ mask: Input?, _ rectify: Bool, Output,
             _ rowOffsets: UnsafePointer<Int>
         ) -> Void
+    let depthwiseLine:
+        (
+            Rows, _ count: Int, _ filters: Input, _ rotate: Bool, _ channels: Int, _ shift: Input?, _ residual: Input?,
+            _ mask: Input?, _ rectify: Bool, Output
+        ) -> Void
     let depthwiseGradient:
         (
             Output, Rows, _ count: Int, _ taps: Int, _ gradient: Input, _ gradientStride: Int, _ channels: Int
@@ -59,15 +64,44 @@ public struct KernelTable: @unchecked Sendable {
             Output, _ filterStride: Int, _ products: Input, _ planeStride: Int, _ rowStride: Int, _ channels: Int,
             _ columns: Int, _ scratch: Output
         ) -> Void
+    let stridedInput:
+        (
+            Output, _ planeStride: Int, _ rowStride: Int, Rows, _ tiles: Int, _ channels: Int, _ scale: Input?
+        ) -> Void
+    let stridedOutput:
+        (
+            Input, _ planeStride: Int, _ rowStride: Int, _ tiles: Int, _ columns: Int, _ origins: UnsafePointer<Int>,
+            _ heights: UnsafePointer<Int>, _ widths: UnsafePointer<Int>, _ pixelStride: Int, _ lineStride: Int,
+            _ scale: Input?, _ shift: Input?, _ residual: Input?, _ mask: Input?, _ rectify: Bool, Output
+        ) -> Void
+    let stridedGradientOutput:
+        (
+            Input, _ planeStride: Int, _ rowStride: Int, _ tiles: Int, _ columns: Int, _ oddTop: Int, _ oddLeft: Int,
+            _ origins: UnsafePointer<Int>, _ heights: UnsafePointer<Int>, _ widths: UnsafePointer<Int>,
+            _ pixelStride: Int, _ lineStride: Int, _ residual: Input?, _ mask: Input?, Output
+        ) -> Void
+    let stridedFilter:
+        (
+            Output, _ planeStride: Int, _ columns: Int, _ taps: Input, _ filterStride: Int, _ filters: Int,
+            _ rotate: Bool, _ scratch: Output
+        ) -> Void
+    let stridedGradient:
+        (Output, _ planeStride: Int, _ rowStride: Int, Rows, _ tiles: Int, _ columns: Int) -> Void
+    let stridedFilterGradient:
+        (
+            Output, _ filterStride: Int, _ products: Input, _ planeStride: Int, _ rowStride: Int, _ channels: Int,
+            _ columns: Int, _ scratch: Output
+        ) -> Void
     let denseProducts:
         (
             Output, _ mPlane: Int, _ mRow: Int, Input, _ vPlane: Int, _ vRow: Int, Input, _ uPlane: Int,
-            _ positions: Int, _ rows: Int, _ depth: Int, _ columns: Int
+            _ planes: UnsafePointer<Int>, _ positions: Int, _ rows: Int, _ depth: Int, _ columns: Int
         ) -> Void
     let denseOuterProducts:
         (
             Output, _ sumPlane: Int, _ sumRow: Int, Input, _ leftPlane: Int, _ leftRow: Int, Input, _ rightPlane: Int,
-            _ rightRow: Int, _ positions: Int, _ rows: Int, _ channels: Int, _ columns: Int, _ accumulate: Bool
+            _ rightRow: Int, _ planes: UnsafePointer<Int>, _ positions: Int, _ rows: Int, _ channels: Int, _ columns: Int,
+            _ fresh: Bool
         ) -> Void
     let scaleShift:
         (
@@ -90,7 +124,7 @@ public struct KernelTable: @unchecked Sendable {
     static let baseline = KernelTable(
         laneCount: KernelsBaseline.laneCount, rowsPerTile: KernelsBaseline.rowsPerTile,
         weightRows: KernelsBaseline.weightRows, indirectProduct: KernelsBaseline.indirectProduct,
-        indirectWeightGradient: KernelsBaseline.indirectWeightGradient, depthwiseProduct: KernelsBaseline.depthwiseProduct, depthwiseGradient: KernelsBaseline.depthwiseGradient, winogradScratch: KernelsBaseline.winogradScratch, winogradInput: KernelsBaseline.winogradInput, winogradOutput: KernelsBaseline.winogradOutput, winogradFilter: KernelsBaseline.winogradFilter, winogradGradient: KernelsBaseline.winogradGradient, winogradGradientOutput: KernelsBaseline.winogradGradientOutput, denseProducts: KernelsBaseline.denseProducts, denseOuterProducts: KernelsBaseline.denseOuterProducts, scaleShift: KernelsBaseline.scaleShift,
+        indirectWeightGradient: KernelsBaseline.indirectWeightGradient, depthwiseProduct: KernelsBaseline.depthwiseProduct, depthwiseLine: KernelsBaseline.depthwiseLine, depthwiseGradient: KernelsBaseline.depthwiseGradient, winogradScratch: KernelsBaseline.winogradScratch, winogradInput: KernelsBaseline.winogradInput, winogradOutput: KernelsBaseline.winogradOutput, winogradFilter: KernelsBaseline.winogradFilter, winogradGradient: KernelsBaseline.winogradGradient, winogradGradientOutput: KernelsBaseline.winogradGradientOutput, stridedInput: KernelsBaseline.stridedInput, stridedOutput: KernelsBaseline.stridedOutput, stridedGradientOutput: KernelsBaseline.stridedGradientOutput, stridedFilter: KernelsBaseline.stridedFilter, stridedGradient: KernelsBaseline.stridedGradient, stridedFilterGradient: KernelsBaseline.stridedFilterGradient, denseProducts: KernelsBaseline.denseProducts, denseOuterProducts: KernelsBaseline.denseOuterProducts, scaleShift: KernelsBaseline.scaleShift,
         periodicSums: KernelsBaseline.periodicSums, periodicDeviations: KernelsBaseline.periodicDeviations,
         periodicGradientSums: KernelsBaseline.periodicGradientSums, normGradient: KernelsBaseline.normGradient,
         rectifyGradient: KernelsBaseline.rectifyGradient, add: KernelsBaseline.add)
@@ -99,14 +133,14 @@ public struct KernelTable: @unchecked Sendable {
     static let avx2 = KernelTable(
         laneCount: KernelsAVX2.laneCount, rowsPerTile: KernelsAVX2.rowsPerTile, weightRows: KernelsAVX2.weightRows,
         indirectProduct: KernelsAVX2.indirectProduct, indirectWeightGradient: KernelsAVX2.indirectWeightGradient,
-        depthwiseProduct: KernelsAVX2.depthwiseProduct, depthwiseGradient: KernelsAVX2.depthwiseGradient, winogradScratch: KernelsAVX2.winogradScratch, winogradInput: KernelsAVX2.winogradInput, winogradOutput: KernelsAVX2.winogradOutput, winogradFilter: KernelsAVX2.winogradFilter, winogradGradient: KernelsAVX2.winogradGradient, winogradGradientOutput: KernelsAVX2.winogradGradientOutput, denseProducts: KernelsAVX2.denseProducts, denseOuterProducts: KernelsAVX2.denseOuterProducts, scaleShift: KernelsAVX2.scaleShift, periodicSums: KernelsAVX2.periodicSums,
+        depthwiseProduct: KernelsAVX2.depthwiseProduct, depthwiseLine: KernelsAVX2.depthwiseLine, depthwiseGradient: KernelsAVX2.depthwiseGradient, winogradScratch: KernelsAVX2.winogradScratch, winogradInput: KernelsAVX2.winogradInput, winogradOutput: KernelsAVX2.winogradOutput, winogradFilter: KernelsAVX2.winogradFilter, winogradGradient: KernelsAVX2.winogradGradient, winogradGradientOutput: KernelsAVX2.winogradGradientOutput, stridedInput: KernelsAVX2.stridedInput, stridedOutput: KernelsAVX2.stridedOutput, stridedGradientOutput: KernelsAVX2.stridedGradientOutput, stridedFilter: KernelsAVX2.stridedFilter, stridedGradient: KernelsAVX2.stridedGradient, stridedFilterGradient: KernelsAVX2.stridedFilterGradient, denseProducts: KernelsAVX2.denseProducts, denseOuterProducts: KernelsAVX2.denseOuterProducts, scaleShift: KernelsAVX2.scaleShift, periodicSums: KernelsAVX2.periodicSums,
         periodicDeviations: KernelsAVX2.periodicDeviations, periodicGradientSums: KernelsAVX2.periodicGradientSums,
         normGradient: KernelsAVX2.normGradient, rectifyGradient: KernelsAVX2.rectifyGradient, add: KernelsAVX2.add)
 
     static let avx512 = KernelTable(
         laneCount: KernelsAVX512.laneCount, rowsPerTile: KernelsAVX512.rowsPerTile,
         weightRows: KernelsAVX512.weightRows, indirectProduct: KernelsAVX512.indirectProduct,
-        indirectWeightGradient: KernelsAVX512.indirectWeightGradient, depthwiseProduct: KernelsAVX512.depthwiseProduct, depthwiseGradient: KernelsAVX512.depthwiseGradient, winogradScratch: KernelsAVX512.winogradScratch, winogradInput: KernelsAVX512.winogradInput, winogradOutput: KernelsAVX512.winogradOutput, winogradFilter: KernelsAVX512.winogradFilter, winogradGradient: KernelsAVX512.winogradGradient, winogradGradientOutput: KernelsAVX512.winogradGradientOutput, denseProducts: KernelsAVX512.denseProducts, denseOuterProducts: KernelsAVX512.denseOuterProducts, scaleShift: KernelsAVX512.scaleShift,
+        indirectWeightGradient: KernelsAVX512.indirectWeightGradient, depthwiseProduct: KernelsAVX512.depthwiseProduct, depthwiseLine: KernelsAVX512.depthwiseLine, depthwiseGradient: KernelsAVX512.depthwiseGradient, winogradScratch: KernelsAVX512.winogradScratch, winogradInput: KernelsAVX512.winogradInput, winogradOutput: KernelsAVX512.winogradOutput, winogradFilter: KernelsAVX512.winogradFilter, winogradGradient: KernelsAVX512.winogradGradient, winogradGradientOutput: KernelsAVX512.winogradGradientOutput, stridedInput: KernelsAVX512.stridedInput, stridedOutput: KernelsAVX512.stridedOutput, stridedGradientOutput: KernelsAVX512.stridedGradientOutput, stridedFilter: KernelsAVX512.stridedFilter, stridedGradient: KernelsAVX512.stridedGradient, stridedFilterGradient: KernelsAVX512.stridedFilterGradient, denseProducts: KernelsAVX512.denseProducts, denseOuterProducts: KernelsAVX512.denseOuterProducts, scaleShift: KernelsAVX512.scaleShift,
         periodicSums: KernelsAVX512.periodicSums, periodicDeviations: KernelsAVX512.periodicDeviations,
         periodicGradientSums: KernelsAVX512.periodicGradientSums, normGradient: KernelsAVX512.normGradient,
         rectifyGradient: KernelsAVX512.rectifyGradient, add: KernelsAVX512.add)

@@ -47,7 +47,7 @@ final class PackedPanels {
 
 /// The weights of one convolution, ready for the kernels of one CPU path. One of five forms:
 ///
-/// - 3×3 filters of stride 1, on the wide paths: Winograd's, shared between programs, with the scale of a folded
+/// - 3×3 filters of stride 1 or 2, on the wide paths: Winograd's, shared between programs, with the scale of a folded
 ///   BatchNorm kept beside them;
 /// - few input channels, there: panels over gathered patches;
 /// - any other convolution there: panels for the forward product and, rotated, for the input gradient;
@@ -138,7 +138,7 @@ public final class PreparedWeights {
     }
 
     static func makeFilters(_ geometry: ConvolutionGeometry, path: CPUPath) throws -> WinogradFilters? {
-        guard path != .baseline, WinogradFilters.fits(geometry) else { return nil }
+        guard path != .baseline, geometry.fitsWinograd else { return nil }
         return try WinogradFilters(geometry, table: KernelTable.table(for: path))
     }
 

@@ -1,12 +1,11 @@
 import Runtime
 
 /// Tiles that are computed together: their transforms stay in the second-level cache while the filters stream past.
-import Glibc
-private let largestBlock = Int(getenv("TB").map { String(cString: $0) } ?? "32")!
+private let largestBlock = 32
 /// Output channels of one piece of work where there are too few tiles to go round.
 private let columnsPerPiece = 64
 
-/// A 3×3 convolution of stride 1 by Winograd's algorithm; the input gradient is one too.
+/// A 3×3 convolution of stride 1 or 2, or its input gradient, by Winograd's algorithm.
 ///
 /// - out: (count, output shape of `tiles`); x: (count, input shape).
 /// - scale: per input channel, a factor of x; nil = 1.
@@ -45,6 +44,7 @@ private struct WinogradJob {
     // A row has more floats than channels, a plane more than rows, lest powers of two fall on the same cache lines.
     var inputRow: Int { (panels.depth + table.laneCount - 1) / table.laneCount * table.laneCount + 16 }
     var outputRow: Int { min(panels.paddedColumns, columnsPerPiece) + 16 }
+    var positions: Int { tiles.positions }
     var inputPlane: Int { block * inputRow + 16 }
     var outputPlane: Int { block * outputRow + 16 }
 
@@ -61,17 +61,17 @@ private struct WinogradJob {
 
     /// Few tiles, thus deep filters: all inputs first, then each piece of work takes some of the output channels.
     func runInStages() {
-        let floats = blocks * 36 * inputPlane
+        let floats = blocks * positions * inputPlane
         let input = Scratch.floats(floats, .shared)
         WorkerPool.parallelFor(blocks) { index in
-            transform(index, into: input + index * 36 * inputPlane, BlockMemory(self, withInput: false))
+            transform(index, into: input + index * positions * inputPlane, BlockMemory(self, withInput: false))
         }
         let pieces = (panels.paddedColumns + columnsPerPiece - 1) / columnsPerPiece
         // Blocks innermost: the filters of a piece, from memory once, serve all its blocks.
         WorkerPool.parallelFor(pieces) { piece in
             let memory = BlockMemory(self, withInput: false)
             for index in 0..<blocks {
-                multiply(index, from: input + index * 36 * inputPlane, column: piece * columnsPerPiece, memory)
+                multiply(index, from: input + index * positions * inputPlane, column: piece * columnsPerPiece, memory)
             }
         }
     }
@@ -79,31 +79,48 @@ private struct WinogradJob {
     private func transform(_ index: Int, into v: UnsafeMutablePointer<Float>, _ memory: BlockMemory) {
         let first = index * block
         let count = min(block, total - first)
-        tiles.pointers(memory.pointers, to: x, tiles.inputs, 36, tiles.input, first: first, count: count, zeros)
-        table.winogradInput(
-            v, inputPlane, inputRow, UnsafePointer(memory.pointers), count, panels.depth, scale)
+        tiles.pointers(
+            memory.pointers, to: x, tiles.inputs, positions, tiles.input, first: first, count: count, zeros)
+        tiles.transform(
+            table, v, plane: inputPlane, row: inputRow, UnsafePointer(memory.pointers), tiles: count,
+            channels: panels.depth, scale: scale)
     }
 
     private func multiply(_ index: Int, from v: UnsafePointer<Float>, column: Int, _ memory: BlockMemory) {
         let first = index * block
         let count = min(block, total - first)
         let padded = min(columnsPerPiece, panels.paddedColumns - column)
-        table.denseProducts(
-            memory.output, outputPlane, outputRow, v, inputPlane, inputRow, panels.panels(from: column), panels.plane, 36,
-            count, panels.depth, padded)
+        tiles.planes.withUnsafeBufferPointer { planes in
+            guard let planes = planes.baseAddress else { return }
+            table.denseProducts(
+                memory.output, outputPlane, outputRow, v, inputPlane, inputRow, panels.panels(from: column), panels.plane,
+                planes, positions, count, panels.depth, padded)
+        }
         for tile in 0..<count {
             let sample = (first + tile) / tiles.count
             let local = (first + tile) % tiles.count
-            memory.origins[tile] = sample * tiles.output.count + Int(tiles.outputs[16 * local])
+            memory.origins[tile] = sample * tiles.output.count + tiles.origins[local]
             memory.heights[tile] = tiles.heights[local]
             memory.widths[tile] = tiles.widths[local]
         }
         let shape = tiles.output
-        table.winogradOutput(
-            memory.output, outputPlane, outputRow, count, min(padded, panels.columns - column),
-            UnsafePointer(memory.origins), UnsafePointer(memory.heights), UnsafePointer(memory.widths), shape.channels,
-            shape.width * shape.channels, epilogue.scale.map { $0 + column }, epilogue.shift.map { $0 + column },
-            epilogue.residual.map { $0 + column }, epilogue.mask.map { $0 + column }, epilogue.rectify, out + column)
+        let columns = min(padded, panels.columns - column)
+        let lineStride = shape.width * shape.channels
+        let residual = epilogue.residual.map { $0 + column }
+        let mask = epilogue.mask.map { $0 + column }
+        if case .stridedGradient(let oddTop, let oddLeft) = tiles.form {
+            table.stridedGradientOutput(
+                memory.output, outputPlane, outputRow, count, columns, oddTop, oddLeft, UnsafePointer(memory.origins),
+                UnsafePointer(memory.heights), UnsafePointer(memory.widths), shape.channels, lineStride, residual, mask,
+                out + column)
+        } else {
+            let kernel = positions == 36 ? table.winogradOutput : table.stridedOutput
+            kernel(
+                memory.output, outputPlane, outputRow, count, columns, UnsafePointer(memory.origins),
+                UnsafePointer(memory.heights), UnsafePointer(memory.widths), shape.channels, lineStride,
+                epilogue.scale.map { $0 + column }, epilogue.shift.map { $0 + column }, residual, mask,
+                epilogue.rectify, out + column)
+        }
     }
 }
 
@@ -117,16 +134,17 @@ private struct BlockMemory {
     let input: UnsafeMutablePointer<Float>
 
     init(_ job: WinogradJob, withInput: Bool) {
-        let words = 40 * job.block
-        let floats = 36 * job.outputPlane + (withInput ? 36 * job.inputPlane : 0)
+        let pointerCount = job.positions * job.block
+        let words = pointerCount + 3 * job.block
+        let floats = job.positions * (job.outputPlane + (withInput ? job.inputPlane : 0))
         let memory = Scratch.take(words * MemoryLayout<Int>.stride + floats * MemoryLayout<Float>.stride)
-        pointers = memory.bindMemory(to: UnsafePointer<Float>.self, capacity: 36 * job.block)
-        let integers = (memory + 36 * job.block * MemoryLayout<Int>.stride)
-            .bindMemory(to: Int.self, capacity: 4 * job.block)
+        pointers = memory.bindMemory(to: UnsafePointer<Float>.self, capacity: pointerCount)
+        let integers = (memory + pointerCount * MemoryLayout<Int>.stride)
+            .bindMemory(to: Int.self, capacity: 3 * job.block)
         origins = integers
         heights = integers + job.block
         widths = integers + 2 * job.block
         output = (memory + words * MemoryLayout<Int>.stride).bindMemory(to: Float.self, capacity: floats)
-        input = output + 36 * job.outputPlane
+        input = output + job.positions * job.outputPlane
     }
 }

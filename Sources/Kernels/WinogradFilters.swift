@@ -1,6 +1,6 @@
 import Runtime
 
-/// The transformed filters of a 3×3 convolution (KernelsWide/Winograd.swift), one set in each direction. They hold the
+/// The transformed filters of a 3×3 convolution (KernelsWide/Winograd.swift, WinogradStrided.swift), one set in each direction. They hold the
 /// weights alone, without a folded BatchNorm, so that training and inference share them: made once per weight update.
 public final class WinogradFilters {
     let forward: WinogradPanels
@@ -27,14 +27,20 @@ public final class WinogradFilters {
     /// `weights`: OIHW.
     public func set(weights: UnsafePointer<Float>) {
         let channels = geometry.input.channels
-        forward.fill(weights, rowStride: 9, columnStride: 9 * channels, rotate: false)
-        backward?.fill(weights, rowStride: 9 * channels, columnStride: 9, rotate: true)
+        forward.fill(weights, rowStride: 9, columnStride: 9 * channels, rotate: false, geometry.stride)
+        backward?.fill(weights, rowStride: 9 * channels, columnStride: 9, rotate: true, geometry.stride)
     }
+}
 
-    /// Whether Winograd's algorithm can take the convolution and is worth it: enough channels to fill vectors.
-    static func fits(_ g: ConvolutionGeometry) -> Bool {
-        g.kernelHeight == 3 && g.kernelWidth == 3 && g.stride == 1 && g.groups == 1 && g.input.channels >= 16
-            && g.outputChannels >= 16 && [g.padTop, g.padLeft, g.padBottom, g.padRight].allSatisfy { (0...2).contains($0) }
+extension ConvolutionGeometry {
+    /// Whether Winograd's algorithm can take the convolution and is worth it: enough channels to fill vectors, and clearly
+    /// fewer multiplications.
+    public var fitsWinograd: Bool {
+        guard kernelHeight == 3, kernelWidth == 3, stride <= 2, groups == 1, input.channels >= 16, outputChannels >= 16,
+            [padTop, padLeft, padBottom, padRight].allSatisfy({ (0...2).contains($0) })
+        else { return false }
+        let tiles = ((output.height + 3) / 4) * ((output.width + 3) / 4)
+        return Double(tiles * (stride == 1 ? 36 : 81)) < 0.8 * Double(9 * output.pixels)
     }
 }
 
@@ -62,14 +68,15 @@ final class WinogradPanels {
     func panels(from column: Int) -> UnsafePointer<Float> { UnsafePointer(buffer.pointer + column * depth) }
 
     /// `weights` has the nine taps of (row, column) at `row · rowStride + column · columnStride`.
-    func fill(_ weights: UnsafePointer<Float>, rowStride: Int, columnStride: Int, rotate: Bool) {
+    func fill(_ weights: UnsafePointer<Float>, rowStride: Int, columnStride: Int, rotate: Bool, _ stride: Int) {
         let wide = 2 * table.laneCount
+        let transform = stride == 1 ? table.winogradFilter : table.stridedFilter
         WorkerPool.parallelFor((paddedColumns + wide - 1) / wide) { panel in
             let scratch = Scratch.floats(table.winogradScratch)
             let column = panel * wide
             let width = min(wide, paddedColumns - column)
             for row in 0..<depth {
-                table.winogradFilter(
+                transform(
                     buffer.pointer + column * depth + row * width, plane, width,
                     weights + row * rowStride + column * columnStride, columnStride, min(width, columns - column),
                     rotate, scratch)

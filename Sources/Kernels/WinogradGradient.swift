@@ -7,8 +7,8 @@ private let tilesAtATime = 16
 /// Pieces that there should be, for any number of channels.
 private let fewestPieces = 8
 
-/// dw (OIHW) += the filter gradient of a 3×3 convolution of stride 1, by F(3×3, 4×4): the transformed input tiles of the
-/// forward pass times transformed output gradients, summed over all tiles.
+/// dw (OIHW) += the filter gradient of a 3×3 convolution of stride 1 or 2: the transformed input tiles of the forward pass
+/// times transformed output gradients, summed over all tiles (for stride 1 this is F(3×3, 4×4)).
 ///
 /// `tiles` are those of the forward convolution.
 func winogradWeightGradient(
@@ -31,6 +31,7 @@ private struct GradientJob {
     let table: KernelTable
     let zeros: UnsafePointer<Float>
 
+    var positions: Int { tiles.positions }
     var channels: Int { tiles.input.channels }
     var columns: Int { tiles.output.channels }
     var across: Int { (columns + largestSide - 1) / largestSide }
@@ -77,7 +78,7 @@ private struct GradientJob {
     /// Floats of working memory of a piece, its sums apart.
     private var floats: Int {
         // Pointers are as large as two floats.
-        2 * 36 * tilesAtATime + max(2 * 36 * tilePlane, table.winogradScratch)
+        2 * positions * tilesAtATime + max(2 * positions * tilePlane, table.winogradScratch)
     }
 
     private func sum(
@@ -88,19 +89,26 @@ private struct GradientJob {
         let height = min(largestSide, channels - channel)
         let width = min(largestSide, columns - column)
         let pointers = UnsafeMutableRawPointer(memory)
-            .bindMemory(to: UnsafePointer<Float>.self, capacity: 36 * tilesAtATime)
-        let input = memory + 2 * 36 * tilesAtATime
-        let gradient = input + 36 * tilePlane
+            .bindMemory(to: UnsafePointer<Float>.self, capacity: positions * tilesAtATime)
+        let input = memory + 2 * positions * tilesAtATime
+        let gradient = input + positions * tilePlane
         var first = range.lowerBound
         while first < range.upperBound {
             let size = min(tilesAtATime, range.upperBound - first)
-            tiles.pointers(pointers, to: x + channel, tiles.inputs, 36, tiles.input, first: first, count: size, zeros)
-            table.winogradInput(input, tilePlane, tileRow, UnsafePointer(pointers), size, height, nil)
+            tiles.pointers(
+                pointers, to: x + channel, tiles.inputs, positions, tiles.input, first: first, count: size, zeros)
+            tiles.transform(
+                table, input, plane: tilePlane, row: tileRow, UnsafePointer(pointers), tiles: size, channels: height,
+                scale: nil)
             tiles.pointers(pointers, to: dy + column, tiles.outputs, 16, tiles.output, first: first, count: size, zeros)
-            table.winogradGradient(gradient, tilePlane, tileRow, UnsafePointer(pointers), size, width)
-            table.denseOuterProducts(
-                sums, sumPlane, largestSide, input, tilePlane, tileRow, gradient, tilePlane, tileRow, 36, size, height, width,
-                first > range.lowerBound)
+            let transform = positions == 36 ? table.winogradGradient : table.stridedGradient
+            transform(gradient, tilePlane, tileRow, UnsafePointer(pointers), size, width)
+            tiles.planes.withUnsafeBufferPointer { planes in
+                guard let planes = planes.baseAddress else { return }
+                table.denseOuterProducts(
+                    sums, sumPlane, largestSide, input, tilePlane, tileRow, gradient, tilePlane, tileRow, planes,
+                    positions, size, height, width, first == range.lowerBound)
+            }
             first += size
         }
     }
@@ -108,7 +116,8 @@ private struct GradientJob {
     private func finish(_ block: Int, _ sums: UnsafePointer<Float>, scratch: UnsafeMutablePointer<Float>) {
         let channel = block / across * largestSide
         let column = block % across * largestSide
-        table.winogradGradientOutput(
+        let transform = positions == 36 ? table.winogradGradientOutput : table.stridedFilterGradient
+        transform(
             dw + (column * channels + channel) * 9, 9 * channels, sums, sumPlane, largestSide,
             min(largestSide, channels - channel), min(largestSide, columns - column), scratch)
     }

@@ -1,20 +1,21 @@
 // Matrix products of Winograd's transformed tiles: many small ones with the same shapes, one per position of the tile.
 // Every element is one chain of multiply-adds over the depth, wherever it lies: results do not depend on the batch.
 
-/// m[position][row][column] = Σ_c v[position][row][c] · u[position][c][column]
+/// m[position][row][column] = Σ_c v[position][row][c] · u[plane(position)][c][column]
 ///
 /// - v, m: rows `vRow` and `mRow` floats apart, positions `vPlane` and `mPlane`. v has whole tiles of rows
 ///   (`rowsPerTile`), of which `rows` are wanted; m has room for whole tiles and whole vectors.
 /// - u: per position panels of 2·laneCount columns [panel][depth][column], a last panel of at most laneCount columns
-///   being laneCount wide; positions `uPlane` apart.
+///   being laneCount wide; planes `uPlane` apart.
+/// - planes: which plane of u a position uses.
 /// - columns: multiple of laneCount.
 public func denseProducts(
     _ m: UnsafeMutablePointer<Float>, mPlane: Int, mRow: Int, v: UnsafePointer<Float>, vPlane: Int, vRow: Int,
-    u: UnsafePointer<Float>, uPlane: Int, positions: Int, rows: Int, depth: Int, columns: Int
+    u: UnsafePointer<Float>, uPlane: Int, planes: UnsafePointer<Int>, positions: Int, rows: Int, depth: Int, columns: Int
 ) {
     for position in 0..<positions {
         let left = v + position * vPlane
-        let right = u + position * uPlane
+        let right = u + planes[position] * uPlane
         let out = m + position * mPlane
         var column = 0
         while column < columns {
@@ -103,24 +104,30 @@ private func narrowProduct(
     for row in 0..<rowsPerTile { store(sums[row], out + row * outRow) }
 }
 
-/// sums[position][r][n] = (accumulate ? sums : 0) + Σ_m left[position][m][r] · right[position][m][n], r < channels,
-/// n < columns: the summed outer products of the filter's gradient.
+/// sums[plane(position)][r][n] += Σ_m left[position][m][r] · right[position][m][n], r < channels, n < columns: the summed
+/// outer products of the filter's gradient.
 ///
 /// - left, right: rows `leftRow` and `rightRow` floats apart, positions `leftPlane` and `rightPlane`.
+/// - planes: which sums a position adds to. `fresh`: they begin as zero, each with its first position.
 /// - channels: multiple of rowsPerTile; columns: multiple of laneCount.
 public func denseOuterProducts(
     _ sums: UnsafeMutablePointer<Float>, sumPlane: Int, sumRow: Int, left: UnsafePointer<Float>, leftPlane: Int,
-    leftRow: Int, right: UnsafePointer<Float>, rightPlane: Int, rightRow: Int, positions: Int, rows: Int, channels: Int,
-    columns: Int, accumulate: Bool
+    leftRow: Int, right: UnsafePointer<Float>, rightPlane: Int, rightRow: Int, planes: UnsafePointer<Int>, positions: Int,
+    rows: Int, channels: Int, columns: Int, fresh: Bool
 ) {
+    // Positions that share sums may come at any time: which were met is one bit each.
+    var met: UInt64 = fresh ? 0 : .max
     for position in 0..<positions {
+        let plane = planes[position]
+        let accumulate = met >> UInt64(plane) & 1 == 1
+        met |= 1 << UInt64(plane)
         var column = 0
         while column < columns {
             // A last single vector is computed twice as wide: what is behind it is room, and not looked at.
             var channel = 0
             while channel < channels {
                 outerProduct(
-                    sums + position * sumPlane + channel * sumRow + column, sumRow,
+                    sums + plane * sumPlane + channel * sumRow + column, sumRow,
                     left + position * leftPlane + channel, leftRow, right + position * rightPlane + column, rightRow, rows,
                     accumulate)
                 channel += rowsPerTile

@@ -62,6 +62,66 @@ public func depthwiseProduct(
     }
 }
 
+/// A line of outputs of a 3×3 depthwise convolution of stride 1, four pixels at a time, which share what they read:
+/// output[x][c] = epilogue( Σ_rs line(r, x + s)[c] · filters[3r + s][c] ),  x < count, c < channels
+///
+/// - lines: [3][count + 2], the input pixels of three lines.
+/// - rotate: the filter turned by 180°, for the input gradient.
+/// - output, residual, mask: at the first pixel of the line; pixels are `channels` floats apart.
+public func depthwiseLine(
+    lines: UnsafePointer<UnsafePointer<Float>>, count: Int, filters: UnsafePointer<Float>, rotate: Bool, channels: Int,
+    shift: UnsafePointer<Float>?, residual: UnsafePointer<Float>?, mask: UnsafePointer<Float>?, rectify: Bool,
+    output: UnsafeMutablePointer<Float>
+) {
+    let epilogue = Epilogue(
+        scale: nil, shift: shift, residual: residual, mask: mask, rectify: rectify, output: output)
+    var x = 0
+    while x < count {
+        let pixels = count - x >= 4 ? 4 : 1
+        var channel = 0
+        while channel < channels {
+            let parameters = epilogue.parameters(channel)
+            @inline(always)
+            func finish(_ sum: Lanes, _ pixel: Int) {
+                let offset = (x + pixel) * channels + channel
+                if channel + laneCount <= channels {
+                    epilogue.finish(sum, parameters, at: offset)
+                } else {
+                    epilogue.finishPart(sum, parameters, at: offset, channels: channels - channel)
+                }
+            }
+            @inline(always)
+            func input(_ line: Int, _ column: Int) -> Lanes { load(lines[line * (count + 2) + x + column] + channel) }
+            @inline(always)
+            func filter(_ tap: Int) -> Lanes { load(filters + (rotate ? 8 - tap : tap) * channels + channel) }
+            if pixels == 4 {
+                var (s0, s1, s2, s3) = (Lanes.zero, Lanes.zero, Lanes.zero, Lanes.zero)
+                for line in 0..<3 {
+                    let (f0, f1, f2) = (filter(3 * line), filter(3 * line + 1), filter(3 * line + 2))
+                    let (i0, i1, i2) = (input(line, 0), input(line, 1), input(line, 2))
+                    let (i3, i4, i5) = (input(line, 3), input(line, 4), input(line, 5))
+                    s0 = multiplyAdd(multiplyAdd(multiplyAdd(s0, i0, f0), i1, f1), i2, f2)
+                    s1 = multiplyAdd(multiplyAdd(multiplyAdd(s1, i1, f0), i2, f1), i3, f2)
+                    s2 = multiplyAdd(multiplyAdd(multiplyAdd(s2, i2, f0), i3, f1), i4, f2)
+                    s3 = multiplyAdd(multiplyAdd(multiplyAdd(s3, i3, f0), i4, f1), i5, f2)
+                }
+                finish(s0, 0)
+                finish(s1, 1)
+                finish(s2, 2)
+                finish(s3, 3)
+            } else {
+                var sum = Lanes.zero
+                for line in 0..<3 {
+                    for column in 0..<3 { sum = multiplyAdd(sum, input(line, column), filter(3 * line + column)) }
+                }
+                finish(sum, 0)
+            }
+            channel += laneCount
+        }
+        x += pixels
+    }
+}
+
 /// sums[t][c] += Σ_m row(m, t)[c] · gradient[m][c],  c < channels
 ///
 /// - gradient: rows `gradientStride` floats apart. sums: taps `channels` floats apart.

@@ -32,6 +32,27 @@ struct Epilogue {
         store(value, output + offset)
     }
 
+    /// Stores up to four pixels, `pixelStride` floats apart; `channels` of each are left from this vector on.
+    @inline(always)
+    func finish(
+        _ values: (Lanes, Lanes, Lanes, Lanes), _ parameters: (factor: Lanes, shift: Lanes), at offset: Int,
+        pixelStride: Int, pixels: Int, channels: Int
+    ) {
+        @inline(always)
+        func finish(_ value: Lanes, _ pixel: Int) {
+            guard pixel < pixels else { return }
+            if channels >= laneCount {
+                self.finish(value, parameters, at: offset + pixel * pixelStride)
+            } else {
+                finishPart(value, parameters, at: offset + pixel * pixelStride, channels: channels)
+            }
+        }
+        finish(values.0, 0)
+        finish(values.1, 1)
+        finish(values.2, 2)
+        finish(values.3, 3)
+    }
+
     /// The last channels, fewer than a vector: half a vector where it fits (small networks have 8 channels), then one by
     /// one. Per-channel parameters are padded to whole vectors, the tensors are not.
     @inline(never)

@@ -186,22 +186,9 @@ public func winogradOutput(
             @inline(always)
             func finish(_ m: Six, _ y: Int) {
                 guard y < height else { return }
-                let values = outputLine(m)
-                let offset = origins[tile] + y * lineStride + column
-                @inline(always)
-                func finish(_ value: Lanes, _ x: Int) {
-                    guard x < width else { return }
-                    if column + laneCount <= columns {
-                        epilogue.finish(value, parameters, at: offset + x * pixelStride)
-                    } else {
-                        epilogue.finishPart(
-                            value, parameters, at: offset + x * pixelStride, channels: columns - column)
-                    }
-                }
-                finish(values.0, 0)
-                finish(values.1, 1)
-                finish(values.2, 2)
-                finish(values.3, 3)
+                epilogue.finish(
+                    outputLine(m), parameters, at: origins[tile] + y * lineStride + column, pixelStride: pixelStride,
+                    pixels: width, channels: columns - column)
             }
             finish((c0.0, c1.0, c2.0, c3.0, c4.0, c5.0), 0)
             finish((c0.1, c1.1, c2.1, c3.1, c4.1, c5.1), 1)
@@ -222,13 +209,7 @@ public func winogradFilter(
 ) {
     var column = 0
     while column < columns {
-        let valid = min(laneCount, filters - column)
-        for tap in 0..<9 {
-            let target = scratch + tap * laneCount
-            let source = taps + column * filterStride + (rotate ? 8 - tap : tap)
-            for lane in 0..<max(valid, 0) { target[lane] = source[lane * filterStride] }
-            for lane in max(valid, 0)..<laneCount { target[lane] = 0 }
-        }
+        gatherTaps(scratch, taps + column * filterStride, filterStride, filters - column, rotate)
         let lines = scratch + 9 * laneCount
         for x in 0..<3 {
             put(
@@ -305,11 +286,32 @@ public func winogradGradientOutput(
                 store(line.1, scratch + (3 * y + 1) * laneCount)
                 store(line.2, scratch + (3 * y + 2) * laneCount)
             }
-            for lane in 0..<min(laneCount, columns - column) {
-                let target = dw + (column + lane) * filterStride + 9 * channel
-                for tap in 0..<9 { target[tap] += scratch[tap * laneCount + lane] }
-            }
+            addTaps(dw + column * filterStride + 9 * channel, filterStride, scratch, columns - column)
             column += laneCount
         }
+    }
+}
+
+/// Nine vectors, one for each tap, of up to laneCount filters `filterStride` floats apart; zeros for filters that are not
+/// there.
+@inline(always)
+func gatherTaps(
+    _ target: UnsafeMutablePointer<Float>, _ taps: UnsafePointer<Float>, _ filterStride: Int, _ filters: Int, _ rotate: Bool
+) {
+    let valid = max(0, min(laneCount, filters))
+    for tap in 0..<9 {
+        let source = taps + (rotate ? 8 - tap : tap)
+        let vector = target + tap * laneCount
+        for lane in 0..<valid { vector[lane] = source[lane * filterStride] }
+        for lane in valid..<laneCount { vector[lane] = 0 }
+    }
+}
+
+/// Adds nine vectors of taps to up to laneCount filters `filterStride` floats apart.
+@inline(always)
+func addTaps(_ dw: UnsafeMutablePointer<Float>, _ filterStride: Int, _ taps: UnsafePointer<Float>, _ filters: Int) {
+    for lane in 0..<min(laneCount, filters) {
+        let target = dw + lane * filterStride
+        for tap in 0..<9 { target[tap] += taps[tap * laneCount + lane] }
     }
 }

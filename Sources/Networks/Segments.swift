@@ -52,18 +52,11 @@ extension Segment {
     }
 
     private static func leastSamples(_ step: Step) -> Int {
-        guard case .convolution(let g, _, _, _) = step.kind, g.weightCount > nearWeights || !g.isPointwiseOrStrided else {
-            return 1
+        guard case .convolution(let g, _, _, _) = step.kind else { return 1 }
+        if g.fitsWinograd {
+            let tiles = ((g.output.height + 3) / 4) * ((g.output.width + 3) / 4)
+            return g.weightCount * 4 > nearWeights ? (tilesForWeights + tiles - 1) / tiles : 1
         }
-        if g.isPointwiseOrStrided {
-            return (rowsForWeights + g.output.pixels - 1) / g.output.pixels
-        }
-        let tiles = ((g.output.height + 3) / 4) * ((g.output.width + 3) / 4)
-        return g.weightCount * 4 > nearWeights ? (tilesForWeights + tiles - 1) / tiles : 1
+        return g.weightCount > nearWeights ? (rowsForWeights + g.output.pixels - 1) / g.output.pixels : 1
     }
-}
-
-extension ConvolutionGeometry {
-    /// Not for Winograd's algorithm.
-    fileprivate var isPointwiseOrStrided: Bool { taps == 1 || stride > 1 || groups > 1 }
 }

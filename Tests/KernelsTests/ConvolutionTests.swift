@@ -50,6 +50,18 @@ struct ConvolutionCase: CustomTestStringConvertible {
             ConvolutionCase(7, ImageShape(160, 8, 8), 208, 3, padding: 1),
             ConvolutionCase(40, ImageShape(80, 4, 4), 72, 3, padding: 1),
         ]
+        // The same with stride 2, and every padding that fits.
+        cases += [
+            ConvolutionCase(2, ImageShape(16, 8, 8), 16, 3, stride: 2, padding: 1),
+            ConvolutionCase(3, ImageShape(20, 7, 13), 35, 3, stride: 2, padding: 1),
+            ConvolutionCase(5, ImageShape(64, 16, 16), 128, 3, stride: 2, padding: 1),
+            ConvolutionCase(1, ImageShape(17, 17, 19), 24, 3, stride: 2),
+            ConvolutionCase(2, ImageShape(16, 13, 6), 33, 3, stride: 2, padding: 2),
+        ]
+        var right = ConvolutionCase(2, ImageShape(16, 16, 14), 16, 3, stride: 2)
+        right.geometry.padBottom = 1
+        right.geometry.padRight = 1
+        cases.append(right)
         var uneven = ConvolutionCase(2, ImageShape(17, 9, 5), 18, 3, padding: 1)
         uneven.geometry.padTop = 0
         uneven.geometry.padRight = 2
