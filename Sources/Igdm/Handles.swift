@@ -51,9 +51,20 @@ enum HandleTable {
 }
 
 /// Holds several handles at once, always in the same order, so that two threads cannot wait for each other.
-func locked<Result>(_ handles: [Handle?], _ body: () throws -> Result) rethrows -> Result {
-    let ordered = handles.compactMap { $0 }.sorted { ObjectIdentifier($0) < ObjectIdentifier($1) }
-    for handle in ordered { handle.lock.lock() }
-    defer { for handle in ordered.reversed() { handle.lock.unlock() } }
-    return try body()
+///
+/// - Parameter last: those up to this one are held already.
+func locked<Result>(
+    _ handles: [Handle?], after last: ObjectIdentifier? = nil, _ body: () throws -> Result
+) rethrows -> Result {
+    // One by one and without an array of them in order, because a training step allocates nothing.
+    var next: Handle?
+    for case let handle? in handles {
+        if let last, ObjectIdentifier(handle) <= last { continue }
+        if let best = next, ObjectIdentifier(best) < ObjectIdentifier(handle) { continue }
+        next = handle
+    }
+    guard let next else { return try body() }
+    next.lock.lock()
+    defer { next.lock.unlock() }
+    return try locked(handles, after: ObjectIdentifier(next), body)
 }
