@@ -219,13 +219,14 @@ IGDM_API int32_t igdm_model_get_info(igdm_model *model, igdm_model_info *info);
 /* Copies mean and std, each `channels` floats; 0 and 1 where the model has no normalisation. Either may be NULL. */
 IGDM_API int32_t igdm_model_get_normalisation(igdm_model *model, float *mean, float *std);
 
-/* How the 3x3 convolutions of stride 1 are computed, in every call that computes with this model: predictions, gradients,
- * attacks, evaluations, training.
- *   exact  0 (initially): by Winograd's algorithm F(4x4,3x3) on the CPU paths avx2 and avx512, with a quarter of the
- *          multiplications. 1: by plain sums of products, as on the path baseline, where the setting changes nothing
+/* How 3x3 convolutions are computed, in every call that computes with this model: predictions, gradients, attacks,
+ * evaluations, training.
+ *   exact  0 (initially): by Winograd's algorithm F(4x4,3x3) on the CPU paths avx2 and avx512, where it saves half of the
+ *          multiplications and more. 1: by plain sums of products, as on the path baseline, where the setting changes
+ *          nothing
  * Both round in single precision; the algorithm's rounding errors are a few times larger and still those of single
  * precision (docs/numerics.md has them kernel by kernel). Networks made of such convolutions take two to four times as
- * long with 1; MobileNetV2, which has none, does not change.
+ * long with 1; MobileNetV2, whose 3x3 convolutions are depthwise, does not change.
  * The setting belongs to the handle: copies inherit it, also the copy of its teacher that a trainer makes; checkpoints do
  * not hold it. It may be changed at any time. A trainer follows its student's: the next batch is computed the new way.
  * Errors: INVALID_ARGUMENT (neither 0 nor 1). */
