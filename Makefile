@@ -61,7 +61,7 @@ demo: $(LIBRARY) $(VENV)/ready ## Distils a small robust student on Fashion-MNIS
 teacher: $(LIBRARY) $(VENV)/ready ## Trains the teacher that ships in examples/data anew
 	PYTHONPATH=bindings/python $(VENV)/bin/python examples/python/train_teacher.py
 
-test: $(LIBRARY) $(VENV)/ready c-programs ## Runs every test that needs no PyTorch
+test: $(LIBRARY) $(VENV)/ready $(STAMPS)/test-packages c-programs ## Runs every test that needs no PyTorch
 	@SWIFT="$(SWIFT)" $(VENV)/bin/python Scripts/run_tests.py swift c abi python parity
 
 parity: $(LIBRARY) $(PARITY)/ready ## Compares live with PyTorch (in an environment of its own)
@@ -87,6 +87,10 @@ clean: ## Removes everything that was built, environments included
 
 $(STAMPS)/packages: Scripts/setup.sh
 	@Scripts/setup.sh packages "$(PYTHON)"
+	@mkdir -p $(@D) && touch $@
+
+$(STAMPS)/test-packages: Scripts/setup.sh
+	@Scripts/setup.sh test-packages
 	@mkdir -p $(@D) && touch $@
 
 $(STAMPS)/swift: Scripts/setup.sh

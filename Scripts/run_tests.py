@@ -32,10 +32,11 @@ class Result:
     failures: list[str] = field(default_factory=list)
 
 
-def run(command: list[str], log: Path) -> int:
+def run(command: list[str], log: Path, **variables: str) -> int:
     """Runs a command with its output appended to the log, and returns its exit status."""
     environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
     environment["PYTHONPATH"] = str(ROOT / "bindings" / "python")
+    environment |= variables
     with log.open("ab") as stream:
         stream.write(f"$ {' '.join(command)}\n".encode())
         stream.flush()
@@ -72,14 +73,35 @@ def swift_suite(log: Path) -> Result:
     return checked(read_junit(report), status, "swift test")
 
 
-def pytest_suite(*arguments: str) -> Callable[[Path], Result]:
+def pytest_suite(*arguments: str, **variables: str) -> Callable[[Path], Result]:
     def suite(log: Path) -> Result:
         report = log.with_suffix(".xml")
         report.unlink(missing_ok=True)
-        status = run([sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *arguments], log)
+        status = run([sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *arguments], log, **variables)
         return checked(read_junit(report), status, "pytest " + " ".join(arguments))
 
     return suite
+
+
+def on_every_cpu_path(*arguments: str) -> Callable[[Path], Result]:
+    """A pytest suite on each CPU path of this processor, one after the other."""
+
+    def suite(log: Path) -> Result:
+        total = Result()
+        for path in cpu_paths(log):
+            part = pytest_suite(*arguments, IGDM_CPU=path)(log)
+            total.passed += part.passed
+            total.failures += [f"{path}: {name}" for name in part.failures]
+        return total
+
+    return suite
+
+
+def cpu_paths(log: Path) -> list[str]:
+    """Those that the library takes when it is told to."""
+    used = "import igdm, sys; sys.exit(igdm.build_info()['cpu'] != '{}')"
+    paths = ["baseline", "avx2", "avx512"]
+    return [path for path in paths if run([sys.executable, "-c", used.format(path)], log, IGDM_CPU=path) == 0]
 
 
 def c_suite(log: Path) -> Result:
@@ -117,7 +139,7 @@ SUITES = {
     "c": ("C tests", c_suite),
     "abi": ("Library, header and C examples", pytest_suite("Tests/ABI")),
     "python": ("Python tests", pytest_suite("Tests/Python")),
-    "parity": ("Parity with PyTorch, committed tensors", pytest_suite("Tests/Parity")),
+    "parity": ("Parity with PyTorch, committed tensors", on_every_cpu_path("Tests/Parity")),
     "parity-live": ("Parity with PyTorch, live", pytest_suite("Tests/Parity", "--live")),
 }
 

@@ -2,6 +2,7 @@
 # Makes sure that what the build needs is on this machine. Installs Debian packages where it may; otherwise says in one
 # sentence what is missing and how to get it.
 #   Scripts/setup.sh packages PYTHON   libraries, data set, compilers, and a Python that can make environments
+#   Scripts/setup.sh test-packages     what only the tests need: an emulator of older processors
 #   Scripts/setup.sh swift SWIFT       the Swift toolchain
 set -euo pipefail
 
@@ -48,6 +49,17 @@ setup_packages() {
     [ -z "$missing" ] || install_packages $missing
 }
 
+setup_test_packages() {
+    local missing
+    if ! command -v dpkg-query >/dev/null; then
+        command -v qemu-x86_64 >/dev/null || fail "this is not Debian: install QEMU's user-mode emulation (qemu-x86_64)."
+        return
+    fi
+    missing=$(missing_packages qemu-user binutils)
+    # shellcheck disable=SC2086  # package names have no spaces
+    [ -z "$missing" ] || install_packages $missing
+}
+
 setup_swift() {
     local swift=$1 version
     command -v "$swift" >/dev/null ||
@@ -60,6 +72,7 @@ setup_swift() {
 
 case ${1-} in
 packages) setup_packages "${2:-python3}" ;;
+test-packages) setup_test_packages ;;
 swift) setup_swift "${2:-swift}" ;;
-*) fail "usage: Scripts/setup.sh packages [PYTHON] | swift [SWIFT]" ;;
+*) fail "usage: Scripts/setup.sh packages [PYTHON] | test-packages | swift [SWIFT]" ;;
 esac

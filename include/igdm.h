@@ -9,7 +9,7 @@
  *
  * This header is the contract and the manual. It reads from the simple to the advanced:
  *   1. Library        version, build, errors, threads, logging
- *   2. Models         create, load, save, predict, gradients, weights by name
+ *   2. Models         create, load, save, exact arithmetic, predict, gradients, weights by name
  *   3. Datasets       arrays, IDX, CIFAR and HDF5 files
  *   4. Attacks        FGSM, PGD, C&W-inf on a model
  *   5. Evaluation     a table of accuracies under a list of attacks, gradient agreement with a teacher
@@ -56,8 +56,9 @@
  *               igdm_model_load, _load_weights, _save and igdm_dataset_open_hdf5, unless that build is thread-safe.
  *               After fork() the child goes on with its copies, provided no other thread was inside a call. The library computes on its own pool of threads (igdm_set_threads)
  *               which sleep when idle.
- *   Determinism the same library build, CPU path, inputs and seed give the same bits, for any number of threads, and
- *               a sample's prediction or attack does not depend on the other samples of its batch.
+ *   Determinism the same library build, CPU path, exact setting (igdm_model_set_exact), inputs and seed give the same bits,
+ *               for any number of threads, and a sample's prediction or attack does not depend on the other samples of
+ *               its batch.
  *   Callbacks   are called on the thread that made the call which takes them. From inside a callback everything may be
  *               called on any handle except igdm_trainer_step and igdm_trainer_fit on the trainer that is calling
  *               (IGDM_ERROR_BUSY). A handle that another thread's call holds is
@@ -198,7 +199,7 @@ IGDM_API int32_t igdm_model_load_weights(igdm_model *model, const char *path);
  * weight to infinity: no reader would accept the file). */
 IGDM_API int32_t igdm_model_save(igdm_model *model, const char *path);
 
-/* An independent copy: same architecture, options and weights. */
+/* An independent copy: same architecture, options, weights and exact setting. */
 IGDM_API int32_t igdm_model_copy(igdm_model *model, igdm_model **copy);
 
 typedef struct igdm_model_info {
@@ -221,6 +222,22 @@ IGDM_API int32_t igdm_model_get_info(igdm_model *model, igdm_model_info *info);
 
 /* Copies mean and std, each `channels` floats; 0 and 1 where the model has no normalisation. Either may be NULL. */
 IGDM_API int32_t igdm_model_get_normalisation(igdm_model *model, float *mean, float *std);
+
+/* How 3x3 convolutions are computed, in every call that computes with this model: predictions, gradients, attacks,
+ * evaluations, training.
+ *   exact  0 (initially): by Winograd's algorithm F(4x4,3x3) on the CPU paths avx2 and avx512, where it saves half of the
+ *          multiplications and more. 1: by plain sums of products, as on the path baseline, where the setting changes
+ *          nothing
+ * Both round in single precision; the algorithm's rounding errors are a few times larger and still those of single
+ * precision (docs/numerics.md has them kernel by kernel). Networks made of such convolutions take two to four times as
+ * long with 1; MobileNetV2, whose 3x3 convolutions are depthwise, does not change.
+ * The setting belongs to the handle: copies inherit it, also the copy of its teacher that a trainer makes; checkpoints do
+ * not hold it. It may be changed at any time. A trainer follows its student's: the next batch is computed the new way.
+ * Errors: INVALID_ARGUMENT (neither 0 nor 1). */
+IGDM_API int32_t igdm_model_set_exact(igdm_model *model, int32_t exact);
+
+/* Writes 1 where the model is exact, else 0. */
+IGDM_API int32_t igdm_model_get_exact(igdm_model *model, int32_t *exact);
 
 /* Logits in inference mode (running statistics).
  *   images  (count, channels, height, width) in [0,1]

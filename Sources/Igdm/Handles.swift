@@ -53,17 +53,25 @@ enum HandleTable {
 /// Holds several handles at once, always in the same order, so that two calls cannot wait for each other. A call from
 /// inside a callback begins with what its outer call holds, whatever the order: it throws `busy` where it would wait for
 /// ever.
-func locked<Result>(_ handles: [Handle?], _ body: () throws -> Result) throws -> Result {
-    var held: [Handle] = []
-    defer { for handle in held.reversed() { handle.lock.unlock() } }
-    for handle in handles.compactMap({ $0 }).sorted(by: { ObjectIdentifier($0) < ObjectIdentifier($1) }) {
-        guard handle.lock.lock() else {
-            throw EngineError(
-                .busy,
-                "\(type(of: handle).typeName): a call on another thread holds it and waits, in its callback, for a handle "
-                    + "that the call around this callback holds; let this callback return first")
-        }
-        held.append(handle)
+///
+/// - Parameter last: those up to this one are held already.
+func locked<Result>(
+    _ handles: [Handle?], after last: ObjectIdentifier? = nil, _ body: () throws -> Result
+) throws -> Result {
+    // One by one and without an array of them in order, because a training step allocates nothing.
+    var next: Handle?
+    for case let handle? in handles {
+        if let last, ObjectIdentifier(handle) <= last { continue }
+        if let best = next, ObjectIdentifier(best) < ObjectIdentifier(handle) { continue }
+        next = handle
     }
-    return try body()
+    guard let next else { return try body() }
+    guard next.lock.lock() else {
+        throw EngineError(
+            .busy,
+            "\(type(of: next).typeName): a call on another thread holds it and waits, in its callback, for a handle "
+                + "that the call around this callback holds; let this callback return first")
+    }
+    defer { next.lock.unlock() }
+    return try locked(handles, after: ObjectIdentifier(next), body)
 }

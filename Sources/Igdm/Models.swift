@@ -189,6 +189,24 @@ public func igdm_model_get_normalisation(
     }
 }
 
+@_cdecl("igdm_model_set_exact") @implementation
+public func igdm_model_set_exact(_ model: OpaquePointer!, _ exact: Int32) -> Int32 {
+    guarded {
+        let handle: ModelHandle = try HandleTable.get(model, "model")
+        let exact = try flag(exact, "exact")
+        try locked([handle]) { handle.network.isExact = exact }
+    }
+}
+
+@_cdecl("igdm_model_get_exact") @implementation
+public func igdm_model_get_exact(_ model: OpaquePointer!, _ exact: UnsafeMutablePointer<Int32>!) -> Int32 {
+    guarded {
+        let handle: ModelHandle = try HandleTable.get(model, "model")
+        let exact = try pointer(exact, "exact")
+        try locked([handle]) { exact.pointee = handle.network.isExact ? 1 : 0 }
+    }
+}
+
 /// The larger of what a sample needs as an image and as logits.
 private func floatsPerSample(_ network: Network) -> Int { max(network.shape.count, network.classes) }
 

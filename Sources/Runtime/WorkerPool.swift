@@ -1,4 +1,5 @@
 import CCPU
+import CClosure
 import Glibc
 import Synchronization
 
@@ -38,7 +39,10 @@ public enum WorkerPool {
     public static func parallelFor(_ count: Int, _ body: (Int) -> Void) {
         if count > 1, let pool = acquire() {
             defer { pool.release() }
-            withoutActuallyEscaping(body) { pool.run(count, $0) }
+            lendClosure(body, count, Unmanaged.passUnretained(pool).toOpaque()) { body, count, pool in
+                guard let pool else { return }
+                Unmanaged<Pool>.fromOpaque(pool).takeUnretainedValue().run(count, BorrowedClosure(body))
+            }
         } else {
             for chunk in 0..<max(count, 0) { body(chunk) }
         }
@@ -86,7 +90,7 @@ private final class Pool: @unchecked Sendable {
     private let sleepers = Atomic<Int>(0)
 
     private var count = 0
-    private var body: ((Int) -> Void)?
+    private var body: BorrowedClosure?
 
     /// Where the thread that made the pool ran, and how many workers have moved away from it.
     private let home = ccpu_current()
@@ -142,7 +146,7 @@ private final class Pool: @unchecked Sendable {
         announce()
     }
 
-    func run(_ count: Int, _ body: @escaping (Int) -> Void) {
+    func run(_ count: Int, _ body: BorrowedClosure) {
         self.count = count
         self.body = body
         next.store(0, ordering: .relaxed)
@@ -164,7 +168,7 @@ private final class Pool: @unchecked Sendable {
         mutex.withLock { _ = pthread_cond_broadcast(wakeUp) }
     }
 
-    private func takeChunks(_ body: (Int) -> Void, _ count: Int) {
+    private func takeChunks(_ body: BorrowedClosure, _ count: Int) {
         while true {
             let chunk = next.wrappingAdd(1, ordering: .relaxed).oldValue
             guard chunk < count else { return }

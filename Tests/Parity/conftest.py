@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import cases
+import igdm
+import ours
 import pytest
 from numpy.typing import ArrayLike
 from report import Quantity, Report, Row
@@ -61,7 +63,7 @@ class Parity:
         for name, values in got.items():
             error = quantity.error(values, wanted[name], allowance)
             torch_error = None if single is None else quantity.error(single[name], wanted[name], allowance)
-            self.report.rows.append(Row(quantity, case.id, name, error, torch_error))
+            self.report.rows.append(Row(quantity, case.id, name, ours.exact, error, torch_error))
             if not error <= quantity.tolerance:
                 failures.append(f"{quantity.name} {name}: error {error:.2e}, want at most {quantity.tolerance:.0e}")
         if failures:
@@ -73,8 +75,15 @@ def references(pytestconfig: pytest.Config) -> cases.References:
     return cases.References(live=pytestconfig.getoption("--live"))
 
 
-@pytest.fixture(scope="session")
-def parity(pytestconfig: pytest.Config, references: cases.References) -> Parity:
+@pytest.fixture(params=[False, True], ids=["winograd", "exact"])
+def exact(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Runs what uses it twice, the models without and with `exact`."""
+    monkeypatch.setattr(ours, "exact", request.param)
+    return request.param
+
+
+@pytest.fixture
+def parity(pytestconfig: pytest.Config, references: cases.References, exact: bool) -> Parity:
     return Parity(references, pytestconfig.stash[REPORT])
 
 
@@ -82,7 +91,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     report = config.stash[REPORT]
     if not report.rows:
         return
-    terminalreporter.section(f"parity with PyTorch ({report.mode} reference)")
+    terminalreporter.section(f"parity with PyTorch ({report.mode} reference, CPU path {igdm.build_info()['cpu']})")
     for line in report.table():
         terminalreporter.write_line(line)
     path = config.getoption("--write-report")
@@ -98,7 +107,8 @@ def document(report: Report) -> list[str]:
         "",
         f"Written by `{command}`. The reference is PyTorch in float64 on the same float32 weights and inputs",
         "(Tests/Parity/reference); errors are the largest absolute ones, where stated divided by the largest reference",
-        "value of the same array. The last column gives what PyTorch in float32 differs from the same reference.",
+        "value of the same array, with Winograd's convolutions and exact. The last column gives what PyTorch in float32",
+        f"differs from the same reference. CPU path {igdm.build_info()['cpu']}.",
         "",
         *report.table(),
         "",

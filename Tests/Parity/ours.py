@@ -5,6 +5,9 @@ from __future__ import annotations
 import igdm
 from cases import ModelSpec, StepCase
 
+exact = False
+"""Whether the models made here are exact; conftest.py runs each test both ways."""
+
 
 def empty_model(spec: ModelSpec) -> igdm.Model:
     """The network with igdm's own random weights."""
@@ -15,6 +18,7 @@ def empty_model(spec: ModelSpec) -> igdm.Model:
         width=spec.width,
         mean=spec.mean,
         std=spec.std,
+        exact=exact,
     )
 
 

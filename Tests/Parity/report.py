@@ -50,6 +50,7 @@ class Row:
     quantity: Quantity
     case: str
     name: str
+    exact: bool
     error: float
     torch_error: float | None
 
@@ -64,12 +65,13 @@ class Report:
     def table(self) -> list[str]:
         """Markdown: the worst comparison of each quantity."""
         lines = [
-            "| quantity | comparisons | worst error | tolerance | where | PyTorch's own float32 error, worst |",
+            "| quantity | comparisons | worst error, Winograd / exact | tolerance | where "
+            "| PyTorch's own float32 error, worst |",
             "|---|---|---|---|---|---|",
         ]
         for quantity in dict.fromkeys(row.quantity for row in self.rows):
             rows = [row for row in self.rows if row.quantity == quantity]
-            worst = max(rows, key=lambda row: np.nan_to_num(row.error, nan=np.inf))
+            worst = max(rows, key=_size)
             torch_rows = [row for row in rows if row.torch_error is not None]
             torch_worst = "-"
             if torch_rows:
@@ -77,20 +79,30 @@ class Report:
                 torch_worst = f"{row.torch_error:.1e} ({row.case}: {row.name})"
             kind = "of the largest" if quantity.relative else "absolute"
             lines.append(
-                f"| {quantity.name} | {len(rows)} | {worst.error:.1e} | {quantity.tolerance:.0e} {kind} "
+                f"| {quantity.name} | {len(rows)} | {_both(rows)} | {quantity.tolerance:.0e} {kind} "
                 f"| {worst.case}: {worst.name} | {torch_worst} |"
             )
         return lines
 
     def cases(self) -> list[str]:
-        """Markdown: the worst error of each quantity, case by case."""
+        """Markdown: the worst error of each quantity, case by case, with Winograd's convolutions / exact."""
         quantities = list(dict.fromkeys(row.quantity for row in self.rows))
         lines = ["| case | " + " | ".join(quantity.name for quantity in quantities) + " |"]
         lines.append("|---" * (1 + len(quantities)) + "|")
         for case in dict.fromkeys(row.case for row in self.rows):
             cells = []
             for quantity in quantities:
-                errors = [row.error for row in self.rows if row.case == case and row.quantity == quantity]
-                cells.append(f"{max(errors):.1e}" if errors else "")
+                rows = [row for row in self.rows if row.case == case and row.quantity == quantity]
+                cells.append(_both(rows) if rows else "")
             lines.append(f"| {case} | " + " | ".join(cells) + " |")
         return lines
+
+
+def _size(row: Row) -> float:
+    return float(np.nan_to_num(row.error, nan=np.inf))
+
+
+def _both(rows: list[Row]) -> str:
+    """The largest error of models that are not exact, and of those that are."""
+    settings = ([_size(row) for row in rows if row.exact == exact] for exact in (False, True))
+    return " / ".join(f"{max(errors):.1e}" if errors else "-" for errors in settings)

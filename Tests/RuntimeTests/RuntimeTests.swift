@@ -120,11 +120,30 @@ import Testing
     }
 
     @Test func scratchGrowsAndIsReused() {
-        let small = Scratch.take(100)
-        #expect(Scratch.take(50) == small)
-        let large = Scratch.take(1 << 20)
+        let blocks = ScratchBlocks()
+        let small = blocks.take(100)
+        #expect(UInt(bitPattern: small) % 64 == 0)
+        #expect(blocks.take(50) == small)
+        let large = blocks.take(1 << 20)
         memset(large, 1, 1 << 20)
-        #expect(Scratch.take(100) == large)
+        #expect(blocks.take(100) == large)
+    }
+
+    /// What one thread needed another takes with its next request, and not when it comes to need as much.
+    @Test func scratchGrowsWithThatOfOtherThreads() {
+        let blocks = ScratchBlocks()
+        _ = blocks.take(100)
+        var thread = pthread_t()
+        pthread_create(
+            &thread, nil,
+            { raw in
+                guard let raw else { return nil }
+                _ = Unmanaged<ScratchBlocks>.fromOpaque(raw).takeUnretainedValue().take(1 << 20)
+                return nil
+            }, Unmanaged.passUnretained(blocks).toOpaque())
+        pthread_join(thread, nil)
+        let grown = blocks.take(100)
+        #expect(blocks.take(1 << 20) == grown)
     }
 }
 

@@ -21,6 +21,9 @@ from igdm.evaluation import Evaluation, format_table
 from igdm.options import TrainingOptions
 
 
+EXACT = "without Winograd's convolutions: smaller rounding errors, more time"
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
@@ -84,6 +87,7 @@ def _add_distill(commands: Any) -> None:
         help="architecture of the student, its weights drawn from --seed; or a checkpoint (.h5)",
     )
     parser.add_argument("--width", type=int, help="channels of the student's first stage")
+    parser.add_argument("--exact", action=argparse.BooleanOptionalAction, help=f"student and teacher {EXACT}")
     parser.add_argument("--attacks", metavar="LIST", help="evaluate afterwards under these attacks: fgsm,pgd-20,cw")
     parser.add_argument("--eval-count", type=int, metavar="N", help="evaluate on the first N validation samples")
     group = parser.add_argument_group("training options")
@@ -112,6 +116,9 @@ def _distill(given: argparse.Namespace) -> None:
     train, validation = _training_data(given, config)
     teacher = _teacher(given, config)
     student = _student(given, config, train)
+    for model in (student, teacher):
+        if model is not None and given.exact is not None:
+            model.exact = given.exact
     options: dict[str, Any] = dict(config["options"]) if config else {}
     options |= {
         name: value for name in TrainingOptions.__annotations__ if (value := getattr(given, name, None)) is not None
@@ -199,13 +206,14 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("--batch-size", type=int, metavar="N", help="changes speed and memory only")
     parser.add_argument("--seed", type=int, metavar="N", help="of the random starts")
     parser.add_argument("--teacher", metavar="FILE", help="compare the input gradients with this checkpoint's")
+    parser.add_argument("--exact", action="store_true", help=f"model and teacher {EXACT}")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     _add_common(parser)
 
 
 def _evaluate(given: argparse.Namespace) -> None:
-    model = igdm.Model.load(given.model)
-    teacher = None if given.teacher is None else igdm.Model.load(given.teacher)
+    model = igdm.Model.load(given.model, exact=given.exact)
+    teacher = None if given.teacher is None else igdm.Model.load(given.teacher, exact=given.exact)
     data = _part(open_specification(given.data), given.split)
     names = ("attacks", "eps", "step", "norm", "restarts", "count", "batch_size", "seed")
     evaluation: Evaluation = igdm.evaluate(

@@ -61,6 +61,7 @@ class Model(Handle):
         seed: int | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        exact: bool = False,
     ) -> None:
         """A new model with random weights.
 
@@ -70,6 +71,7 @@ class Model(Handle):
         width         channels of the first stage; the architecture's own where left out
         seed          of the random weights
         mean, std     per-channel normalisation that the model applies to its input; both or neither
+        exact         see the property
         What is left out has the library's default.
         """
         options = structures.ModelOptions()
@@ -89,15 +91,17 @@ class Model(Handle):
         created = structures.Model()
         call("igdm_model_create", structures.text("architecture", architecture), options, created)
         self._adopt(created)
+        self.exact = exact
 
     @classmethod
-    def load(cls, path: Path_) -> Model:
-        """Loads a checkpoint written by save()."""
+    def load(cls, path: Path_, *, exact: bool = False) -> Model:
+        """Loads a checkpoint written by save(). A checkpoint does not say whether the model was exact."""
         loaded = structures.Model()
         call("igdm_model_load", file_path("path", path), loaded)
         model = cls.__new__(cls)
         model._adopt(loaded)
         model.loaded_from = Path(path)
+        model.exact = exact
         return model
 
     def _adopt(self, handle: object) -> None:
@@ -117,7 +121,7 @@ class Model(Handle):
         call("igdm_model_load_weights", self._handle, file_path("path", path))
 
     def copy(self) -> Model:
-        """An independent model with the same weights."""
+        """An independent model with the same weights, exact where this one is."""
         copied = structures.Model()
         call("igdm_model_copy", self._handle, copied)
         model = Model.__new__(Model)
@@ -129,6 +133,19 @@ class Model(Handle):
 
     def __deepcopy__(self, _: object) -> Model:
         return self.copy()
+
+    @property
+    def exact(self) -> bool:
+        """Whether 3x3 convolutions are plain sums of products, without Winograd's algorithm: smaller rounding errors, two
+        to four times the time. Everything that computes with the model follows it, and it may be changed at any time; a
+        trainer keeps its teacher as it was."""
+        value = ctypes.c_int32()
+        call("igdm_model_get_exact", self._handle, value)
+        return bool(value.value)
+
+    @exact.setter
+    def exact(self, value: bool) -> None:
+        call("igdm_model_set_exact", self._handle, structures.integer("exact", value, ctypes.c_int32))
 
     def predict(self, images: ArrayLike) -> Floats:
         """Logits (N, classes) in inference mode.
@@ -166,7 +183,8 @@ class Model(Handle):
         return Parameters(self)
 
     def digest(self) -> str:
-        """SHA-256 over architecture, names, shapes and values: equal for models that compute the same bits."""
+        """SHA-256 over architecture, names, shapes and values: equal for models that compute the same bits, if they are
+        both exact or both not."""
         info = self.info
         sha = hashlib.sha256(repr((info.architecture, info.classes, info.input_shape, info.mean, info.std)).encode())
         for name, values in self.parameters.items():
@@ -177,7 +195,7 @@ class Model(Handle):
     def __repr__(self) -> str:
         info = self.info
         shape = "x".join(map(str, info.input_shape))
-        state = ", closed" if self.closed else ""
+        state = ", closed" if self.closed else ", exact" if self.exact else ""
         return (
             f"<igdm.Model {info.architecture}, width {info.width}, input {shape}, {info.classes} classes, "
             f"{info.parameter_count:,} parameters{state}>"

@@ -87,7 +87,8 @@ def describe(student: Model, teacher: Model | None, train: Dataset, options: Map
     """The configuration of a training in words, for write()."""
 
     def model(one: Model) -> str:
-        return f"{one.info.architecture}, width {one.info.width}, {one.info.parameter_count:,} parameters"
+        parts = f"{one.info.architecture}, width {one.info.width}, {one.info.parameter_count:,} parameters"
+        return parts + ", exact" * one.exact
 
     step = options["step"] or "eps/4"
     return {

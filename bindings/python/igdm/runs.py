@@ -92,6 +92,7 @@ def _description(model: Model) -> dict[str, Any]:
         "input_shape": list(info.input_shape),
         "width": info.width,
         "parameters": info.parameter_count,
+        "exact": model.exact,
         "digest": model.digest(),
     }
 
@@ -121,7 +122,7 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def load_recorded(role: str, description: Mapping[str, Any]) -> Model:
     """The model that a configuration describes; one whose weights have changed since is refused."""
-    model = Model.load(description["file"])
+    model = Model.load(description["file"], exact=description.get("exact", False))
     if model.digest() != description.get("digest"):
         raise FormatError(
             f"{role}: {description['file']} is not the model that the run was made with: its weights differ; give the "

@@ -1,0 +1,72 @@
+"""One library for processors of several generations: which instructions are where, and runs on emulated older ones."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARY = ROOT / "build" / "lib" / "libigdm.so.1"
+PROGRAMS = ROOT / "build" / "c-tests"
+IS_X86 = platform.machine() == "x86_64"
+
+# What qemu can stand for, and the CPU path that is right there. Nehalem (2008) has no AVX, Haswell (2013) no AVX-512.
+PROCESSORS = {"Nehalem": "baseline", "Haswell": "avx2"}
+ON_THEM = [
+    ("test_results", "the_library_describes_itself"),
+    ("test_results", "input_gradients_are_slopes"),
+    ("test_exact", "calls_follow_the_setting"),
+    ("test_lifetime", "training_does_not_depend_on_threads"),
+]
+
+
+def test_avx_stays_in_its_modules() -> None:
+    """A vector instruction of AVX or later anywhere else would stop the process on a processor that has none. The linker
+    can bring one there too: of equal functions in several modules it keeps one."""
+    if not IS_X86:
+        return
+    listing = subprocess.run(
+        ["objdump", "--disassemble", "--no-show-raw-insn", LIBRARY], capture_output=True, text=True, check=True
+    ).stdout
+    function, modules, strays = "", set(), set()
+    for line in listing.splitlines():
+        if match := re.match(r"[0-9a-f]+ <(.*)>:$", line):
+            function = match[1]
+        elif re.search(r"\t(v(?!er[rw])\w+|kmov\w|.*%[yz]mm)", line):  # all that begin with v, but verr and verw
+            module = re.match(r"\$s\d+(KernelsAVX(?:512|2))(?=\d)", function)
+            modules.add(module[1]) if module else strays.add(function)
+    assert not strays
+    assert modules == {"KernelsAVX2", "KernelsAVX512"}
+
+
+@pytest.mark.parametrize("wish", ["", "avx512"])
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_the_cpu_path_is_one_that_the_processor_has(processor: str, wish: str) -> None:
+    """Also where IGDM_CPU asks for more."""
+    if not IS_X86:
+        return
+    code = f"import ctypes; f = ctypes.CDLL({str(LIBRARY)!r}).igdm_build_info; f.restype = ctypes.c_char_p; print(f())"
+    assert f"cpu={PROCESSORS[processor]};" in emulate(processor, sys.executable, "-c", code, IGDM_CPU=wish)
+
+
+@pytest.mark.parametrize(("program", "test"), ON_THEM)
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_older_processors(processor: str, program: str, test: str) -> None:
+    if not IS_X86:
+        return
+    emulate(processor, PROGRAMS / program, test)
+
+
+def emulate(processor: str, *command: str | Path, **environment: str) -> str:
+    """The output of a command that must succeed on the processor."""
+    result = subprocess.run(
+        ["qemu-x86_64", "-cpu", processor, *command], capture_output=True, text=True, env=os.environ | environment
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
