@@ -34,20 +34,12 @@ public func denseProducts(
     }
 }
 
-#if AVX512
-private typealias WideTile = InlineArray<16, Lanes>
-private typealias NarrowTile = InlineArray<8, Lanes>
-#else
-private typealias WideTile = InlineArray<12, Lanes>
-private typealias NarrowTile = InlineArray<6, Lanes>
-#endif
-
 @inline(always)
 private func wideProduct(
     _ out: UnsafeMutablePointer<Float>, _ outRow: Int, _ left: UnsafePointer<Float>, _ leftRow: Int,
     _ panel: UnsafePointer<Float>, _ depth: Int
 ) {
-    var sums = WideTile(repeating: .zero)
+    var sums = wideZeros()
     var weights = panel
     for channel in 0..<depth {
         let first = load(weights)
@@ -81,7 +73,7 @@ private func narrowProduct(
     _ out: UnsafeMutablePointer<Float>, _ outRow: Int, _ left: UnsafePointer<Float>, _ leftRow: Int,
     _ panel: UnsafePointer<Float>, _ depth: Int
 ) {
-    var sums = NarrowTile(repeating: .zero)
+    var sums = narrowZeros()
     var weights = panel
     for channel in 0..<depth {
         let column = load(weights)
@@ -142,7 +134,7 @@ private func outerProduct(
     _ sums: UnsafeMutablePointer<Float>, _ sumRow: Int, _ left: UnsafePointer<Float>, _ leftRow: Int,
     _ right: UnsafePointer<Float>, _ rightRow: Int, _ rows: Int, _ accumulate: Bool
 ) {
-    var acc = WideTile(repeating: .zero)
+    var acc = wideZeros()
     var pixel = left
     var gradient = right
     for _ in 0..<rows {

@@ -85,20 +85,12 @@ private struct TargetRows {
     }
 }
 
-#if AVX512
-private typealias WideTile = InlineArray<16, Lanes>
-private typealias NarrowTile = InlineArray<8, Lanes>
-#else
-private typealias WideTile = InlineArray<12, Lanes>
-private typealias NarrowTile = InlineArray<6, Lanes>
-#endif
-
 @inline(always)
 private func wideTile(
     _ pointers: UnsafePointer<UnsafePointer<Float>>, _ taps: Int, _ depth: Int, _ panel: UnsafePointer<Float>,
     _ tapOffsets: UnsafePointer<Int>, _ target: TargetRows
 ) {
-    var sums = WideTile(repeating: .zero)
+    var sums = wideZeros()
     for tap in 0..<taps {
         var weights = panel + tapOffsets[tap] * (2 * laneCount)
         let rows = pointers + tap * rowsPerTile
@@ -143,7 +135,7 @@ private func narrowTile(
     _ pointers: UnsafePointer<UnsafePointer<Float>>, _ taps: Int, _ depth: Int, _ panel: UnsafePointer<Float>,
     _ tapOffsets: UnsafePointer<Int>, _ target: TargetRows
 ) {
-    var sums = NarrowTile(repeating: .zero)
+    var sums = narrowZeros()
     for tap in 0..<taps {
         var weights = panel + tapOffsets[tap] * laneCount
         let rows = pointers + tap * rowsPerTile

@@ -5,12 +5,6 @@
 /// Input channels that a register tile of `indirectWeightGradient` holds.
 public let weightRows = rowsPerTile
 
-#if AVX512
-private typealias Tile = InlineArray<16, Lanes>
-#else
-private typealias Tile = InlineArray<12, Lanes>
-#endif
-
 /// sums[r][n] += Σ_m pointers[m][r] · gradient[m][n],  r < rows (<= weightRows), n < columns, m < count
 ///
 /// - pixels: the `count` input pixels under the tap, each pointing at the first of its channels of this tile. Channels
@@ -24,7 +18,7 @@ public func indirectWeightGradient(
 ) {
     var column = 0
     while column < columns {
-        var acc = Tile(repeating: .zero)
+        var acc = wideZeros()
         var right = gradient + column
         for m in 0..<count {
             let pixel = pixels[m]

@@ -83,9 +83,7 @@ func rectified(_ x: Lanes) -> Lanes {
 @inline(always)
 func masked(_ x: Lanes, _ mask: UnsafePointer<UInt8>) -> Lanes {
     var value = x
-    withUnsafeMutablePointer(to: &value) {
-        ccpu_mask($0.withMemoryRebound(to: Float.self, capacity: laneCount) { $0 }, mask, Int32(laneCount))
-    }
+    ccpu_mask(&value, mask, Int32(laneCount))
     return value
 }
 
@@ -93,10 +91,42 @@ func masked(_ x: Lanes, _ mask: UnsafePointer<UInt8>) -> Lanes {
 @inline(always)
 func storeSigns(_ x: Lanes, _ signs: UnsafeMutablePointer<UInt8>) {
     var value = x
-    withUnsafeMutablePointer(to: &value) {
-        ccpu_signs($0.withMemoryRebound(to: Float.self, capacity: laneCount) { $0 }, signs, Int32(laneCount))
-    }
+    ccpu_signs(&value, signs, Int32(laneCount))
 }
+
+/// The sums of a register tile, zero: rows × 2 vectors, and rows × 1. Written out, because `InlineArray(repeating:)` may
+/// stay a call.
+#if AVX512
+typealias WideTile = InlineArray<16, Lanes>
+typealias NarrowTile = InlineArray<8, Lanes>
+
+@inline(always)
+func wideZeros() -> WideTile {
+    let z = Lanes.zero
+    return [z, z, z, z, z, z, z, z, z, z, z, z, z, z, z, z]
+}
+
+@inline(always)
+func narrowZeros() -> NarrowTile {
+    let z = Lanes.zero
+    return [z, z, z, z, z, z, z, z]
+}
+#else
+typealias WideTile = InlineArray<12, Lanes>
+typealias NarrowTile = InlineArray<6, Lanes>
+
+@inline(always)
+func wideZeros() -> WideTile {
+    let z = Lanes.zero
+    return [z, z, z, z, z, z, z, z, z, z, z, z]
+}
+
+@inline(always)
+func narrowZeros() -> NarrowTile {
+    let z = Lanes.zero
+    return [z, z, z, z, z, z]
+}
+#endif
 
 /// target += value, in the first `columns` lanes where fewer than a vector are left; nothing for none.
 @inline(always)

@@ -24,11 +24,13 @@ static inline void ccpu_prefetch(const void *address) { __builtin_prefetch(addre
 
 /* For whole vectors of floats, inlined to a few instructions, which Swift's conversions between vectors of bytes and of
  * numbers are not: values become 0 where the mask's byte is 0; a byte becomes 1 where the value is positive, else 0. */
-static inline void ccpu_mask(float *values, const unsigned char *mask, int count) {
-    for (int i = 0; i < count; i++) values[i] = mask[i] ? values[i] : 0.0f;
+static inline void ccpu_mask(void *values, const unsigned char *mask, int count) {
+    float *x = (float *)values;
+    for (int i = 0; i < count; i++) x[i] = mask[i] ? x[i] : 0.0f;
 }
-static inline void ccpu_signs(const float *values, unsigned char *signs, int count) {
-    for (int i = 0; i < count; i++) signs[i] = values[i] > 0.0f;
+static inline void ccpu_signs(const void *values, unsigned char *signs, int count) {
+    const float *x = (const float *)values;
+    for (int i = 0; i < count; i++) signs[i] = x[i] > 0.0f;
 }
 
 #endif
