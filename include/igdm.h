@@ -38,7 +38,9 @@
  *   Status      every function that can fail returns int32_t: IGDM_OK (0) or a negative IGDM_ERROR_*. After an error
  *               igdm_last_error() names the argument, the value got and the value wanted. On failure outputs are
  *               untouched and nothing needs cleaning up (exceptions are stated: training that stops keeps the batches
- *               it finished).
+ *               it finished). Each function lists its own errors. Beside those every function that takes a pointer,
+ *               handle or struct returns INVALID_ARGUMENT for one that is NULL (where that is not allowed), misaligned,
+ *               released or of a wrong size, and for a path that is not UTF-8; and OUT_OF_MEMORY where memory is short.
  *   Handles     igdm_model, igdm_dataset, igdm_trainer and igdm_evaluation are made by the library and released with
  *               the function of their type. Releasing NULL does nothing. A handle keeps alive what it depends on, so
  *               handles may be released in any order. A released or foreign pointer is refused, not followed.
@@ -60,8 +62,9 @@
  *   Callbacks   are called on the thread that made the call which takes them. From inside a callback everything may be
  *               called on any handle except igdm_trainer_step and igdm_trainer_fit on the trainer that is calling
  *               (IGDM_ERROR_BUSY). A handle that another thread's call holds is
- *               waited for: two threads whose callbacks each use the model that the other works on wait for ever. A
- *               non-zero return value cancels.
+ *               waited for. Where two threads' callbacks each use what the other's call holds (or more threads in a
+ *               circle), the last of these calls, whose waiting would never end, returns IGDM_ERROR_BUSY instead:
+ *               it can be made again when the callback has returned. A non-zero return value cancels.
  *   Guest       the library never prints, exits, installs signal handlers, or changes locale or floating-point modes.
  */
 #ifndef IGDM_H
@@ -97,7 +100,7 @@ extern "C" {
 #define IGDM_ERROR_IO (-4)               /* the operating system refused: permission, full disk, ... */
 #define IGDM_ERROR_FORMAT (-5)           /* a file exists but is not what it should be: truncated, foreign, wrong type */
 #define IGDM_ERROR_CANCELLED (-6)        /* a callback or the cancel flag asked to stop; finished work is kept */
-#define IGDM_ERROR_BUSY (-7)             /* called from inside a callback of the same handle where that is not possible */
+#define IGDM_ERROR_BUSY (-7)             /* called from inside a callback where that is not possible: see Callbacks above */
 #define IGDM_ERROR_OUT_OF_MEMORY (-8)    /* the memory asked for is not to be had */
 #define IGDM_ERROR_NOT_FINITE (-9)       /* a NaN or an infinity in inputs, weights or loss */
 #define IGDM_ERROR_INTERNAL (-10)        /* a bug in the library; please report it with the message */
@@ -161,8 +164,8 @@ typedef struct igdm_model_options {
                                    64 for resnet18, 32 for small_cnn and mobilenet_v2 (its stem; all else in
                                    proportion, rounded up). wrn_D_K has its width in the name: leave 0 */
     uint64_t seed;              /* of the random initial weights. Default 0 */
-    const float *mean;          /* per-channel mean subtracted from the input, or NULL (default) for none */
-    const float *std;           /* per-channel divisor, > 0, or NULL (default) for none. Both or neither */
+    const float *mean;          /* per-channel mean subtracted from the input, -1e6 ... 1e6, or NULL (default) for none */
+    const float *std;           /* per-channel divisor, 1e-6 ... 1e6, or NULL (default) for none. Both or neither */
     size_t normalisation_count; /* length of mean and of std; must equal channels where they are given. Default 0 */
     int64_t reserved[4];
 } igdm_model_options;
@@ -192,7 +195,8 @@ IGDM_API int32_t igdm_model_load(const char *path, igdm_model **model);
 IGDM_API int32_t igdm_model_load_weights(igdm_model *model, const char *path);
 
 /* Writes a checkpoint: to a temporary file beside `path`, flushed, then renamed, so that `path` holds either the old or
- * the new file, whole. Errors: IO (the message carries the operating system's reason). */
+ * the new file, whole. Errors: IO (the message carries the operating system's reason), NOT_FINITE (training has driven a
+ * weight to infinity: no reader would accept the file). */
 IGDM_API int32_t igdm_model_save(igdm_model *model, const char *path);
 
 /* An independent copy: same architecture, options, weights and exact setting. */
@@ -238,14 +242,15 @@ IGDM_API int32_t igdm_model_get_exact(igdm_model *model, int32_t *exact);
 /* Logits in inference mode (running statistics).
  *   images  (count, channels, height, width) in [0,1]
  *   logits  (count, classes), written
- * Errors: INVALID_ARGUMENT (a value outside [0,1]), NOT_FINITE. */
+ * Errors: INVALID_ARGUMENT (a value outside [0,1]), NOT_FINITE (NaN or infinity in images, or in the logits because the
+ * weights are extreme: the message names the sample). */
 IGDM_API int32_t igdm_model_predict(igdm_model *model, const float *images, size_t count, float *logits);
 
 /* Vector-Jacobian product in inference mode: gradient = d(sum(cotangent * logits)) / d(images).
  *   cotangent  (count, classes)
  *   logits     (count, classes), written; may be NULL
  *   gradient   (count, channels, height, width), written
- * Errors: as igdm_model_predict. */
+ * Errors: as igdm_model_predict; NOT_FINITE for NaN or infinity in cotangent and gradient too. */
 IGDM_API int32_t igdm_model_input_gradient(igdm_model *model, const float *images, const float *cotangent, size_t count,
                                            float *logits, float *gradient);
 
@@ -299,11 +304,13 @@ typedef struct igdm_dataset_info {
 IGDM_API int32_t igdm_dataset_from_floats(const float *images, const int64_t *labels, size_t count, int64_t channels,
                                           int64_t height, int64_t width, int64_t classes, igdm_dataset **dataset);
 
-/* The same from bytes (0 .. 255, divided by 255 when read). */
+/* The same from bytes (0 .. 255, divided by 255 when read). Errors: INVALID_ARGUMENT (a label out of range, a
+ * dimension < 1). */
 IGDM_API int32_t igdm_dataset_from_bytes(const uint8_t *images, const int64_t *labels, size_t count, int64_t channels,
                                          int64_t height, int64_t width, int64_t classes, igdm_dataset **dataset);
 
-/* MNIST's IDX files, plain or gzip-compressed. Errors: NOT_FOUND, IO, FORMAT. */
+/* MNIST's IDX files, plain or gzip-compressed. Errors: NOT_FOUND, IO, FORMAT, INVALID_ARGUMENT (classes or a label out of
+ * range). */
 IGDM_API int32_t igdm_dataset_open_idx(const char *images_path, const char *labels_path, int64_t classes,
                                        igdm_dataset **dataset);
 
@@ -311,13 +318,13 @@ IGDM_API int32_t igdm_dataset_open_idx(const char *images_path, const char *labe
  *   folder   cifar-10-batches-bin or cifar-100-binary, unpacked
  *   classes  10 or 100 (fine labels)
  *   split    "train" or "test"
- * Errors: NOT_FOUND, IO, FORMAT, INVALID_ARGUMENT. */
+ * Errors: NOT_FOUND, IO, FORMAT, INVALID_ARGUMENT (classes, split or a label out of range). */
 IGDM_API int32_t igdm_dataset_open_cifar(const char *folder, int64_t classes, const char *split, igdm_dataset **dataset);
 
 /* An HDF5 file with a dataset of images, (N,C,H,W), uint8 or float32 in [0,1], and one of labels, (N), any integer type.
  *   images_name, labels_name  paths inside the file; NULL = "images" and "labels"
  *   classes                   0 = largest label + 1
- * Errors: NOT_FOUND, IO, FORMAT, INVALID_ARGUMENT (label or value out of range). */
+ * Errors: NOT_FOUND, IO, FORMAT, INVALID_ARGUMENT (classes, a label or a value out of range), NOT_FINITE (a value). */
 IGDM_API int32_t igdm_dataset_open_hdf5(const char *path, const char *images_name, const char *labels_name,
                                         int64_t classes, igdm_dataset **dataset);
 
@@ -329,7 +336,8 @@ IGDM_API int32_t igdm_dataset_get_info(igdm_dataset *dataset, igdm_dataset_info 
 
 /* Copies `count` samples from `first` on.
  *   images  (count, channels, height, width) float, may be NULL
- *   labels  (count), may be NULL */
+ *   labels  (count), may be NULL
+ * Errors: INVALID_ARGUMENT (outside the dataset). */
 IGDM_API int32_t igdm_dataset_read(igdm_dataset *dataset, size_t first, size_t count, float *images, int64_t *labels);
 
 /* Releases the handle. */
@@ -387,9 +395,43 @@ IGDM_API int32_t igdm_attack_options_init(igdm_attack_options *options);
  *   options      NULL = defaults
  *   adversarial  same shape as images, written; may be the same memory as images
  *   success      (count) uint8, 1 where the model misclassifies the result; may be NULL
- * Errors: INVALID_ARGUMENT, NOT_FINITE; CANCELLED (outputs untouched). */
+ * Errors: INVALID_ARGUMENT (an option, value or label out of range), NOT_FINITE (in images, target_logits or the model's
+ * output), CANCELLED. */
 IGDM_API int32_t igdm_attack(igdm_model *model, const float *images, const int64_t *labels, size_t count,
                              const igdm_attack_options *options, float *adversarial, uint8_t *success);
+
+/* What an attack did. The host sets the arrays that it wants, room for `count` values each; the call fills them in, and
+ * the totals. */
+typedef struct igdm_attack_report {
+    uint32_t struct_size;       /* set by igdm_attack_report_init */
+    uint32_t reserved0;
+    /* Of each sample; NULL (default): not wanted */
+    uint8_t *success;           /* 1 where the model misclassifies the result */
+    int64_t *first_success;     /* how many steps the sample had taken, those of earlier restarts included, when an iterate was
+                                   first misclassified: 0 = at a start; -1 = none was. The result can still be classified
+                                   correctly: without early_stop the last iterate counts */
+    double *linf;               /* distance of the result x' from the image x: max |x'-x| */
+    double *l2;                 /* ||x'-x||_2 */
+    double *l1;                 /* sum |x'-x| */
+    int64_t *forwards;          /* passes of the sample through the model */
+    int64_t *backwards;         /* those of them whose gradient was taken back to the image */
+    /* Of the whole call; written */
+    int64_t successes;          /* samples whose result is misclassified */
+    int64_t total_forwards;     /* sums over the samples */
+    int64_t total_backwards;
+    double seconds;             /* wall time */
+    int64_t reserved[4];
+} igdm_attack_report;
+
+/* Fills in the defaults: no arrays. */
+IGDM_API int32_t igdm_attack_report_init(igdm_attack_report *report);
+
+/* igdm_attack, to the same images, with more told about it.
+ *   report  may be NULL
+ * Errors: as igdm_attack. */
+IGDM_API int32_t igdm_attack_with_report(igdm_model *model, const float *images, const int64_t *labels, size_t count,
+                                         const igdm_attack_options *options, float *adversarial,
+                                         igdm_attack_report *report);
 
 /* ------------------------------------------------------------------------------------------------------------------
  * 5. Evaluation
@@ -425,7 +467,8 @@ IGDM_API int32_t igdm_evaluate_options_init(igdm_evaluate_options *options);
  *               cross-entropy is measured too: GD = mean ||g_student - g_teacher||_2 and GC = mean cosine (paper, section 5)
  *   options     NULL = defaults
  *   evaluation  receives the handle
- * Errors: INVALID_ARGUMENT (unknown attack: the message lists the known ones), SHAPE, CANCELLED. */
+ * Errors: INVALID_ARGUMENT (unknown attack: the message lists the known ones; an option out of range), SHAPE (dataset or
+ * teacher and model), NOT_FINITE (the model's output), CANCELLED. */
 IGDM_API int32_t igdm_evaluate(igdm_model *model, igdm_dataset *dataset, igdm_model *teacher,
                                const igdm_evaluate_options *options, igdm_evaluation **evaluation);
 
@@ -443,10 +486,11 @@ typedef struct igdm_evaluation_row {
 /* How many rows the table has: 1 + the number of attacks. */
 IGDM_API int32_t igdm_evaluation_row_count(igdm_evaluation *evaluation, size_t *count);
 
-/* Row `index`; 0 is "clean". */
+/* Row `index`; 0 is "clean". Errors: INVALID_ARGUMENT (index not below the row count). */
 IGDM_API int32_t igdm_evaluation_get_row(igdm_evaluation *evaluation, size_t index, igdm_evaluation_row *row);
 
-/* Per-sample flags of row `index`: 1 where the sample is still classified correctly. `count` must equal row.count. */
+/* Per-sample flags of row `index`: 1 where the sample is still classified correctly. `count` must equal row.count.
+ * Errors: INVALID_ARGUMENT (index), SHAPE (count). */
 IGDM_API int32_t igdm_evaluation_get_correct(igdm_evaluation *evaluation, size_t index, uint8_t *correct, size_t count);
 
 /* Agreement with the teacher. Errors: NOT_FOUND where the evaluation had no teacher. Either pointer may be NULL. */
@@ -512,7 +556,7 @@ IGDM_API int32_t igdm_trainer_options_init(igdm_trainer_options *options);
  *   teacher  same input shape and classes as the student; copied, so that later changes do not reach the trainer and it
  *            stays free for other calls. NULL is allowed for pgd-at without IGDM only
  *   options  NULL = defaults; copied
- * Errors: INVALID_ARGUMENT (names what is wrong; step > epsilon is refused), SHAPE. */
+ * Errors: INVALID_ARGUMENT (names what is wrong; step > epsilon is refused), SHAPE (teacher and student). */
 IGDM_API int32_t igdm_trainer_create(igdm_model *student, igdm_model *teacher, const igdm_trainer_options *options,
                                      igdm_trainer **trainer);
 
@@ -552,15 +596,16 @@ typedef struct igdm_step_report {
  * The student's passes run in this order, each with its own batch statistics: x+d, x (where the method has a clean term),
  * x-d (IGDM).
  *   report  may be NULL
- * Errors: INVALID_ARGUMENT (steps_per_epoch not set; labels or values out of range), NOT_FINITE (the loss: weights unchanged),
- * BUSY. */
+ * Errors: INVALID_ARGUMENT (steps_per_epoch not set; labels or values out of range), NOT_FINITE (the batch, the models'
+ * output, the loss or its gradient: weights unchanged), BUSY (from inside a callback of this trainer). */
 IGDM_API int32_t igdm_trainer_step(igdm_trainer *trainer, const igdm_batch *batch, igdm_step_report *report);
 
 /* Gradient of the loss of the last step for a trainable parameter of the student, by name; without weight decay.
  * Errors: NOT_FOUND (no such trainable parameter; no step yet), SHAPE (count). */
 IGDM_API int32_t igdm_trainer_get_gradient(igdm_trainer *trainer, const char *name, float *values, size_t count);
 
-/* x_adv of the last step: (batch count, channels, height, width); `count` in floats. */
+/* x_adv of the last step: (batch count, channels, height, width); `count` in floats.
+ * Errors: NOT_FOUND (no step yet), SHAPE (count). */
 IGDM_API int32_t igdm_trainer_get_adversarial(igdm_trainer *trainer, float *images, size_t count);
 
 /* Events of igdm_trainer_fit. */
@@ -599,8 +644,8 @@ typedef int32_t (*igdm_fit_callback)(const igdm_fit_event *event, void *user);
  *   validation  may be NULL
  *   callback    may be NULL
  * Errors: SHAPE (dataset and model), INVALID_ARGUMENT (crop_padding larger than the image; a dataset of another length in the
- * middle of an epoch), NOT_FINITE (loss became NaN: the student keeps the weights before that step), CANCELLED,
- * BUSY. */
+ * middle of an epoch), NOT_FINITE (a model's output, the loss or its gradient: the student keeps the weights before that
+ * step), CANCELLED, BUSY (from inside a callback of this trainer). */
 IGDM_API int32_t igdm_trainer_fit(igdm_trainer *trainer, igdm_dataset *train, igdm_dataset *validation,
                                   igdm_fit_callback callback, void *user);
 

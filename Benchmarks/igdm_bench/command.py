@@ -150,7 +150,7 @@ class Bench:
         self.draw(work_rows)
         if any(row["disturbed"] for row in self.rows):
             say("Disturbed: other programs took processor time, and the numbers count for nothing. Measure again.")
-        say(f"{self.output} and the chart beside it, after {(time.monotonic() - began) / 60:.1f} minutes.")
+        say(f"{self.output}, after {(time.monotonic() - began) / 60:.1f} minutes.")
         return 1 if failed else 0
 
     def record_machine(self) -> None:
@@ -217,8 +217,11 @@ class Bench:
         results.write(self.output, self.rows)
 
     def draw(self, rows: list[results.Row]) -> None:
+        chart = self.output.with_suffix(".svg")
+        chart.unlink(missing_ok=True)  # an older one would pass for this one's
         if any(row["ratio"] and not row["disturbed"] for row in rows):
-            self.output.with_suffix(".svg").write_text(plot.bars(rows, self.subtitle), encoding="utf-8")
+            chart.write_text(plot.bars(rows, self.subtitle), encoding="utf-8")
+            say(f"Chart: {chart}")
 
 
 def summary(found: Measurement) -> str:

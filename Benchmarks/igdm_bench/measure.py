@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .disturbance import TOLERATED, Watch
-from .equality import Unequal, compare
+from .equality import Unequal, compare, compare_passes
 from .processes import FOLDER, OURS, Process, WorkerError
 from .works import Work
 
@@ -81,9 +81,12 @@ def measure(work: Work, checkpoints: Mapping[str, str], settings: Settings, repo
     found = Measurement(work)
     try:
         with ExitStack() as processes:
+            if settings.configs:
+                with Process(OURS, settings.threads) as checked:  # its memory is not the work's
+                    prepare(checked, work, checkpoints)
+                    checked.ask("check", path=str(FOLDER / "ours.npz"))
             ours = processes.enter_context(Process(OURS, settings.threads))
             prepare(ours, work, checkpoints)
-            ours.ask("check", path=str(FOLDER / "ours.npz"))
             report(f"igdm: {trial(ours, settings):.3g} s")
             peer = best_peer(work, checkpoints, settings, found, processes, report)
             alternate(ours, peer, settings, found)
@@ -95,9 +98,20 @@ def measure(work: Work, checkpoints: Mapping[str, str], settings: Settings, repo
     return found
 
 
-def prepare(process: Process, work: Work, checkpoints: Mapping[str, str], seconds: float | None = None) -> None:
+def prepare(
+    process: Process,
+    work: Work,
+    checkpoints: Mapping[str, str],
+    seconds: float | None = None,
+) -> None:
     paths = {model: checkpoints[model] for model in work.models}
-    process.ask("prepare", seconds, work=dataclasses.asdict(work), checkpoints=paths, threads=process.threads)
+    process.ask(
+        "prepare",
+        seconds,
+        work=dataclasses.asdict(work),
+        checkpoints=paths,
+        threads=process.threads,
+    )
 
 
 def trial(process: Process, settings: Settings) -> float:
@@ -146,13 +160,22 @@ def best_peer(
 
 
 def try_peer(
-    candidate: Process, work: Work, checkpoints: Mapping[str, str], settings: Settings, found: Measurement
+    candidate: Process,
+    work: Work,
+    checkpoints: Mapping[str, str],
+    settings: Settings,
+    found: Measurement,
 ) -> float:
     """Compares the results of one configuration with ours and times a few runs."""
     compiled = candidate.config == "compiled"
     deadline = time.monotonic() + settings.compile_seconds if compiled else None
     prepare(candidate, work, checkpoints, left(deadline))
-    candidate.ask("check", left(deadline), path=str(FOLDER / "peer.npz"))
+    candidate.ask(
+        "check",
+        left(deadline),
+        path=str(FOLDER / "peer.npz"),
+        theirs=str(FOLDER / "ours.npz"),
+    )
     for name, error in compare(FOLDER / "ours.npz", FOLDER / "peer.npz").items():
         found.errors[name] = max(error, found.errors.get(name, 0.0))
     if compiled:
@@ -162,6 +185,7 @@ def try_peer(
     watch = Watch([candidate.id])
     seconds = trial(candidate, settings)
     found.others = max(found.others, watch.share())
+    compare_passes(work, candidate.ask("passes"))
     return seconds
 
 

@@ -17,7 +17,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .inputs import EPSILON, IGDM_WEIGHT, LEARNING_RATE, MOMENTUM, STEP_SIZE, WEIGHT_DECAY, Inputs
+from .inputs import (
+    EPSILON,
+    IGDM_WEIGHT,
+    LEARNING_RATE,
+    MOMENTUM,
+    STEP_SIZE,
+    WEIGHT_DECAY,
+    Inputs,
+    check_step_size,
+)
 from .works import ATTACK, FORWARD, GRADIENT, STEP, TRAINING, Work
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "Tests" / "Parity"))
@@ -42,10 +51,19 @@ class Network:
         if config == "channels_last":
             self.module.to(memory_format=torch.channels_last)
         self.call = torch.compile(self.module, dynamic=False) if config == "compiled" else self.module
+        self.passes = 0
+        """Made since it was last set to 0, as Work.passes counts them."""
         self.infer()
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.call(x)
+        logits = self.call(x)
+        self.passes += 1
+        if logits.requires_grad:
+            logits.register_hook(self._count_backward)
+        return logits
+
+    def _count_backward(self, _: Tensor) -> None:
+        self.passes += 2 if self.module.training else 1
 
     def infer(self) -> None:
         """Running statistics; no gradient of the parameters."""
@@ -65,17 +83,27 @@ class Job:
         self.teacher = None
         if work.teacher is not None:
             self.teacher = Network(work.teacher, work, checkpoints[work.teacher], config)
-        layout = torch.channels_last if config == "channels_last" else torch.contiguous_format
-        self.x = torch.from_numpy(inputs.images).contiguous(memory_format=layout)
-        self.adversarial = torch.from_numpy(inputs.adversarial).contiguous(memory_format=layout)
+        self.layout = torch.channels_last if config == "channels_last" else torch.contiguous_format
+        self.x = torch.from_numpy(inputs.images).contiguous(memory_format=self.layout)
+        self.adversarial = torch.from_numpy(inputs.adversarial).contiguous(memory_format=self.layout)
         self.y = torch.from_numpy(inputs.labels)
         self.cotangent = torch.from_numpy(inputs.cotangent)
 
     def run(self) -> None:
         raise NotImplementedError
 
-    def check(self) -> Results:
+    def check(self, first_iterate: Any) -> Results:
+        """first_iterate  of our attack, for this side's to go on from; None where the work has none"""
         raise NotImplementedError
+
+    def passes(self) -> tuple[int, int]:
+        """Through model and teacher since the last call."""
+        networks = (self.model, self.teacher)
+        counted = tuple(0 if network is None else network.passes for network in networks)
+        for one in networks:
+            if one is not None:
+                one.passes = 0
+        return counted
 
     def logits(self, network: Network, x: Tensor) -> Tensor:
         with torch.inference_mode():
@@ -94,7 +122,7 @@ class Forward(Job):
     def run(self) -> None:
         self.logits(self.model, self.x)
 
-    def check(self) -> Results:
+    def check(self, first_iterate: Any) -> Results:
         return {"logits": self.logits(self.model, self.x)}
 
 
@@ -102,8 +130,11 @@ class Gradient(Job):
     def run(self) -> None:
         self._gradient()
 
-    def check(self) -> Results:
-        return {"logits": self.logits(self.model, self.x), "input gradient": self._gradient()}
+    def check(self, first_iterate: Any) -> Results:
+        return {
+            "logits": self.logits(self.model, self.x),
+            "input gradient": self._gradient(),
+        }
 
     def _gradient(self) -> Tensor:
         x = self.x.detach().requires_grad_()
@@ -121,14 +152,17 @@ class Training(Job):
         self.update.step()
         self.update.zero_grad()
 
-    def check(self) -> Results:
+    def check(self, first_iterate: Any) -> Results:
         self.model.infer()
         logits = self.logits(self.model, self.x)
         self.model.train()
         loss = self._backward()
         parameters = list(self.model.module.parameters())
         last = torch.cat([parameter.grad.flatten() for parameter in parameters[-2:]])
-        gradients = {"first layer's gradient": parameters[0].grad, "last layer's gradients": last}
+        gradients = {
+            "first layer's gradient": parameters[0].grad,
+            "last layer's gradients": last,
+        }
         self.update.zero_grad()
         return {"logits": logits, "loss": loss, **gradients}
 
@@ -140,18 +174,20 @@ class Training(Job):
 
 class Attack(Job):
     def run(self) -> None:
-        self._attack(self.uniform_start())
+        self._attack(self.uniform_start(), STEP_SIZE)
 
-    def check(self) -> Results:
+    def check(self, first_iterate: Any) -> Results:
         logits = self.logits(self.model, self.x)
-        attacked, _ = self._attack(self.x)
-        loss = functional.cross_entropy(self.logits(self.model, attacked), self.y)
-        return {"logits": logits, "loss after the attack": loss}
+        attacked, _ = self._attack(self.x, check_step_size(self.work.steps))
+        return {"logits": logits, "adversarial images": attacked}
 
-    def _attack(self, start: Tensor) -> tuple[Tensor, Tensor]:
+    def _attack(self, start: Tensor, step_size: float) -> tuple[Tensor, Tensor]:
         """The adversarial images, and which are misclassified."""
-        attacked = maximise(self.x, start, lambda x: functional.cross_entropy(self.model(x), self.y), self.work.steps)
+        attacked = maximise(self.x, start, self._loss, step_size, self.work.steps)
         return attacked, self.logits(self.model, attacked).argmax(1) != self.y
+
+    def _loss(self, x: Tensor) -> Tensor:
+        return functional.cross_entropy(self.model(x), self.y)
 
 
 class Step(Job):
@@ -162,24 +198,28 @@ class Step(Job):
         self.update = self.optimiser()
 
     def run(self) -> None:
-        self._losses(self._attack())["loss"].backward()
+        self._losses(self._attack(self._start(), STEP_SIZE, self.work.steps))["loss"].backward()
         self.update.step()
         self.update.zero_grad()
 
-    def check(self) -> Results:
-        attacked = self._attack()
-        logits = {"logits": self.logits(self.model, self.x), "teacher logits": self.logits(self.teacher, self.x)}
-        with torch.no_grad():
-            after = self._inner_loss(attacked)
+    def check(self, first_iterate: Any) -> Results:
+        start = torch.from_numpy(first_iterate).contiguous(memory_format=self.layout)
+        attacked = self._attack(start, check_step_size(self.work.steps), self.work.steps - 1)
+        logits = {
+            "logits": self.logits(self.model, self.x),
+            "teacher logits": self.logits(self.teacher, self.x),
+        }
         losses = self._losses(self.adversarial)
         losses["loss"].backward()
         self.update.zero_grad()
-        return {**logits, **losses, "loss after the attack": after}
+        return {**logits, **losses, "adversarial images": attacked}
 
-    def _attack(self) -> Tensor:
+    def _start(self) -> Tensor:
+        return self.x + 0.001 * torch.randn_like(self.x) if self.work.method == "adaad" else self.uniform_start()
+
+    def _attack(self, start: Tensor, step_size: float, steps: int) -> Tensor:
         self.model.infer()
-        start = self.x + 0.001 * torch.randn_like(self.x) if self.work.method == "adaad" else self.uniform_start()
-        return maximise(self.x, start, self._inner_loss, self.work.steps)
+        return maximise(self.x, start, self._inner_loss, step_size, steps)
 
     def _inner_loss(self, x: Tensor) -> Tensor:
         if self.work.method == "adaad":
@@ -199,7 +239,13 @@ class Step(Job):
         return {"loss": base + IGDM_WEIGHT * igdm, "base loss": base, "IGDM loss": igdm}
 
 
-JOBS = {FORWARD: Forward, GRADIENT: Gradient, TRAINING: Training, ATTACK: Attack, STEP: Step}
+JOBS = {
+    FORWARD: Forward,
+    GRADIENT: Gradient,
+    TRAINING: Training,
+    ATTACK: Attack,
+    STEP: Step,
+}
 
 
 def prepare(work: Work, checkpoints: Mapping[str, str], config: str, threads: int) -> Job:
@@ -208,20 +254,35 @@ def prepare(work: Work, checkpoints: Mapping[str, str], config: str, threads: in
 
 
 def facts() -> dict[str, Any]:
-    return {"torch": torch.__version__, "numpy": np.__version__, "threads": torch.get_num_threads()}
+    return {
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "threads": torch.get_num_threads(),
+    }
 
 
-def maximise(x: Tensor, start: Tensor, loss: Callable[[Tensor], Tensor], steps: int) -> Tensor:
+def maximise(
+    x: Tensor,
+    start: Tensor,
+    loss: Callable[[Tensor], Tensor],
+    step_size: float,
+    steps: int,
+) -> Tensor:
     """PGD in the L-infinity ball around x, inside [0,1]; differentiates by the input only."""
     low, high = (x - EPSILON).clamp_(min=0), (x + EPSILON).clamp_(max=1)
     attacked = start
     for _ in range(steps):
         attacked = attacked.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(loss(attacked), attacked)
-        attacked = torch.clamp(attacked.detach() + STEP_SIZE * gradient.sign_(), low, high)
+        attacked = torch.clamp(attacked.detach() + step_size * gradient.sign_(), low, high)
     return attacked
 
 
 def kl(target: Tensor, model: Tensor) -> Tensor:
     """KL(softmax(target) || softmax(model)), mean over the batch."""
-    return functional.kl_div(model.log_softmax(1), target.log_softmax(1), reduction="batchmean", log_target=True)
+    return functional.kl_div(
+        model.log_softmax(1),
+        target.log_softmax(1),
+        reduction="batchmean",
+        log_target=True,
+    )

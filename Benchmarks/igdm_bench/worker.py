@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from .equality import FIRST_ITERATE
 from .works import Work
 
 
@@ -25,20 +26,39 @@ class Worker:
         self.side = importlib.import_module(f".{side}", __package__)
         self.config = config
         self.job: Any = None
+        self.passes_made: tuple[int, int] | None = None
 
     def prepare(self, work: dict[str, Any], checkpoints: dict[str, str], threads: int) -> None:
         work["shape"] = tuple(work["shape"])
         self.job = self.side.prepare(Work(**work), checkpoints, self.config, threads)
 
-    def check(self, path: str) -> None:
-        """Saves the results of the work for comparison; may contain arrays of the other library."""
-        results = {name: getattr(value, "detach", lambda v=value: v)() for name, value in self.job.check().items()}
-        np.savez(path, **{name: np.asarray(value) for name, value in results.items()})
+    def check(self, path: str, theirs: str | None = None) -> None:
+        """Saves the results of the work for comparison.
+
+        theirs  the results of igdm, where this side is PyTorch: its attack goes on from an iterate there
+        """
+        arguments = []
+        if theirs is not None:
+            with np.load(theirs) as given:
+                arguments.append(given[FIRST_ITERATE] if FIRST_ITERATE in given.files else None)
+        results = self.job.check(*arguments).items()
+        arrays = {name: value.detach().numpy() if hasattr(value, "detach") else value for name, value in results}
+        missing = [name for name, value in arrays.items() if np.asarray(value).dtype == object]
+        if missing:
+            raise ValueError(f"results: {', '.join(missing)} were not computed")
+        np.savez(path, **arrays)
+        self.job.passes()  # those of the comparison do not count
+
+    def passes(self) -> tuple[int, int]:
+        """That PyTorch made in the last run, through model and teacher."""
+        return self.passes_made
 
     def run(self) -> float:
         began = time.perf_counter()
         self.job.run()
-        return time.perf_counter() - began
+        seconds = time.perf_counter() - began
+        self.passes_made = self.job.passes()
+        return seconds
 
     def peak_mb(self) -> float:
         """Largest resident memory of this process so far, in 10^6 bytes."""
@@ -71,7 +91,10 @@ def main() -> None:
             import traceback
 
             traceback.print_exc()
-            reply = {"error": f"{type(error).__name__}: {error}", "kind": type(error).__name__}
+            reply = {
+                "error": f"{type(error).__name__}: {error}",
+                "kind": type(error).__name__,
+            }
         print(json.dumps(reply), file=replies, flush=True)
 
 

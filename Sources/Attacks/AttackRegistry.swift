@@ -31,7 +31,7 @@ public enum AttackRegistry {
             throw EngineError.unknownName("attacks", got: specification, known: specificationForms)
         }
         guard parts.count == 2 else { return (definition.name, 0) }
-        guard let steps = Int(parts[1]), steps >= 1, takesSteps(definition) else {
+        guard let steps = Int(plain: parts[1]), steps >= 1, takesSteps(definition) else {
             throw EngineError.unknownName("attacks", got: specification, known: specificationForms)
         }
         return (definition.name, steps)

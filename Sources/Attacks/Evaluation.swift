@@ -50,12 +50,12 @@ public struct EvaluationRow {
     /// "clean", or the entry of the attack list.
     public let name: String
     /// Per sample, 1 where it is still classified correctly.
-    public let flags: [UInt8]
+    public let flags: Buffer<UInt8>
     public let seconds: Double
     public var count: Int { flags.count }
     public let correct: Int
 
-    init(name: String, flags: [UInt8], seconds: Double) {
+    init(name: String, flags: Buffer<UInt8>, seconds: Double) {
         self.name = name
         self.flags = flags
         self.seconds = seconds
@@ -125,34 +125,37 @@ private func cleanRow(
 ) throws -> EvaluationRow {
     let classes = model.classes
     let logits = try FloatBuffer(reader.capacity * classes)
-    var flags = [UInt8](repeating: 0, count: count)
-    let seconds = try reader.forEachBatch(of: Array(0..<count), stage: "clean", monitor) { indices, batch in
+    let flags = try Buffer<UInt8>(count)
+    let seconds = try reader.forEachBatch(count: count, stage: "clean", monitor) { batch in
         try monitor.checkpoint?()
         try model.forward(batch.images, count: batch.count, logits: logits.pointer, retain: false)
-        try Validation.checkFinite(logits.pointer, count: batch.count * classes, argument: "the model's logits")
-        for (i, index) in indices.enumerated() {
-            flags[index] = argmax(logits.pointer + i * classes, classes) == Int(batch.labels[i]) ? 1 : 0
+        try Validation.checkOutputs(
+            logits.pointer, count: batch.count, perSample: classes, argument: "the model's logits",
+            first: Int(batch.keys[0]))
+        for i in 0..<batch.count {
+            flags[Int(batch.keys[i])] = argmax(logits.pointer + i * classes, classes) == Int(batch.labels[i]) ? 1 : 0
         }
     }
     return EvaluationRow(name: "clean", flags: flags, seconds: seconds)
 }
 
 private func attackedRow(
-    _ model: any DifferentiableClassifier, _ reader: BatchReader, _ name: String, _ plan: AttackPlan, clean: [UInt8],
+    _ model: any DifferentiableClassifier, _ reader: BatchReader, _ name: String, _ plan: AttackPlan,
+    clean: Buffer<UInt8>,
     _ monitor: RunMonitor
 ) throws -> EvaluationRow {
     let objective = try ClassifierObjective(model, loss: plan.loss, capacity: reader.capacity)
     let attack = try GradientAttack(objective, plan: plan, capacity: reader.capacity)
     let adversarial = try FloatBuffer(reader.capacity * model.shape.count)
-    var success = [UInt8](repeating: 0, count: reader.capacity)
-    var flags = clean
-    let attacked = clean.indices.filter { clean[$0] == 1 }
-    let seconds = try reader.forEachBatch(of: attacked, stage: name, monitor) { indices, batch in
-        try success.withUnsafeMutableBufferPointer {
-            try attack.run(
-                batch, into: adversarial.pointer, success: $0.baseAddress, checkpoint: monitor.checkpoint)
-        }
-        for (i, index) in indices.enumerated() { flags[index] = 1 - success[i] }
+    let success = try Buffer<UInt8>(reader.capacity)
+    let flags = try Buffer(copying: clean)
+    let attacked = try Buffer(copying: clean.indices.lazy.filter { clean[$0] == 1 })
+    let seconds = try reader.forEachBatch(
+        count: attacked.count, sample: { attacked[$0] }, stage: name, monitor
+    ) { batch in
+        try attack.run(
+            batch, into: adversarial.pointer, success: success.pointer, checkpoint: monitor.checkpoint)
+        for i in 0..<batch.count { flags[Int(batch.keys[i])] = 1 - success[i] }
     }
     return EvaluationRow(name: name, flags: flags, seconds: seconds)
 }
@@ -162,48 +165,42 @@ final class BatchReader {
     let source: any ImageSource
     let capacity: Int
     private let images: FloatBuffer
-    private var labels: [Int64]
-    private var keys: [UInt64]
+    private let labels: Buffer<Int64>
+    private let keys: Buffer<UInt64>
 
     init(_ source: any ImageSource, capacity: Int) throws {
         self.source = source
         self.capacity = capacity
         images = try FloatBuffer(capacity * source.shape.count)
-        labels = [Int64](repeating: 0, count: capacity)
-        keys = [UInt64](repeating: 0, count: capacity)
+        labels = try Buffer(capacity)
+        keys = try Buffer(capacity)
     }
 
-    /// Calls `body` with each batch of the samples `indices`, reporting progress after it; returns the seconds spent.
+    /// Calls `body` with each batch of `count` samples, whose keys are their numbers in the source; reports progress after
+    /// it; returns the seconds spent.
+    ///
+    /// - Parameter sample: the number of the k-th sample to read.
     func forEachBatch(
-        of indices: [Int], stage: String, _ monitor: RunMonitor, _ body: (ArraySlice<Int>, AttackBatch) throws -> Void
+        count: Int, sample: (Int) -> Int = { $0 }, stage: String, _ monitor: RunMonitor,
+        _ body: (AttackBatch) throws -> Void
     ) throws -> Double {
         let began = monotonicSeconds()
         var first = 0
-        while first < indices.count {
-            let chosen = indices[first..<min(first + capacity, indices.count)]
-            try read(chosen) { try body(chosen, $0) }
-            first += chosen.count
+        while first < count {
+            let size = min(capacity, count - first)
+            for i in 0..<size {
+                let index = sample(first + i)
+                keys[i] = UInt64(index)
+                labels[i] = Int64(source.label(index))
+            }
+            WorkerPool.parallelFor(size) { i in
+                source.readImage(Int(keys[i]), into: images.pointer + i * source.shape.count)
+            }
+            try body(AttackBatch(images: images.pointer, labels: labels.pointer, keys: keys.pointer, count: size))
+            first += size
             try monitor.progress?(
-                RunProgress(
-                    stage: stage, done: first, total: indices.count, seconds: monotonicSeconds() - began))
+                RunProgress(stage: stage, done: first, total: count, seconds: monotonicSeconds() - began))
         }
         return monotonicSeconds() - began
-    }
-
-    private func read(_ indices: ArraySlice<Int>, _ body: (AttackBatch) throws -> Void) throws {
-        let pixels = source.shape.count
-        WorkerPool.parallelFor(indices.count) { i in
-            source.readImage(indices[indices.startIndex + i], into: images.pointer + i * pixels)
-        }
-        for (i, index) in indices.enumerated() {
-            labels[i] = Int64(source.label(index))
-            keys[i] = UInt64(index)
-        }
-        try labels.withUnsafeBufferPointer { labels in
-            try keys.withUnsafeBufferPointer { keys in
-                guard let labels = labels.baseAddress, let keys = keys.baseAddress else { return }
-                try body(AttackBatch(images: images.pointer, labels: labels, keys: keys, count: indices.count))
-            }
-        }
     }
 }

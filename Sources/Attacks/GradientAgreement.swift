@@ -19,17 +19,14 @@ public struct GradientAgreement {
         let gradients = try models.map { _ in try FloatBuffer(capacity * pixels) }
         let logits = try FloatBuffer(capacity * student.classes)
         let loss = try FloatBuffer(capacity)
-        let rows = Array(0..<capacity)
+        let rows = try Buffer(copying: 0..<capacity)
         var (cosines, distances) = (0.0, 0.0)
-        _ = try reader.forEachBatch(of: Array(0..<count), stage: "gradients", monitor) { _, batch in
+        _ = try reader.forEachBatch(count: count, stage: "gradients", monitor) { batch in
             for (objective, gradient) in zip(objectives, gradients) {
                 try monitor.checkpoint?()
-                try rows.withUnsafeBufferPointer { rows in
-                    guard let rows = rows.baseAddress else { return }
-                    try objective.evaluate(
-                        batch.images, rows: rows, count: batch.count, of: batch, loss: loss.pointer,
-                        gradient: gradient.pointer, logits: logits.pointer)
-                }
+                try objective.evaluate(
+                    batch.images, rows: rows.pointer, count: batch.count, of: batch, loss: loss.pointer,
+                    gradient: gradient.pointer, logits: logits.pointer)
             }
             for i in 0..<batch.count {
                 let a = gradients[0].pointer + i * pixels

@@ -64,11 +64,11 @@ public final class GradientAttack {
     private let gradient: FloatBuffer
     private let logits: FloatBuffer
     private let loss: FloatBuffer
-    private let rows: UnsafeMutablePointer<Int>
+    private let rows: Buffer<Int>
     // Of every sample of the batch.
     private let bestLoss: FloatBuffer
-    private let broken: UnsafeMutablePointer<Bool>
-    private let resting: UnsafeMutablePointer<Bool>
+    private let broken: Buffer<Bool>
+    private let resting: Buffer<Bool>
 
     /// Throws `outOfMemory`.
     public init(_ objective: any AttackObjective, plan: AttackPlan, capacity: Int) throws {
@@ -82,15 +82,9 @@ public final class GradientAttack {
         logits = try FloatBuffer(capacity * classes)
         loss = try FloatBuffer(capacity)
         bestLoss = try FloatBuffer(capacity)
-        rows = .allocate(capacity: capacity)
-        broken = .allocate(capacity: capacity)
-        resting = .allocate(capacity: capacity)
-    }
-
-    deinit {
-        rows.deallocate()
-        broken.deallocate()
-        resting.deallocate()
+        rows = try Buffer(capacity)
+        broken = try Buffer(capacity)
+        resting = try Buffer(capacity)
     }
 
     /// Attacks up to `capacity` samples.
@@ -100,22 +94,25 @@ public final class GradientAttack {
     ///     result lies in [0,1] and in the ball around its image.
     ///   - success: (count), written: 1 where the model misclassifies the result. Without it a plan of one run and no
     ///     rest saves its last pass.
+    ///   - trace: written; implies the work of `success`.
     ///   - checkpoint: called before each pass; what it throws ends the run.
     /// Throws `notFinite` where the model's output or loss is NaN or infinite.
     public func run(
         _ batch: AttackBatch, into adversarial: UnsafeMutablePointer<Float>,
-        success: UnsafeMutablePointer<UInt8>?, checkpoint: (() throws -> Void)? = nil
+        success: UnsafeMutablePointer<UInt8>?, trace: AttackTrace? = nil, checkpoint: (() throws -> Void)? = nil
     ) throws {
         guard batch.count <= capacity else {
             throw EngineError(.internal, "an attack for \(capacity) samples was given \(batch.count)")
         }
-        resting.update(repeating: false, count: batch.count)
-        let judged = success != nil || plan.restarts > 1 || plan.rest != .never
+        resting.pointer.update(repeating: false, count: batch.count)
+        trace?.reset(count: batch.count)
+        let judged = success != nil || trace != nil || plan.restarts > 1 || plan.rest != .never
         for restart in 0..<plan.restarts {
             var active = start(batch, restart)
             if active == 0 { break }
-            for _ in 0..<plan.steps {
+            for step in 0..<plan.steps {
                 try evaluate(active, of: batch, withGradient: true, checkpoint)
+                note(active, of: batch, steps: restart * plan.steps + step, withGradient: true, in: trace)
                 if plan.rest == .atFirstSuccess {
                     active = restMisclassified(active, of: batch, adversarial)
                     if active == 0 { break }
@@ -125,6 +122,7 @@ public final class GradientAttack {
             guard judged else { return keep(active, adversarial) }
             if active > 0 {
                 try evaluate(active, of: batch, withGradient: false, checkpoint)
+                note(active, of: batch, steps: (restart + 1) * plan.steps, withGradient: false, in: trace)
                 keepStrongest(active, of: batch, isFirst: restart == 0, adversarial)
             }
         }
@@ -165,7 +163,7 @@ public final class GradientAttack {
     ) throws {
         try checkpoint?()
         try objective.evaluate(
-            iterates.pointer, rows: rows, count: active, of: batch, loss: loss.pointer,
+            iterates.pointer, rows: rows.pointer, count: active, of: batch, loss: loss.pointer,
             gradient: withGradient ? gradient.pointer : nil, logits: logits.pointer)
         for i in 0..<active {
             let row = logits.pointer + i * classes
@@ -175,6 +173,19 @@ public final class GradientAttack {
                 throw EngineError(
                     .notFinite, "attack: the model's output for sample \(rows[i]) of the batch is NaN or infinite")
             }
+        }
+    }
+
+    /// Writes down the pass just made, after so many steps of the samples.
+    private func note(
+        _ active: Int, of batch: AttackBatch, steps: Int, withGradient: Bool, in trace: AttackTrace?
+    ) {
+        guard let trace else { return }
+        for i in 0..<active {
+            let row = rows[i]
+            trace.forwards[row] += 1
+            trace.backwards[row] += withGradient ? 1 : 0
+            if trace.firstSuccess[row] < 0, isMisclassified(i, of: batch) { trace.firstSuccess[row] = Int64(steps) }
         }
     }
 

@@ -157,3 +157,17 @@ func euclideanDistance(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ c
     }
     return squares.squareRoot()
 }
+
+/// max |a - b|, ‖a - b‖₂ and Σ |a - b|, in double precision.
+func distances(
+    _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int
+) -> (linf: Double, l2: Double, l1: Double) {
+    var (largest, squares, sum) = (0.0, 0.0, 0.0)
+    for i in 0..<count {
+        let difference = abs(Double(a[i]) - Double(b[i]))
+        largest = max(largest, difference)
+        squares += difference * difference
+        sum += difference
+    }
+    return (largest, squares.squareRoot(), sum)
+}

@@ -9,15 +9,14 @@ import Runtime
 ///   - targetLogits: (count, classes) for the "kl" loss; without them the model's clean output is the target.
 ///   - firstIndex: index of the first sample in its dataset; keys the random numbers.
 ///   - batchSize: samples that go through the model together, at least 1; changes speed and memory only.
-///   - adversarial: like images, may be the same memory.
-///   - success: (count), 1 where the model misclassifies the result; may be nil.
 /// Outputs are written at the end, all at once. Throws `invalidArgument` (options, values, labels out of range),
 /// `notFinite`, `outOfMemory`, and whatever the monitor throws.
+@discardableResult
 public func runAttack(
     on classifier: any DifferentiableClassifier, images: UnsafePointer<Float>, labels: UnsafePointer<Int64>, count: Int,
     targetLogits: UnsafePointer<Float>? = nil, options: AttackOptions, firstIndex: UInt64 = 0, batchSize: Int,
-    monitor: RunMonitor = RunMonitor(), adversarial: UnsafeMutablePointer<Float>, success: UnsafeMutablePointer<UInt8>?
-) throws {
+    monitor: RunMonitor = RunMonitor(), outputs: AttackOutputs
+) throws -> AttackTotals {
     let plan = try options.plan()
     let (shape, classes, pixels) = (classifier.shape, classifier.classes, classifier.shape.count)
     try Validation.checkImages(images, count: count, shape: shape, argument: "images")
@@ -36,9 +35,9 @@ public func runAttack(
     let capacity = min(max(batchSize, 1), max(count, 1))
     let objective = try ClassifierObjective(classifier, loss: plan.loss, capacity: capacity)
     let attack = try GradientAttack(objective, plan: plan, capacity: capacity)
-    let results = try FloatBuffer(count * pixels)
+    let record = try AttackRecord(count: count, pixels: pixels)
+    let keys = try Buffer<UInt64>(capacity)
     let ownTarget = try FloatBuffer(usesOwnTarget ? capacity * classes : 0)
-    var flags = [UInt8](repeating: 0, count: count)
     let began = monotonicSeconds()
     var first = 0
     while first < count {
@@ -50,24 +49,18 @@ public func runAttack(
             try classifier.forward(batchImages, count: size, logits: ownTarget.pointer, retain: false)
             target = UnsafePointer(ownTarget.pointer)
         }
-        let keys = (0..<size).map { firstIndex &+ UInt64(first + $0) }
-        try keys.withUnsafeBufferPointer { keys in
-            try flags.withUnsafeMutableBufferPointer { flags in
-                guard let keys = keys.baseAddress, let flags = flags.baseAddress else { return }
-                let batch = AttackBatch(
-                    images: batchImages, labels: labels + first, targetLogits: target, keys: keys, count: size)
-                try attack.run(
-                    batch, into: results.pointer + first * pixels, success: flags + first,
-                    checkpoint: monitor.checkpoint)
-            }
-        }
+        for i in 0..<size { keys[i] = firstIndex &+ UInt64(first + i) }
+        try attack.run(
+            AttackBatch(
+                images: batchImages, labels: labels + first, targetLogits: target, keys: keys.pointer, count: size),
+            into: record.images.pointer + first * pixels, success: record.success.pointer + first,
+            trace: record.trace(from: first), checkpoint: monitor.checkpoint)
+        if usesOwnTarget { record.addForwards(first..<first + size) }
         first += size
         try monitor.progress?(
             RunProgress(
                 stage: options.attack, done: first, total: count, seconds: monotonicSeconds() - began))
     }
-    adversarial.update(from: results.pointer, count: count * pixels)
-    if let success {
-        for i in 0..<count { success[i] = flags[i] }
-    }
+    record.write(to: outputs, clean: images)
+    return record.totals(seconds: monotonicSeconds() - began)
 }

@@ -40,6 +40,20 @@ public enum Validation {
         }
     }
 
+    /// Throws `notFinite` for a NaN or infinity in what a model computed, (count, perSample), naming the sample, of which
+    /// the first has the number `first`.
+    public static func checkOutputs(
+        _ values: UnsafePointer<Float>, count: Int, perSample: Int, argument: String, first: Int = 0
+    ) throws {
+        if isFinite(values, count: count * perSample) { return }
+        for i in 0..<count * perSample where !values[i].isFinite {
+            throw EngineError(
+                .notFinite,
+                "\(argument): sample \(first + i / perSample): got \(values[i]), want finite numbers; "
+                    + "the weights (or the cotangent) are too large to compute with")
+        }
+    }
+
     /// Throws `notFinite` for a NaN or infinity among `count` values, saying where it is.
     public static func checkFinite(_ values: UnsafePointer<Float>, count: Int, argument: String) throws {
         if isFinite(values, count: count) { return }

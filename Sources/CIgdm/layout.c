@@ -81,6 +81,22 @@ AT(igdm_attack_options, user, 112);
 AT(igdm_attack_options, cancel, 120);
 AT(igdm_attack_options, reserved, 128);
 
+SIZE(igdm_attack_report, 128);
+AT(igdm_attack_report, struct_size, 0);
+AT(igdm_attack_report, reserved0, 4);
+AT(igdm_attack_report, success, 8);
+AT(igdm_attack_report, first_success, 16);
+AT(igdm_attack_report, linf, 24);
+AT(igdm_attack_report, l2, 32);
+AT(igdm_attack_report, l1, 40);
+AT(igdm_attack_report, forwards, 48);
+AT(igdm_attack_report, backwards, 56);
+AT(igdm_attack_report, successes, 64);
+AT(igdm_attack_report, total_forwards, 72);
+AT(igdm_attack_report, total_backwards, 80);
+AT(igdm_attack_report, seconds, 88);
+AT(igdm_attack_report, reserved, 96);
+
 SIZE(igdm_evaluate_options, 128);
 AT(igdm_evaluate_options, struct_size, 0);
 AT(igdm_evaluate_options, reserved0, 4);

@@ -11,8 +11,8 @@ final class BatchLoader {
     private let seed: UInt64
     private let asRead: FloatBuffer
     private let images: FloatBuffer
-    private let labels: UnsafeMutablePointer<Int64>
-    private let order: UnsafeMutablePointer<Int>
+    private let labels: Buffer<Int64>
+    private let order: Buffer<Int>
     private var orderedEpoch = -1
 
     /// Throws `outOfMemory`.
@@ -23,19 +23,14 @@ final class BatchLoader {
         seed = options.seed
         asRead = try FloatBuffer(batchSize * dataset.shape.count)
         images = try FloatBuffer(batchSize * dataset.shape.count)
-        labels = .allocate(capacity: batchSize)
-        order = .allocate(capacity: dataset.count)
-    }
-
-    deinit {
-        labels.deallocate()
-        order.deallocate()
+        labels = try Buffer(batchSize)
+        order = try Buffer(dataset.count)
     }
 
     /// Batch `batch` of epoch `epoch`, both counted from 0; valid until the next call.
     func load(epoch: Int, batch: Int) throws -> TrainingBatch {
         if orderedEpoch != epoch { shuffle(epoch) }
-        let chosen = order + batch * batchSize
+        let chosen = order.pointer + batch * batchSize
         let count = min(batchSize, dataset.count - batch * batchSize)
         let shape = dataset.shape
         let firstKey = UInt64(epoch) * UInt64(dataset.count)
@@ -46,7 +41,7 @@ final class BatchLoader {
                 image, into: images.pointer + i * shape.count, shape: shape, key: firstKey + UInt64(chosen[i]))
         }
         for i in 0..<count { labels[i] = Int64(dataset.label(chosen[i])) }
-        return TrainingBatch(images: images.pointer, labels: labels, count: count)
+        return TrainingBatch(images: images.pointer, labels: labels.pointer, count: count)
     }
 
     /// Fisher–Yates, from the sorted order.

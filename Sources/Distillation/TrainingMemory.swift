@@ -24,8 +24,8 @@ final class TrainingMemory {
     let gradient: Logits
     /// 3 * classes floats.
     let rowScratch: FloatBuffer
-    let keys: UnsafeMutablePointer<UInt64>
-    let outside: UnsafeMutablePointer<Int>
+    let keys: Buffer<UInt64>
+    let outside: Buffer<Int>
 
     /// One model's logits at x+d, x and x-d.
     struct Logits {
@@ -70,12 +70,7 @@ final class TrainingMemory {
         teacher = try Logits(capacity * classes)
         gradient = try Logits(capacity * classes)
         rowScratch = try FloatBuffer(3 * classes)
-        keys = .allocate(capacity: capacity)
-        outside = .allocate(capacity: capacity)
-    }
-
-    deinit {
-        keys.deallocate()
-        outside.deallocate()
+        keys = try Buffer(capacity)
+        outside = try Buffer(capacity)
     }
 }

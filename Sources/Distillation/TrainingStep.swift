@@ -61,7 +61,7 @@ extension Trainer {
         for i in 0..<batch.count { memory.keys[i] = UInt64(stepsDone) << 32 | UInt64(i) }
         try memory.attack.run(
             AttackBatch(
-                images: batch.images, labels: batch.labels, targetLogits: target, keys: memory.keys,
+                images: batch.images, labels: batch.labels, targetLogits: target, keys: memory.keys.pointer,
                 count: batch.count),
             into: memory.adversarial.pointer, success: nil)
     }
@@ -81,7 +81,7 @@ extension Trainer {
         report.igdmWeight = igdm.weight(epoch: report.epoch, epochs: options.epochs)
         report.mirrorOutside = igdm.reflect(
             batch.images, memory.adversarial.pointer, count: batch.count, pixels: student.options.shape.count,
-            into: memory.mirrored.pointer, outside: memory.outside)
+            into: memory.mirrored.pointer, outside: memory.outside.pointer)
         warnOfMirror(igdm, outside: report.mirrorOutside)
         try teach(memory.mirrored.pointer, batch.count, into: memory.teacher.mirrored, memory)
     }

@@ -39,28 +39,77 @@ public func igdm_attack(
     _ success: UnsafeMutablePointer<UInt8>!
 ) -> Int32 {
     guarded {
-        let handle: ModelHandle = try HandleTable.get(model, "model")
-        let network = handle.network
-        let images = try pointer(images, "images")
-        let labels = try pointer(labels, "labels")
-        let count = try sampleCount(count, floatsPerSample: max(network.shape.count, network.classes))
-        let given = try Igdm.options(
-            options, "options", defaults: defaultAttackOptions(), firstSize: FirstSize.attackOptions)
-        let adversarial = try pointer(adversarial, "adversarial")
-        let success = try optionalPointer(success, "success")
-        let chosen = try attackOptions(given)
-        let target = try optionalPointer(given.target_logits, "options.target_logits")
-        let cancel = try optionalPointer(given.cancel, "options.cancel")
-        guard given.first_index >= 0 else {
-            throw EngineError.invalid("options.first_index", got: given.first_index, want: "at least 0")
+        _ = try attack(model, images, labels, count, options, adversarial) { outputs in
+            outputs.success = try optionalPointer(success, "success")
         }
-        try locked([handle]) {
-            try runAttack(
-                on: handle.inference(), images: images, labels: labels, count: count, targetLogits: target,
-                options: chosen, firstIndex: UInt64(given.first_index), batchSize: ModelHandle.batchSize,
-                monitor: Callbacks.monitor(given.progress, given.user, cancel: cancel), adversarial: adversarial,
-                success: success)
+    }
+}
+
+private func defaultAttackReport() -> igdm_attack_report {
+    var report = igdm_attack_report()
+    report.struct_size = UInt32(MemoryLayout<igdm_attack_report>.size)
+    return report
+}
+
+@_cdecl("igdm_attack_report_init") @implementation
+public func igdm_attack_report_init(_ report: UnsafeMutablePointer<igdm_attack_report>!) -> Int32 {
+    guarded { try pointer(report, "report").pointee = defaultAttackReport() }
+}
+
+@_cdecl("igdm_attack_with_report") @implementation
+public func igdm_attack_with_report(
+    _ model: OpaquePointer!, _ images: UnsafePointer<Float>!, _ labels: UnsafePointer<Int64>!, _ count: Int,
+    _ options: UnsafePointer<igdm_attack_options>!, _ adversarial: UnsafeMutablePointer<Float>!,
+    _ report: UnsafeMutablePointer<igdm_attack_report>!
+) -> Int32 {
+    guarded {
+        var told = try Igdm.options(
+            UnsafePointer(report), "report", defaults: defaultAttackReport(), firstSize: FirstSize.attackReport)
+        let r = told.reserved
+        try checkReserved(Int64(told.reserved0), r.0, r.1, r.2, r.3, argument: "report")
+        let totals = try attack(model, images, labels, count, options, adversarial) { outputs in
+            outputs.success = try optionalPointer(told.success, "report.success")
+            outputs.firstSuccess = try optionalPointer(told.first_success, "report.first_success")
+            outputs.linf = try optionalPointer(told.linf, "report.linf")
+            outputs.l2 = try optionalPointer(told.l2, "report.l2")
+            outputs.l1 = try optionalPointer(told.l1, "report.l1")
+            outputs.forwards = try optionalPointer(told.forwards, "report.forwards")
+            outputs.backwards = try optionalPointer(told.backwards, "report.backwards")
         }
+        told.successes = Int64(totals.successes)
+        told.total_forwards = Int64(totals.forwards)
+        told.total_backwards = Int64(totals.backwards)
+        told.seconds = totals.seconds
+        if report != nil { try fill(report, "report", told, firstSize: FirstSize.attackReport) }
+    }
+}
+
+/// The attack behind both functions; `choose` says which outputs the host wants beside the images.
+private func attack(
+    _ model: OpaquePointer?, _ images: UnsafePointer<Float>?, _ labels: UnsafePointer<Int64>?, _ count: Int,
+    _ options: UnsafePointer<igdm_attack_options>?, _ adversarial: UnsafeMutablePointer<Float>?,
+    choose: (inout AttackOutputs) throws -> Void
+) throws -> AttackTotals {
+    let handle: ModelHandle = try HandleTable.get(model, "model")
+    let network = handle.network
+    let images = try pointer(images, "images")
+    let labels = try pointer(labels, "labels")
+    let count = try sampleCount(count, floatsPerSample: max(network.shape.count, network.classes))
+    let given = try Igdm.options(
+        options, "options", defaults: defaultAttackOptions(), firstSize: FirstSize.attackOptions)
+    var outputs = AttackOutputs(adversarial: try pointer(adversarial, "adversarial"))
+    try choose(&outputs)
+    let chosen = try attackOptions(given)
+    let target = try optionalPointer(given.target_logits, "options.target_logits")
+    let cancel = try optionalPointer(given.cancel, "options.cancel")
+    guard given.first_index >= 0 else {
+        throw EngineError.invalid("options.first_index", got: given.first_index, want: "at least 0")
+    }
+    return try locked([handle]) {
+        try runAttack(
+            on: handle.inference(), images: images, labels: labels, count: count, targetLogits: target,
+            options: chosen, firstIndex: UInt64(given.first_index), batchSize: ModelHandle.batchSize,
+            monitor: Callbacks.monitor(given.progress, given.user, cancel: cancel), outputs: outputs)
     }
 }
 

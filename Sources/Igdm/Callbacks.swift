@@ -43,7 +43,9 @@ enum Callbacks {
                     event.stage = stage
                     return run { progress(&event, user) }
                 }
-                if answer != 0 { throw EngineError(.cancelled, "cancelled by the progress callback (it returned \(answer))") }
+                if answer != 0 {
+                    throw EngineError(.cancelled, "cancelled by the progress callback (it returned \(answer))")
+                }
             }
         }
         return monitor

@@ -2,6 +2,7 @@
 /// compiled against any older header stay accepted. Sources/CIgdm/layout.c has the sizes of today.
 enum FirstSize {
     static let attackOptions = 160
+    static let attackReport = 128
     static let batch = 80
     static let datasetInfo = 80
     static let evaluateOptions = 128

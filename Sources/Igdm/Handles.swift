@@ -2,8 +2,8 @@ import Runtime
 
 /// What a handle points to.
 class Handle {
-    /// One call at a time; recursive, so that a callback may use the handle whose call it interrupts.
-    let lock = Mutex(recursive: true)
+    /// One call at a time, and those of its callbacks.
+    let lock = CallLock()
     class var typeName: String { "handle" }
 }
 
@@ -50,12 +50,14 @@ enum HandleTable {
     }
 }
 
-/// Holds several handles at once, always in the same order, so that two threads cannot wait for each other.
+/// Holds several handles at once, always in the same order, so that two calls cannot wait for each other. A call from
+/// inside a callback begins with what its outer call holds, whatever the order: it throws `busy` where it would wait for
+/// ever.
 ///
 /// - Parameter last: those up to this one are held already.
 func locked<Result>(
     _ handles: [Handle?], after last: ObjectIdentifier? = nil, _ body: () throws -> Result
-) rethrows -> Result {
+) throws -> Result {
     // One by one and without an array of them in order, because a training step allocates nothing.
     var next: Handle?
     for case let handle? in handles {
@@ -64,7 +66,12 @@ func locked<Result>(
         next = handle
     }
     guard let next else { return try body() }
-    next.lock.lock()
+    guard next.lock.lock() else {
+        throw EngineError(
+            .busy,
+            "\(type(of: next).typeName): a call on another thread holds it and waits, in its callback, for a handle "
+                + "that the call around this callback holds; let this callback return first")
+    }
     defer { next.lock.unlock() }
     return try locked(handles, after: ObjectIdentifier(next), body)
 }

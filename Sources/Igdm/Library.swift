@@ -44,9 +44,9 @@ public func igdm_build_info() -> UnsafePointer<CChar>! {
     var (major, minor, release): (UInt32, UInt32, UInt32) = (0, 0, 0)
     H5get_libversion(&major, &minor, &release)
     #if compiler(>=6.4)
-    let swift = ">=6.4"
+        let swift = ">=6.4"
     #else
-    let swift = "6.3"
+        let swift = "6.3"
     #endif
     let openblas = openblas_get_config().map { String(cString: $0) } ?? "unknown"
     let parts = [

@@ -194,7 +194,7 @@ public func igdm_model_set_exact(_ model: OpaquePointer!, _ exact: Int32) -> Int
     guarded {
         let handle: ModelHandle = try HandleTable.get(model, "model")
         let exact = try flag(exact, "exact")
-        locked([handle]) { handle.network.isExact = exact }
+        try locked([handle]) { handle.network.isExact = exact }
     }
 }
 
@@ -203,7 +203,7 @@ public func igdm_model_get_exact(_ model: OpaquePointer!, _ exact: UnsafeMutable
     guarded {
         let handle: ModelHandle = try HandleTable.get(model, "model")
         let exact = try pointer(exact, "exact")
-        locked([handle]) { exact.pointee = handle.network.isExact ? 1 : 0 }
+        try locked([handle]) { exact.pointee = handle.network.isExact ? 1 : 0 }
     }
 }
 
@@ -221,9 +221,12 @@ public func igdm_model_predict(
         let count = try sampleCount(count, floatsPerSample: floatsPerSample(network))
         let logits = try pointer(logits, "logits")
         try Validation.checkImages(images, count: count, shape: network.shape, argument: "images")
+        let computed = try FloatBuffer(count * network.classes)
         try locked([handle]) {
-            try handle.inference().forward(images, count: count, logits: logits, retain: false)
+            try handle.inference().forward(images, count: count, logits: computed.pointer, retain: false)
         }
+        try Validation.checkOutputs(computed.pointer, count: count, perSample: network.classes, argument: "logits")
+        logits.update(from: computed.pointer, count: count * network.classes)
     }
 }
 
@@ -243,18 +246,26 @@ public func igdm_model_input_gradient(
         try Validation.checkImages(images, count: count, shape: network.shape, argument: "images")
         try Validation.checkFinite(cotangent, count: count * network.classes, argument: "cotangent")
         let batch = ModelHandle.batchSize
-        let own = try FloatBuffer(logits == nil ? batch * network.classes : 0)
+        let computedLogits = try FloatBuffer(count * network.classes)
+        let computedGradient = try FloatBuffer(count * network.shape.count)
         try locked([handle]) {
             let pass = try handle.inference()
             for first in stride(from: 0, to: count, by: batch) {
                 let size = min(batch, count - first)
                 try pass.forward(
                     images + first * network.shape.count, count: size,
-                    logits: logits.map { $0 + first * network.classes } ?? own.pointer, retain: true)
+                    logits: computedLogits.pointer + first * network.classes, retain: true)
                 try pass.inputGradient(
-                    cotangent + first * network.classes, count: size, gradient: gradient + first * network.shape.count)
+                    cotangent + first * network.classes, count: size,
+                    gradient: computedGradient.pointer + first * network.shape.count)
             }
         }
+        try Validation.checkOutputs(
+            computedLogits.pointer, count: count, perSample: network.classes, argument: "logits")
+        try Validation.checkOutputs(
+            computedGradient.pointer, count: count, perSample: network.shape.count, argument: "gradient")
+        logits?.update(from: computedLogits.pointer, count: count * network.classes)
+        gradient.update(from: computedGradient.pointer, count: count * network.shape.count)
     }
 }
 
@@ -302,7 +313,7 @@ public func igdm_model_get_parameter(
         let parameter = try handle.parameter(named: name)
         let values = try pointer(values, "values")
         try handle.checkSize(parameter, count)
-        locked([handle]) { values.update(from: handle.network.pointer(to: parameter), count: count) }
+        try locked([handle]) { values.update(from: handle.network.pointer(to: parameter), count: count) }
     }
 }
 
@@ -321,7 +332,7 @@ public func igdm_model_set_parameter(
                 throw EngineError.invalid("values[\(i)]", got: values[i], want: "a running variance >= 0")
             }
         }
-        locked([handle]) {
+        try locked([handle]) {
             handle.network.pointer(to: parameter).update(from: values, count: count)
             handle.network.weightsChanged()
         }

@@ -19,9 +19,9 @@ final class TrainerHandle: Handle {
         self.student = student
     }
 
-    /// Holds all that a step or a fit uses. The locks are recursive: a call from inside a callback gets through, and the
-    /// trainer itself refuses what cannot be nested.
-    func work<Result>(_ body: () throws -> Result) rethrows -> Result {
+    /// Holds all that a step or a fit uses. A call from inside a callback gets through the locks, and the trainer itself
+    /// refuses what cannot be nested.
+    func work<Result>(_ body: () throws -> Result) throws -> Result {
         try locked([self, student], body)
     }
 }
@@ -172,7 +172,8 @@ public func igdm_trainer_step(
         let images = try pointer(given.images, "batch.images")
         let labels = try pointer(given.labels, "batch.labels")
         let count = try sampleCount(
-            given.count, floatsPerSample: max(network.shape.count, network.classes), argument: "batch.count", atLeast: 1)
+            given.count, floatsPerSample: max(network.shape.count, network.classes), argument: "batch.count", atLeast: 1
+        )
         let adversarial = try optionalPointer(given.adversarial, "batch.adversarial")
         let update = try flag(given.update, "batch.update")
         let result = try handle.work {

@@ -11,20 +11,25 @@ private func eachChunk(_ count: Int, _ body: (_ start: Int, _ count: Int) -> Voi
     }
 }
 
-/// y = max(x, 0); y may be x.
-public func reluForward(_ y: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, count: Int) {
+/// y = max(x, 0); y may be x. `signs` (count): set to 1 where y is positive, else to 0.
+public func reluForward(
+    _ y: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, count: Int, signs: UnsafeMutablePointer<UInt8>? = nil
+) {
     eachChunk(count) { start, n in
-        for i in start..<(start + n) { y[i] = x[i] < 0 ? 0 : x[i] }
+        for i in start..<(start + n) {
+            y[i] = x[i] < 0 ? 0 : x[i]
+            signs?[i] = y[i] > 0 ? 1 : 0
+        }
     }
 }
 
-/// dx = g where the output y > 0, else 0; added to dx where `accumulate`. dx may be g.
+/// dx = g where the ReLU's output was positive, else 0; added to dx where `accumulate`. dx may be g.
 public func reluBackward(
-    _ dx: UnsafeMutablePointer<Float>, gradient g: UnsafePointer<Float>, output y: UnsafePointer<Float>, count: Int,
+    _ dx: UnsafeMutablePointer<Float>, gradient g: UnsafePointer<Float>, signs: UnsafePointer<UInt8>, count: Int,
     accumulate: Bool
 ) {
     let kernel = KernelTable.active.rectifyGradient
-    eachChunk(count) { start, n in kernel(dx + start, g + start, y + start, n, accumulate) }
+    eachChunk(count) { start, n in kernel(dx + start, g + start, signs + start, n, accumulate) }
 }
 
 /// y = x·σ(x) (SiLU; Elfwing, Uchibe and Doya 2018); y may be x.
@@ -50,8 +55,11 @@ public func siluBackward(
 
 /// out = a + b, rectified where asked; out may be either.
 public func addForward(
-    _ out: UnsafeMutablePointer<Float>, _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, count: Int, rectify: Bool
+    _ out: UnsafeMutablePointer<Float>, _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, count: Int, rectify: Bool,
+    signs: UnsafeMutablePointer<UInt8>? = nil
 ) {
     let kernel = KernelTable.active.add
-    eachChunk(count) { start, n in kernel(out + start, a + start, b + start, n, rectify) }
+    eachChunk(count) { start, n in
+        kernel(out + start, a + start, b + start, n, rectify, signs.map { $0 + start })
+    }
 }

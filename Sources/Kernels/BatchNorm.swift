@@ -67,7 +67,8 @@ public final class BatchNormKernel {
     public func forward(
         _ y: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, pixels: Int, gamma: UnsafePointer<Float>,
         beta: UnsafePointer<Float>, runningMean: UnsafeMutablePointer<Float>?,
-        runningVariance: UnsafeMutablePointer<Float>?, residual: UnsafePointer<Float>? = nil, rectify: Bool = false
+        runningVariance: UnsafeMutablePointer<Float>?, residual: UnsafePointer<Float>? = nil, rectify: Bool = false,
+        signs: UnsafeMutablePointer<UInt8>? = nil
     ) {
         statistics(x, pixels: pixels)
         if let runningMean, let runningVariance {
@@ -88,7 +89,8 @@ public final class BatchNormKernel {
         }
         eachChunk(pixels) { start, count in
             self.table.scaleShift(
-                y + start, x + start, count, scale, shift, self.layout.period, residual.map { $0 + start }, rectify)
+                y + start, x + start, count, scale, shift, self.layout.period, residual.map { $0 + start }, rectify,
+                signs.map { $0 + start })
         }
     }
 
@@ -221,21 +223,22 @@ public final class ChannelAffineKernel {
 
     /// y = x·scale + shift, rectified where asked; y may be x.
     public func forward(
-        _ y: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, pixels: Int, rectify: Bool
+        _ y: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, pixels: Int, rectify: Bool,
+        signs: UnsafeMutablePointer<UInt8>? = nil
     ) {
-        run(y, x, pixels, shift.pointer, nil, rectify)
+        run(y, x, pixels, shift.pointer, nil, rectify, signs)
     }
 
     /// dx = g·scale, added to dx where `accumulate`; dx may be g.
     public func backward(
         _ dx: UnsafeMutablePointer<Float>, gradient g: UnsafePointer<Float>, pixels: Int, accumulate: Bool
     ) {
-        run(dx, g, pixels, zeros.pointer, accumulate ? UnsafePointer(dx) : nil, false)
+        run(dx, g, pixels, zeros.pointer, accumulate ? UnsafePointer(dx) : nil, false, nil)
     }
 
     private func run(
         _ y: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, _ pixels: Int, _ shift: UnsafePointer<Float>,
-        _ residual: UnsafePointer<Float>?, _ rectify: Bool
+        _ residual: UnsafePointer<Float>?, _ rectify: Bool, _ signs: UnsafeMutablePointer<UInt8>?
     ) {
         let channels = layout.channels
         WorkerPool.parallelFor(chunkCount(pixels)) { chunk in
@@ -243,7 +246,7 @@ public final class ChannelAffineKernel {
             let count = min(pixelsPerChunk, pixels - chunk * pixelsPerChunk) * channels
             self.table.scaleShift(
                 y + start, x + start, count, self.scale.pointer, shift, self.layout.period,
-                residual.map { $0 + start }, rectify)
+                residual.map { $0 + start }, rectify, signs.map { $0 + start })
         }
     }
 }

@@ -1,24 +1,28 @@
 import Runtime
 
 /// What a convolution does with a finished output before it is stored:
-/// `act( sum·scale + shift + residual ) · [mask > 0]`.
+/// `act( sum·scale + shift + residual )`, and 0 where the mask is 0.
 public struct ConvolutionEpilogue {
     /// Added to the output (same shape); may be the output itself, to accumulate.
     public var residual: UnsafePointer<Float>?
     /// ReLU after everything else.
     public var rectify: Bool
-    /// The output is zero where this (same shape) is not positive: the gradient of a ReLU whose output this is.
-    public var mask: UnsafePointer<Float>?
+    /// The output is 0 where this (same shape) is: the gradient of a ReLU whose signs these are.
+    public var mask: UnsafePointer<UInt8>?
+    /// Set to 1 where the output is positive, else to 0 (same shape).
+    public var signs: UnsafeMutablePointer<UInt8>?
     /// Per output channel; set by the convolution.
     var scale: UnsafePointer<Float>?
     var shift: UnsafePointer<Float>?
 
     public init(
-        residual: UnsafePointer<Float>? = nil, rectify: Bool = false, mask: UnsafePointer<Float>? = nil
+        residual: UnsafePointer<Float>? = nil, rectify: Bool = false, mask: UnsafePointer<UInt8>? = nil,
+        signs: UnsafeMutablePointer<UInt8>? = nil
     ) {
         self.residual = residual
         self.rectify = rectify
         self.mask = mask
+        self.signs = signs
     }
 
     /// What is left to do for a kernel that has no epilogue of its own.
@@ -27,7 +31,8 @@ public struct ConvolutionEpilogue {
         var value = sum
         if let residual { value += residual[offset] }
         if rectify && value < 0 { value = 0 }
-        if let mask, !(mask[offset] > 0) { value = 0 }
+        if let mask, mask[offset] == 0 { value = 0 }
+        signs?[offset] = value > 0 ? 1 : 0
         return value
     }
 }
@@ -35,7 +40,7 @@ public struct ConvolutionEpilogue {
 /// Rows of the indirect product that make one chunk of work: their pointers and inputs stay in the first-level cache.
 private let rowsPerChunk = 96
 
-/// y = act( conv(x) + bias + residual ) · [mask > 0].
+/// y = epilogue( conv(x) + bias ).
 ///
 /// - y: (count, H', W', K); x: (count, H, W, C), channels innermost, both with readable slack behind the end.
 public func convolutionForward(
@@ -72,7 +77,7 @@ public func convolutionForward(
     }
 }
 
-/// dx = (gradient of the input for the output gradient dy + residual) · [mask > 0].
+/// dx = epilogue( gradient of the input for the output gradient dy ).
 ///
 /// - epilogue: residual and mask have the shape of the input; residual may be dx, to accumulate.
 public func convolutionInputGradient(
@@ -200,7 +205,7 @@ private func product(
                         pointers, rows, taps, depth, panels.panels(group), panels.rows, blocks.baseAddress ?? none,
                         panels.columns, panels.bias(group), epilogue.residual.map { $0 + group * panels.columns },
                         epilogue.mask.map { $0 + group * panels.columns }, epilogue.rectify,
-                        out + group * panels.columns, rowOffsets)
+                        epilogue.signs.map { $0 + group * panels.columns }, out + group * panels.columns, rowOffsets)
                 }
             }
         }

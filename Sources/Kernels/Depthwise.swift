@@ -43,7 +43,7 @@ func depthwiseConvolution(
                 kernel(
                     UnsafePointer(pointers), rows, table.taps, filters, blocks.baseAddress ?? none,
                     weights.geometry.outputChannels, epilogue.shift, epilogue.residual, epilogue.mask, epilogue.rectify,
-                    out, UnsafePointer(offsets))
+                    epilogue.signs, out, UnsafePointer(offsets))
             }
         }
     }
@@ -77,7 +77,8 @@ func depthwiseLines(
         let start = item * output.width * output.channels
         weights.table.depthwiseLine(
             UnsafePointer(lines), output.width, filters, rotate, output.channels, epilogue.shift,
-            epilogue.residual.map { $0 + start }, epilogue.mask.map { $0 + start }, epilogue.rectify, out + start)
+            epilogue.residual.map { $0 + start }, epilogue.mask.map { $0 + start }, epilogue.rectify,
+            epilogue.signs.map { $0 + start }, out + start)
     }
 }
 

@@ -10,6 +10,8 @@ import KernelsAVX512
 public struct KernelTable: @unchecked Sendable {
     public typealias Input = UnsafePointer<Float>
     public typealias Output = UnsafeMutablePointer<Float>
+    public typealias Mask = UnsafePointer<UInt8>
+    public typealias Signs = UnsafeMutablePointer<UInt8>
     public typealias Rows = UnsafePointer<UnsafePointer<Float>>
 
     let laneCount: Int
@@ -18,8 +20,8 @@ public struct KernelTable: @unchecked Sendable {
     let indirectProduct:
         (
             Rows, _ count: Int, _ taps: Int, _ depth: Int, _ panels: Input, _ panelDepth: Int,
-            _ tapOffsets: UnsafePointer<Int>, _ columns: Int, _ shift: Input?, _ residual: Input?, _ mask: Input?,
-            _ rectify: Bool, Output, _ rowOffsets: UnsafePointer<Int>
+            _ tapOffsets: UnsafePointer<Int>, _ columns: Int, _ shift: Input?, _ residual: Input?, _ mask: Mask?,
+            _ rectify: Bool, _ signs: Signs?, Output, _ rowOffsets: UnsafePointer<Int>
         ) -> Void
     let indirectWeightGradient:
         (
@@ -29,13 +31,13 @@ public struct KernelTable: @unchecked Sendable {
     let depthwiseProduct:
         (
             Rows, _ count: Int, _ taps: Int, _ filters: Input, _ tapBlocks: UnsafePointer<Int>, _ channels: Int,
-            _ shift: Input?, _ residual: Input?, _ mask: Input?, _ rectify: Bool, Output,
+            _ shift: Input?, _ residual: Input?, _ mask: Mask?, _ rectify: Bool, _ signs: Signs?, Output,
             _ rowOffsets: UnsafePointer<Int>
         ) -> Void
     let depthwiseLine:
         (
             Rows, _ count: Int, _ filters: Input, _ rotate: Bool, _ channels: Int, _ shift: Input?, _ residual: Input?,
-            _ mask: Input?, _ rectify: Bool, Output
+            _ mask: Mask?, _ rectify: Bool, _ signs: Signs?, Output
         ) -> Void
     let depthwiseGradient:
         (
@@ -50,7 +52,7 @@ public struct KernelTable: @unchecked Sendable {
         (
             Input, _ planeStride: Int, _ rowStride: Int, _ tiles: Int, _ columns: Int, _ origins: UnsafePointer<Int>,
             _ heights: UnsafePointer<Int>, _ widths: UnsafePointer<Int>, _ pixelStride: Int, _ lineStride: Int,
-            _ scale: Input?, _ shift: Input?, _ residual: Input?, _ mask: Input?, _ rectify: Bool, Output
+            _ scale: Input?, _ shift: Input?, _ residual: Input?, _ mask: Mask?, _ rectify: Bool, _ signs: Signs?, Output
         ) -> Void
     let winogradFilter:
         (
@@ -72,13 +74,13 @@ public struct KernelTable: @unchecked Sendable {
         (
             Input, _ planeStride: Int, _ rowStride: Int, _ tiles: Int, _ columns: Int, _ origins: UnsafePointer<Int>,
             _ heights: UnsafePointer<Int>, _ widths: UnsafePointer<Int>, _ pixelStride: Int, _ lineStride: Int,
-            _ scale: Input?, _ shift: Input?, _ residual: Input?, _ mask: Input?, _ rectify: Bool, Output
+            _ scale: Input?, _ shift: Input?, _ residual: Input?, _ mask: Mask?, _ rectify: Bool, _ signs: Signs?, Output
         ) -> Void
     let stridedGradientOutput:
         (
             Input, _ planeStride: Int, _ rowStride: Int, _ tiles: Int, _ columns: Int, _ oddTop: Int, _ oddLeft: Int,
             _ origins: UnsafePointer<Int>, _ heights: UnsafePointer<Int>, _ widths: UnsafePointer<Int>,
-            _ pixelStride: Int, _ lineStride: Int, _ residual: Input?, _ mask: Input?, Output
+            _ pixelStride: Int, _ lineStride: Int, _ residual: Input?, _ mask: Mask?, Output
         ) -> Void
     let stridedFilter:
         (
@@ -106,7 +108,7 @@ public struct KernelTable: @unchecked Sendable {
     let scaleShift:
         (
             Output, Input, _ count: Int, _ scale: Input, _ shift: Input, _ period: Int, _ residual: Input?,
-            _ rectify: Bool
+            _ rectify: Bool, _ signs: Signs?
         ) -> Void
     let periodicSums: (Output, Input, _ count: Int, _ period: Int) -> Void
     let periodicDeviations: (Output, Output, Input, _ mean: Input, _ count: Int, _ period: Int) -> Void
@@ -118,8 +120,8 @@ public struct KernelTable: @unchecked Sendable {
             _ period: Int, _ accumulate: Bool
         ) -> Void
     let rectifyGradient:
-        (Output, _ gradient: Input, _ output: Input, _ count: Int, _ accumulate: Bool) -> Void
-    let add: (Output, Input, Input, _ count: Int, _ rectify: Bool) -> Void
+        (Output, _ gradient: Input, _ signs: Mask, _ count: Int, _ accumulate: Bool) -> Void
+    let add: (Output, Input, Input, _ count: Int, _ rectify: Bool, _ signs: Signs?) -> Void
 
     static let baseline = KernelTable(
         laneCount: KernelsBaseline.laneCount, rowsPerTile: KernelsBaseline.rowsPerTile,

@@ -31,7 +31,7 @@ func thinForward(
         for row in 0..<rows { memory.offsets[row] = (first + row) * g.outputChannels }
         memory.product(
             rows, depth: length, form.forward, shift: form.forward.bias(0), epilogue.residual, epilogue.mask,
-            epilogue.rectify, y)
+            epilogue.rectify, epilogue.signs, y)
     }
 }
 
@@ -54,7 +54,7 @@ func thinInputGradient(
             memory.point(
                 at: dy + sample * g.output.count + first * g.outputChannels, stride: g.outputChannels, rows: rows)
             for row in 0..<rows { memory.offsets[row] = row * stride }
-            memory.product(rows, depth: g.outputChannels, form.backward, shift: nil, nil, nil, false, patches)
+            memory.product(rows, depth: g.outputChannels, form.backward, shift: nil, nil, nil, false, nil, patches)
             form.rows.eachRun(first, rows, g) { row, element, length, offset in
                 guard offset >= 0 else { return }
                 let source = patches + row * stride + element
@@ -169,12 +169,13 @@ private struct ThinMemory {
 
     func product(
         _ rows: Int, depth: Int, _ panels: PackedPanels, shift: UnsafePointer<Float>?, _ residual: UnsafePointer<Float>?,
-        _ mask: UnsafePointer<Float>?, _ rectify: Bool, _ out: UnsafeMutablePointer<Float>
+        _ mask: UnsafePointer<UInt8>?, _ rectify: Bool, _ signs: UnsafeMutablePointer<UInt8>?,
+        _ out: UnsafeMutablePointer<Float>
     ) {
         withUnsafePointer(to: 0) { start in
             table.indirectProduct(
                 UnsafePointer(pointers), rows, 1, depth, panels.panels(0), panels.rows, start, panels.columns, shift, residual,
-                mask, rectify, out, UnsafePointer(offsets))
+                mask, rectify, signs, out, UnsafePointer(offsets))
         }
     }
 }

@@ -1,7 +1,10 @@
 import Runtime
 
-/// Tiles that are computed together: their transforms stay in the second-level cache while the filters stream past.
-private let largestBlock = 32
+/// Tiles that are computed together while the filters stream past, from the third-level cache or from memory: enough to be
+/// worth the stream, few enough for their transforms to stay close.
+private let blockSizes = 16...32
+/// The same where all threads share the transforms.
+private let largestSharedBlock = 64
 /// Output channels of one piece of work where there are too few tiles to go round.
 private let columnsPerPiece = 64
 
@@ -17,7 +20,7 @@ func winogradConvolution(
     let job = WinogradJob(
         out: out, x: x, total: count * tiles.count, tiles: tiles, panels: panels, table: table, zeros: zeros, scale: scale,
         epilogue: epilogue)
-    if job.blocks >= 8 { job.runByBlocks() } else { job.runInStages() }
+    if job.isShared { job.runInStages() } else { job.runByBlocks() }
 }
 
 /// One convolution, cut into blocks of tiles. Every output is computed by the same operations in the same order
@@ -34,9 +37,14 @@ private struct WinogradJob {
     let scale: UnsafePointer<Float>?
     let epilogue: ConvolutionEpilogue
 
+    /// Too few tiles to give each thread some of its own.
+    var isShared: Bool { total < 6 * blockSizes.lowerBound }
     /// Tiles of a block, whole register tiles.
     var block: Int {
-        let wanted = min(largestBlock, (total + 7) / 8)
+        let wanted =
+            isShared
+            ? min(total, largestSharedBlock)
+            : min(max((total + 7) / 8, blockSizes.lowerBound), blockSizes.upperBound)
         return (wanted + table.rowsPerTile - 1) / table.rowsPerTile * table.rowsPerTile
     }
     var blocks: Int { (total + block - 1) / block }
@@ -52,7 +60,7 @@ private struct WinogradJob {
     func runByBlocks() {
         WorkerPool.parallelFor(blocks) { index in
             let memory = BlockMemory(self, withInput: true)
-            transform(index, into: memory.input, memory)
+            transform(index * block, min(block, total - index * block), into: memory.input, memory)
             for column in stride(from: 0, to: panels.paddedColumns, by: columnsPerPiece) {
                 multiply(index, from: memory.input, column: column, memory)
             }
@@ -63,8 +71,13 @@ private struct WinogradJob {
     func runInStages() {
         let floats = blocks * positions * inputPlane
         let input = Scratch.floats(floats, .shared)
-        WorkerPool.parallelFor(blocks) { index in
-            transform(index, into: input + index * positions * inputPlane, BlockMemory(self, withInput: false))
+        let few = table.rowsPerTile
+        WorkerPool.parallelFor((total + few - 1) / few) { item in
+            let first = item * few
+            transform(
+                first, min(few, total - first),
+                into: input + first / block * positions * inputPlane + first % block * inputRow,
+                BlockMemory(self, withInput: false))
         }
         let pieces = (panels.paddedColumns + columnsPerPiece - 1) / columnsPerPiece
         // Blocks innermost: the filters of a piece, from memory once, serve all its blocks.
@@ -76,9 +89,7 @@ private struct WinogradJob {
         }
     }
 
-    private func transform(_ index: Int, into v: UnsafeMutablePointer<Float>, _ memory: BlockMemory) {
-        let first = index * block
-        let count = min(block, total - first)
+    private func transform(_ first: Int, _ count: Int, into v: UnsafeMutablePointer<Float>, _ memory: BlockMemory) {
         tiles.pointers(
             memory.pointers, to: x, tiles.inputs, positions, tiles.input, first: first, count: count, zeros)
         tiles.transform(
@@ -119,7 +130,7 @@ private struct WinogradJob {
                 memory.output, outputPlane, outputRow, count, columns, UnsafePointer(memory.origins),
                 UnsafePointer(memory.heights), UnsafePointer(memory.widths), shape.channels, lineStride,
                 epilogue.scale.map { $0 + column }, epilogue.shift.map { $0 + column }, residual, mask,
-                epilogue.rectify, out + column)
+                epilogue.rectify, epilogue.signs.map { $0 + column }, out + column)
         }
     }
 }

@@ -67,7 +67,7 @@ private struct GradientJob {
         WorkerPool.parallelFor(blocks * 36) { item in
             let first = partial + item / 36 * parts * 36 * sumPlane + item % 36 * sumPlane
             for part in 1..<parts {
-                table.add(first, first, first + part * 36 * sumPlane, sumPlane, false)
+                table.add(first, first, first + part * 36 * sumPlane, sumPlane, false, nil)
             }
         }
         WorkerPool.parallelFor(blocks) { block in

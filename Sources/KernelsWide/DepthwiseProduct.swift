@@ -5,14 +5,15 @@
 ///
 /// - pointers: [row][tap].
 /// - filters: [filter tap][channel]; tapBlocks: which of them each tap of the rows is.
-/// - rowOffsets: start of output row m, in floats, in `output`, `residual` and `mask`.
+/// - rowOffsets: start of output row m, in floats, in `output`, `residual`, `mask` and `signs`.
 public func depthwiseProduct(
     pointers: UnsafePointer<UnsafePointer<Float>>, count: Int, taps: Int, filters: UnsafePointer<Float>,
     tapBlocks: UnsafePointer<Int>, channels: Int, shift: UnsafePointer<Float>?, residual: UnsafePointer<Float>?,
-    mask: UnsafePointer<Float>?, rectify: Bool, output: UnsafeMutablePointer<Float>, rowOffsets: UnsafePointer<Int>
+    mask: UnsafePointer<UInt8>?, rectify: Bool, signs: UnsafeMutablePointer<UInt8>?, output: UnsafeMutablePointer<Float>, rowOffsets: UnsafePointer<Int>
 ) {
     let epilogue = Epilogue(
-        scale: nil, shift: shift, residual: residual, mask: mask, rectify: rectify, output: output)
+        scale: nil, shift: shift, residual: residual, mask: mask, rectify: rectify, signs: signs,
+        output: output)
     var channel = 0
     while channel < channels {
         let own = filters + channel
@@ -67,14 +68,15 @@ public func depthwiseProduct(
 ///
 /// - lines: [3][count + 2], the input pixels of three lines.
 /// - rotate: the filter turned by 180°, for the input gradient.
-/// - output, residual, mask: at the first pixel of the line; pixels are `channels` floats apart.
+/// - output, residual, mask, signs: at the first pixel of the line; pixels are `channels` floats apart.
 public func depthwiseLine(
     lines: UnsafePointer<UnsafePointer<Float>>, count: Int, filters: UnsafePointer<Float>, rotate: Bool, channels: Int,
-    shift: UnsafePointer<Float>?, residual: UnsafePointer<Float>?, mask: UnsafePointer<Float>?, rectify: Bool,
-    output: UnsafeMutablePointer<Float>
+    shift: UnsafePointer<Float>?, residual: UnsafePointer<Float>?, mask: UnsafePointer<UInt8>?, rectify: Bool,
+    signs: UnsafeMutablePointer<UInt8>?, output: UnsafeMutablePointer<Float>
 ) {
     let epilogue = Epilogue(
-        scale: nil, shift: shift, residual: residual, mask: mask, rectify: rectify, output: output)
+        scale: nil, shift: shift, residual: residual, mask: mask, rectify: rectify, signs: signs,
+        output: output)
     var x = 0
     while x < count {
         let pixels = count - x >= 4 ? 4 : 1

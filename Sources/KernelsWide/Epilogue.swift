@@ -1,15 +1,18 @@
 // What happens to a finished sum before it is stored, the same for every kernel that gives activations or gradients.
 
-/// act( sum·scale + shift + residual ) · [mask > 0], element by element; whatever is nil or false is left out.
+/// act( sum·scale + shift + residual ) where `mask` is not 0, else 0, element by element; whatever is nil or false is left
+/// out. `signs` is set to 1 where the result is positive, else to 0: the mask of a ReLU's gradient, in a quarter of the
+/// memory of what it is taken from.
 ///
-/// `scale` and `shift` are per channel, `residual`, `mask` and `output` have the shape of the result. `residual` may be
-/// `output` itself, to accumulate. All point at the first channel of the block of channels that is being computed.
+/// `scale` and `shift` are per channel, `residual`, `mask`, `signs` and `output` have the shape of the result. `residual`
+/// may be `output` itself, to accumulate. All point at the first channel of the block of channels that is being computed.
 struct Epilogue {
     let scale: UnsafePointer<Float>?
     let shift: UnsafePointer<Float>?
     let residual: UnsafePointer<Float>?
-    let mask: UnsafePointer<Float>?
+    let mask: UnsafePointer<UInt8>?
     let rectify: Bool
+    let signs: UnsafeMutablePointer<UInt8>?
     let output: UnsafeMutablePointer<Float>
 
     /// Factor and shift of the channels from `channel` on.
@@ -28,7 +31,8 @@ struct Epilogue {
         var value = multiplyAdd(parameters.shift, sum, parameters.factor)
         if let residual { value += load(residual + offset) }
         if rectify { value = rectified(value) }
-        if let mask { value = Lanes.zero.replacing(with: value, where: load(mask + offset) .> Lanes.zero) }
+        if let mask { value = masked(value, mask + offset) }
+        if let signs { storeSigns(value, signs + offset) }
         store(value, output + offset)
     }
 
@@ -63,15 +67,21 @@ struct Epilogue {
             var half = value.lowHalf
             if let residual { half += loadHalf(residual + offset) }
             if rectify { half = half.replacing(with: HalfLanes.zero, where: half .< HalfLanes.zero) }
-            if let mask { half = HalfLanes.zero.replacing(with: half, where: loadHalf(mask + offset) .> HalfLanes.zero) }
             storeHalf(half, output + offset)
+            if let mask {
+                for i in 0..<laneCount / 2 where mask[offset + i] == 0 { output[offset + i] = 0 }
+            }
+            if let signs {
+                for i in 0..<laneCount / 2 { signs[offset + i] = output[offset + i] > 0 ? 1 : 0 }
+            }
             lane = laneCount / 2
         }
         while lane < channels {
             var scalar = value[lane]
             if let residual { scalar += residual[offset + lane] }
             if rectify && scalar < 0 { scalar = 0 }
-            if let mask, !(mask[offset + lane] > 0) { scalar = 0 }
+            if let mask, mask[offset + lane] == 0 { scalar = 0 }
+            signs?[offset + lane] = scalar > 0 ? 1 : 0
             output[offset + lane] = scalar
             lane += 1
         }

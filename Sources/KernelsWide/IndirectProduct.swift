@@ -13,16 +13,17 @@
 ///   laneCount columns is laneCount wide.
 /// - tapOffsets: start of each tap's block within a panel, in units of one panel row (multiply by the panel's width).
 /// - panelDepth: rows of a whole panel (taps of the full filter × depth).
-/// - rowOffsets: start of output row m, in floats, in `output`, `residual` and `mask`.
-/// - shift, residual, rectify, mask: of the epilogue (Epilogue.swift).
+/// - rowOffsets: start of output row m, in floats, in `output`, `residual`, `mask` and `signs`.
+/// - shift, residual, mask, rectify, signs: of the epilogue (Epilogue.swift).
 public func indirectProduct(
     pointers: UnsafePointer<UnsafePointer<Float>>, count: Int, taps: Int, depth: Int,
     panels: UnsafePointer<Float>, panelDepth: Int, tapOffsets: UnsafePointer<Int>, columns: Int,
-    shift: UnsafePointer<Float>?, residual: UnsafePointer<Float>?, mask: UnsafePointer<Float>?, rectify: Bool,
-    output: UnsafeMutablePointer<Float>, rowOffsets: UnsafePointer<Int>
+    shift: UnsafePointer<Float>?, residual: UnsafePointer<Float>?, mask: UnsafePointer<UInt8>?, rectify: Bool,
+    signs: UnsafeMutablePointer<UInt8>?, output: UnsafeMutablePointer<Float>, rowOffsets: UnsafePointer<Int>
 ) {
     let epilogue = Epilogue(
-        scale: nil, shift: shift, residual: residual, mask: mask, rectify: rectify, output: output)
+        scale: nil, shift: shift, residual: residual, mask: mask, rectify: rectify, signs: signs,
+        output: output)
     let wide = 2 * laneCount
     var column = 0
     while column < columns {

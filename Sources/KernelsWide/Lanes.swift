@@ -3,6 +3,7 @@
 // with the rest of the engine, or generic code of the standard library that the linker could share between modules,
 // would let wide instructions leak into code that must run on any processor.
 
+import CCPU
 import Glibc
 
 /// One vector register, and half of one.
@@ -76,6 +77,25 @@ func multiplyAdd(_ a: Lanes, _ b: Lanes, _ c: Lanes) -> Lanes {
 @inline(always)
 func rectified(_ x: Lanes) -> Lanes {
     x.replacing(with: Lanes.zero, where: x .< Lanes.zero)
+}
+
+/// x where the mask's byte is not 0, else 0.
+@inline(always)
+func masked(_ x: Lanes, _ mask: UnsafePointer<UInt8>) -> Lanes {
+    var value = x
+    withUnsafeMutablePointer(to: &value) {
+        ccpu_mask($0.withMemoryRebound(to: Float.self, capacity: laneCount) { $0 }, mask, Int32(laneCount))
+    }
+    return value
+}
+
+/// A byte 1 for each lane that is positive, else 0.
+@inline(always)
+func storeSigns(_ x: Lanes, _ signs: UnsafeMutablePointer<UInt8>) {
+    var value = x
+    withUnsafeMutablePointer(to: &value) {
+        ccpu_signs($0.withMemoryRebound(to: Float.self, capacity: laneCount) { $0 }, signs, Int32(laneCount))
+    }
 }
 
 /// target += value, in the first `columns` lanes where fewer than a vector are left; nothing for none.

@@ -169,10 +169,11 @@ public func winogradOutput(
     _ m: UnsafePointer<Float>, planeStride: Int, rowStride: Int, tiles: Int, columns: Int,
     origins: UnsafePointer<Int>, heights: UnsafePointer<Int>, widths: UnsafePointer<Int>, pixelStride: Int,
     lineStride: Int, scale: UnsafePointer<Float>?, shift: UnsafePointer<Float>?, residual: UnsafePointer<Float>?,
-    mask: UnsafePointer<Float>?, rectify: Bool, output: UnsafeMutablePointer<Float>
+    mask: UnsafePointer<UInt8>?, rectify: Bool, signs: UnsafeMutablePointer<UInt8>?, output: UnsafeMutablePointer<Float>
 ) {
     let epilogue = Epilogue(
-        scale: scale, shift: shift, residual: residual, mask: mask, rectify: rectify, output: output)
+        scale: scale, shift: shift, residual: residual, mask: mask, rectify: rectify, signs: signs,
+        output: output)
     for tile in 0..<tiles {
         let row = m + tile * rowStride
         let height = heights[tile]

@@ -117,10 +117,11 @@ public func stridedOutput(
     _ m: UnsafePointer<Float>, planeStride: Int, rowStride: Int, tiles: Int, columns: Int,
     origins: UnsafePointer<Int>, heights: UnsafePointer<Int>, widths: UnsafePointer<Int>, pixelStride: Int,
     lineStride: Int, scale: UnsafePointer<Float>?, shift: UnsafePointer<Float>?, residual: UnsafePointer<Float>?,
-    mask: UnsafePointer<Float>?, rectify: Bool, output: UnsafeMutablePointer<Float>
+    mask: UnsafePointer<UInt8>?, rectify: Bool, signs: UnsafeMutablePointer<UInt8>?, output: UnsafeMutablePointer<Float>
 ) {
     let epilogue = Epilogue(
-        scale: scale, shift: shift, residual: residual, mask: mask, rectify: rectify, output: output)
+        scale: scale, shift: shift, residual: residual, mask: mask, rectify: rectify, signs: signs,
+        output: output)
     for tile in 0..<tiles {
         var column = 0
         while column < columns {
@@ -162,10 +163,11 @@ public func stridedOutput(
 public func stridedGradientOutput(
     _ m: UnsafePointer<Float>, planeStride: Int, rowStride: Int, tiles: Int, columns: Int, oddTop: Int, oddLeft: Int,
     origins: UnsafePointer<Int>, heights: UnsafePointer<Int>, widths: UnsafePointer<Int>, pixelStride: Int,
-    lineStride: Int, residual: UnsafePointer<Float>?, mask: UnsafePointer<Float>?, output: UnsafeMutablePointer<Float>
+    lineStride: Int, residual: UnsafePointer<Float>?, mask: UnsafePointer<UInt8>?, output: UnsafeMutablePointer<Float>
 ) {
     let epilogue = Epilogue(
-        scale: nil, shift: nil, residual: residual, mask: mask, rectify: false, output: output)
+        scale: nil, shift: nil, residual: residual, mask: mask, rectify: false, signs: nil,
+        output: output)
     let evenTop = 1 - oddTop
     let evenLeft = 1 - oddLeft
     for tile in 0..<tiles {

@@ -30,6 +30,10 @@ struct MemoryPlan {
     private(set) var masksOutput: [Bool]
     /// Values whose gradient is asked for.
     private(set) var needsGradient: [Bool]
+    /// By node: where the signs of a ReLU's output are kept for its gradient, in bytes of one sample, in order.
+    private(set) var signs: [Int?]
+    /// Bytes of signs of one sample.
+    private(set) var signBytes = 0
     let segments: [Segment]
     /// Floats of the arena, and of a thread's memory.
     private(set) var size = 0
@@ -41,6 +45,7 @@ struct MemoryPlan {
             mode == .training ? Segment.single(program) : Segment.segments(of: program, capacity: capacity)
         activation = .init(repeating: nil, count: nodes)
         gradient = .init(repeating: nil, count: nodes)
+        signs = .init(repeating: nil, count: nodes)
         accumulates = program.steps.map { .init(repeating: false, count: $0.inputs.count) }
         masksInput = .init(repeating: false, count: program.steps.count)
         masksOutput = program.steps.map(\.rectify)
@@ -57,6 +62,10 @@ struct MemoryPlan {
                 }
             }
             fuseMasks(program)
+            for step in program.steps where step.isRectified && needsGradient[step.output] {
+                signs[step.output] = signBytes
+                signBytes += step.shape.count
+            }
         }
         place(lifetimes.blocks, program, capacity: capacity)
     }
@@ -167,10 +176,6 @@ private struct Lifetimes {
             default: return false
             }
         }
-        func readsOutput(_ step: Step) -> Bool {
-            if case .relu = step.kind { return backward }
-            return backward && step.rectify
-        }
         func worksInPlace(_ step: Step) -> Bool {
             switch step.kind {
             case .relu, .silu, .batchNorm, .channelAffine, .add: return true
@@ -192,8 +197,7 @@ private struct Lifetimes {
             let x = step.input
             let soleUse = consumers[x].count == 1
             // The output may overwrite the input if nobody reads the input later.
-            if worksInPlace(step), soleUse, !readsInput(step), producer[x] >= 0, !readsOutput(steps[producer[x]]),
-                activationBlock[x] >= 0
+            if worksInPlace(step), soleUse, !readsInput(step), producer[x] >= 0, activationBlock[x] >= 0
             {
                 activationBlock[step.output] = activationBlock[x]
             } else {
@@ -206,7 +210,6 @@ private struct Lifetimes {
             extend(own, index)
             for input in step.inputs { extend(activationBlock[input], index) }
             if readsInput(step) { extend(activationBlock[x], backwardTime(index)) }
-            if readsOutput(step) { extend(own, backwardTime(index)) }
         }
         // The logits are read by the caller between the passes.
         if let last = steps.last {

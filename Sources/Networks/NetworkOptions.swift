@@ -29,11 +29,12 @@ public struct NetworkOptions: Equatable, Sendable {
             throw EngineError.invalid(
                 "normalisation_count", got: mean.count, want: "the number of input channels, \(shape.channels)")
         }
-        for (index, value) in mean.enumerated() where !value.isFinite {
-            throw EngineError.invalid("mean[\(index)]", got: value, want: "a finite number")
+        // Any pixel scale there is lies far inside; what these let through cannot overflow by itself.
+        for (index, value) in mean.enumerated() where !(-1e6...1e6).contains(value) {
+            throw EngineError.invalid("mean[\(index)]", got: value, want: "-1e6 ... 1e6, on the [0,1] pixel scale")
         }
-        for (index, value) in std.enumerated() where !(value.isFinite && value > 0) {
-            throw EngineError.invalid("std[\(index)]", got: value, want: "a finite number > 0")
+        for (index, value) in std.enumerated() where !(1e-6...1e6).contains(value) {
+            throw EngineError.invalid("std[\(index)]", got: value, want: "1e-6 ... 1e6, on the [0,1] pixel scale")
         }
     }
 

@@ -12,6 +12,8 @@ final class Pass {
     private var prepared: PreparedNetwork
     private let plan: MemoryPlan
     private let arena: FloatBuffer
+    /// Signs of the outputs of ReLUs, one value after the other, each for a whole batch.
+    private let signMemory: FloatBuffer
     /// By step, in training.
     private var norms: [BatchNormKernel?] = []
 
@@ -22,6 +24,7 @@ final class Pass {
         prepared = try network.prepared(for: mode)
         plan = MemoryPlan(prepared.program, mode: mode, capacity: capacity)
         arena = try FloatBuffer(plan.size)
+        signMemory = try FloatBuffer((plan.signBytes * capacity + 3) / 4)
         for step in prepared.program.steps {
             var norm: BatchNormKernel?
             switch step.kind {
@@ -54,6 +57,13 @@ final class Pass {
 
     private func gradient(_ value: Int, _ piece: Piece) -> UnsafeMutablePointer<Float> {
         pointer(plan.gradient[value], piece)
+    }
+
+    private func signs(_ value: Int, _ piece: Piece) -> UnsafeMutablePointer<UInt8>? {
+        guard let start = plan.signs[value] else { return nil }
+        let stride = prepared.program.graph.nodes[value].shape.count
+        return UnsafeMutableRawPointer(signMemory.pointer).assumingMemoryBound(to: UInt8.self)
+            + start * capacity + piece.first * stride
     }
 
     /// Runs `body` over a segment's pieces of the batch: side by side, each on one thread, or one after the other with all
@@ -95,6 +105,7 @@ final class Pass {
         let count = piece.count
         let out = activation(step.output, piece)
         let x = activation(step.input, piece)
+        let signs = signs(step.output, piece)
         let floats = count * step.shape.count
         let pixels = count * step.shape.pixels
         switch step.kind {
@@ -104,21 +115,21 @@ final class Pass {
         case .convolution:
             guard let weights = prepared.convolutions[index] else { return }
             let epilogue = ConvolutionEpilogue(
-                residual: step.residual.map { UnsafePointer(activation($0, piece)) }, rectify: step.rectify)
+                residual: step.residual.map { UnsafePointer(activation($0, piece)) }, rectify: step.rectify, signs: signs)
             convolutionForward(out, x, count: count, weights, epilogue)
         case .channelAffine:
-            prepared.affines[index]?.forward(out, x, pixels: pixels, rectify: step.rectify)
+            prepared.affines[index]?.forward(out, x, pixels: pixels, rectify: step.rectify, signs: signs)
         case .batchNorm(let norm):
             norms[index]?.forward(
                 out, x, pixels: pixels, gamma: network.pointer(to: norm.weight), beta: network.pointer(to: norm.bias),
                 runningMean: updateStatistics ? network.pointer(to: norm.mean) : nil,
                 runningVariance: updateStatistics ? network.pointer(to: norm.variance) : nil,
-                residual: step.residual.map { UnsafePointer(activation($0, piece)) }, rectify: step.rectify)
-        case .relu: reluForward(out, x, count: floats)
+                residual: step.residual.map { UnsafePointer(activation($0, piece)) }, rectify: step.rectify, signs: signs)
+        case .relu: reluForward(out, x, count: floats, signs: signs)
         case .silu: siluForward(out, x, count: floats)
         case .add:
             guard let other = step.residual else { return }
-            addForward(out, x, activation(other, piece), count: floats, rectify: step.rectify)
+            addForward(out, x, activation(other, piece), count: floats, rectify: step.rectify, signs: signs)
         case .averagePool(let geometry): averagePoolForward(out, x, count: count, geometry)
         case .globalAveragePool(let shape): globalAveragePoolForward(out, x, count: count, shape)
         }
@@ -153,8 +164,8 @@ final class Pass {
         let pixels = count * step.shape.pixels
         let wanted = plan.needsGradient[step.input]
         let accumulate = plan.accumulates[index][0]
-        if plan.masksOutput[index] {
-            reluBackward(g, gradient: g, output: activation(step.output, piece), count: floats, accumulate: false)
+        if plan.masksOutput[index], let signs = signs(step.output, piece) {
+            reluBackward(g, gradient: g, signs: signs, count: floats, accumulate: false)
         }
         switch step.kind {
         case .importImages:
@@ -176,7 +187,7 @@ final class Pass {
                     dx, g, count: count, weights,
                     ConvolutionEpilogue(
                         residual: accumulate ? UnsafePointer(dx) : nil,
-                        mask: plan.masksInput[index] ? UnsafePointer(activation(step.input, piece)) : nil))
+                        mask: plan.masksInput[index] ? signs(step.input, piece).map { UnsafePointer($0) } : nil))
             }
         case .channelAffine:
             prepared.affines[index]?.backward(
@@ -190,9 +201,9 @@ final class Pass {
                 dgamma: parameters + network.parameters[norm.weight].offset,
                 dbeta: parameters + network.parameters[norm.bias].offset)
         case .relu:
+            guard let signs = signs(step.output, piece) else { return }
             reluBackward(
-                gradient(step.input, piece), gradient: g, output: activation(step.output, piece), count: floats,
-                accumulate: accumulate)
+                gradient(step.input, piece), gradient: g, signs: signs, count: floats, accumulate: accumulate)
         case .silu:
             siluBackward(
                 gradient(step.input, piece), gradient: g, input: activation(step.input, piece), count: floats,

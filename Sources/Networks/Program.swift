@@ -44,6 +44,12 @@ struct Step {
     /// Of one sample of the output.
     let shape: ImageShape
 
+    /// Whether the output is that of a ReLU.
+    var isRectified: Bool {
+        if case .relu = kind { return true }
+        return rectify
+    }
+
     var inputs: [Int] { residual.map { [input, $0] } ?? [input] }
 }
 

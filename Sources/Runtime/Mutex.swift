@@ -1,6 +1,6 @@
 import Glibc
 
-/// A plain pthread mutex; recursive where asked for, so that a callback may use the handle whose call it interrupts.
+/// A plain pthread mutex; recursive where asked for.
 public final class Mutex: @unchecked Sendable {
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
 

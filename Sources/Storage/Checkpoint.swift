@@ -2,14 +2,14 @@ import CHDF5
 import Kernels
 import Runtime
 
-/// A named array: a weight or a running statistic under its state_dict name.
-public struct NamedTensor: Equatable, Sendable {
+/// A named array: a weight or a running statistic under its state_dict name. Copies share their values.
+public struct NamedTensor: Sendable {
     public var name: String
     public var shape: [Int]
     /// As many as the product of `shape`, last dimension fastest.
-    public var values: [Float]
+    public var values: Buffer<Float>
 
-    public init(name: String, shape: [Int], values: [Float]) {
+    public init(name: String, shape: [Int], values: Buffer<Float>) {
         self.name = name
         self.shape = shape
         self.values = values

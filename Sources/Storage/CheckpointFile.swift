@@ -66,10 +66,8 @@ struct CheckpointFile: ~Copyable {
         if let expecting { try requireMatch(shapes, expecting, in: quoted(file.path)) }
         return try names.map { name in
             let dataset = try open(name, in: group)
-            let values = try [Float](unsafeUninitializedCapacity: dataset.count) { buffer, count in
-                if let start = buffer.baseAddress { try dataset.readFloats(into: start) }
-                count = dataset.count
-            }
+            let values = try Buffer<Float>(dataset.count)
+            try dataset.readFloats(into: values.pointer)
             return NamedTensor(name: name, shape: dataset.shape, values: values)
         }
     }

@@ -6,7 +6,7 @@ extension Checkpoint {
     /// Bytes in one text: an attribute has to fit an object header.
     static let longestText = 60_000
 
-    func fileImage() throws -> ByteBuffer {
+    func fileImage() throws -> Buffer<UInt8> {
         try validateForWriting()
         let bytes = weights.reduce(0) { $0 + $1.values.count } * MemoryLayout<Float>.stride
         let access = try object(H5Pcreate(chdf5_file_access()))
@@ -25,7 +25,7 @@ extension Checkpoint {
         try check(H5Fflush(file.id, H5F_SCOPE_GLOBAL))
         let size = H5Fget_file_image(file.id, nil, 0)
         guard size > 0 else { throw failure() }
-        let image = try ByteBuffer(size)
+        let image = try Buffer<UInt8>(size)
         guard H5Fget_file_image(file.id, image.pointer, size) == size else { throw failure() }
         return image
     }
@@ -89,7 +89,7 @@ extension Checkpoint {
             let dataset = try object(
                 H5Dcreate2(
                     group.id, tensor.name, chdf5_float32_little_endian(), space.id, defaults, creation.id, defaults))
-            try check(H5Dwrite(dataset.id, chdf5_native_float(), all, all, defaults, tensor.values))
+            try check(H5Dwrite(dataset.id, chdf5_native_float(), all, all, defaults, tensor.values.pointer))
         }
     }
 

@@ -29,7 +29,8 @@ extension Dataset {
             let file = try InputFile(folder + "/" + name)
             guard file.size > 0, file.size % record == 0 else {
                 throw EngineError(
-                    .format, "\(quoted(file.path)): got \(file.size) bytes, want a multiple of \(record), one record "
+                    .format,
+                    "\(quoted(file.path)): got \(file.size) bytes, want a multiple of \(record), one record "
                         + "(CIFAR-\(classes))")
             }
             // The largest CIFAR file has 50 000 records; a sparse one can claim so many that sums of them overflow.
@@ -40,19 +41,20 @@ extension Dataset {
             return file.size / record
         }
         let count = counts.reduce(0, +)
-        let pixels = try ByteBuffer(count * shape.count)
-        var labels: [Int64] = []
-        labels.reserveCapacity(count)
+        let pixels = try Buffer<UInt8>(count * shape.count)
+        let labels = try Buffer<Int64>(count)
+        var done = 0
         var label = [UInt8](repeating: 0, count: labelBytes)
         for (name, records) in zip(names, counts) {
             let file = try InputFile(folder + "/" + name)
             for _ in 0..<records {
                 try file.read(labelBytes, into: &label)
-                try file.read(shape.count, into: pixels.pointer + labels.count * shape.count)
-                labels.append(Int64(label[labelBytes - 1]))
+                try file.read(shape.count, into: pixels.pointer + done * shape.count)
+                labels[done] = Int64(label[labelBytes - 1])
+                done += 1
             }
         }
         return try Dataset(
-            .bytes(pixels), labels: labels, count: count, shape: shape, classes: classes, source: folder)
+            .bytes(pixels), labels: labels.pointer, count: count, shape: shape, classes: classes, source: folder)
     }
 }

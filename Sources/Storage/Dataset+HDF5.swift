@@ -15,7 +15,8 @@ extension Dataset {
             var classes = classes
             // Within the range of classes, whatever the labels: they are checked like any others.
             if classes == 0, let largest = numbers.max() { classes = Int(min(max(largest, 1), 1 << 30)) + 1 }
-            return try Dataset(pixels, labels: numbers, count: count, shape: shape, classes: classes, source: path)
+            return try Dataset(
+                pixels, labels: numbers.pointer, count: count, shape: shape, classes: classes, source: path)
         }
     }
 
@@ -30,7 +31,7 @@ extension Dataset {
         let pixels: Pixels
         switch dataset.type {
         case .integer(bits: 8, signed: false):
-            let buffer = try ByteBuffer(dataset.count)
+            let buffer = try Buffer<UInt8>(dataset.count)
             try dataset.readBytes(into: buffer.pointer)
             pixels = .bytes(buffer)
         case .float(bits: 32):
@@ -43,7 +44,7 @@ extension Dataset {
         return (pixels, dataset.shape[0], shape)
     }
 
-    private static func readLabels(_ name: String, of file: borrowing HDF5File, count: Int) throws -> [Int64] {
+    private static func readLabels(_ name: String, of file: borrowing HDF5File, count: Int) throws -> Buffer<Int64> {
         let dataset = try file.openDataset(path: name)
         guard dataset.shape == [count] else {
             throw file.formatError(
@@ -52,10 +53,9 @@ extension Dataset {
         guard case .integer = dataset.type else {
             throw file.formatError(quoted(name), "got \(dataset.type), want integers")
         }
-        return try [Int64](unsafeUninitializedCapacity: count) { buffer, initialized in
-            if let start = buffer.baseAddress { try dataset.readIntegers(into: start) }
-            initialized = count
-        }
+        let numbers = try Buffer<Int64>(count)
+        try dataset.readIntegers(into: numbers.pointer)
+        return numbers
     }
 }
 

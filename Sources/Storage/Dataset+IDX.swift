@@ -14,12 +14,15 @@ extension Dataset {
         let count = pixels.shape[0]
         guard classNumbers.shape[0] == count else {
             throw EngineError(
-                .format, "\(quoted(labels)): got \(classNumbers.shape[0]) labels, want \(count), one for each image of "
+                .format,
+                "\(quoted(labels)): got \(classNumbers.shape[0]) labels, want \(count), one for each image of "
                     + quoted(images))
         }
-        let wide = (0..<count).map { Int64(classNumbers.bytes.pointer[$0]) }
+        let wide = try Buffer<Int64>(count)
+        for index in 0..<count { wide[index] = Int64(classNumbers.bytes[index]) }
         return try Dataset(
-            .bytes(pixels.bytes), labels: wide, count: count, shape: ImageShape(1, pixels.shape[1], pixels.shape[2]),
+            .bytes(pixels.bytes), labels: wide.pointer, count: count,
+            shape: ImageShape(1, pixels.shape[1], pixels.shape[2]),
             classes: classes, source: labels)
     }
 
@@ -27,7 +30,7 @@ extension Dataset {
     /// big-endian 32-bit number, the values.
     private static func readIDX(
         _ path: String, dimensions: Int, what: String
-    ) throws -> (shape: [Int], bytes: ByteBuffer) {
+    ) throws -> (shape: [Int], bytes: Buffer<UInt8>) {
         let file = try GzipFile(path)
         func bad(_ problem: String) -> EngineError { EngineError(.format, "\(quoted(path)): \(problem)") }
         var magic = [UInt8](repeating: 0, count: 4)
@@ -44,7 +47,7 @@ extension Dataset {
             throw bad("got \(what) of shape \(described(shape)), want every dimension >= 1")
         }
         try file.checkRoom(for: count, after: magic.count + sizes.count, shape: shape)
-        let bytes = try ByteBuffer(count)
+        let bytes = try Buffer<UInt8>(count)
         try file.read(count, into: bytes.pointer)
         try file.requireEnd()
         return (shape, bytes)

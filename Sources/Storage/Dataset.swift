@@ -10,13 +10,13 @@ public final class Dataset: @unchecked Sendable {
     public let count: Int
 
     private let pixels: Pixels
-    private let labels: [Int32]
+    private let labels: Buffer<Int32>
     /// Where this dataset begins in `pixels` and `labels`, in samples.
     private let first: Int
 
     /// Where the images lie, one after the other, each CHW.
     enum Pixels {
-        case bytes(ByteBuffer)
+        case bytes(Buffer<UInt8>)
         case floats(FloatBuffer)
     }
 
@@ -40,7 +40,7 @@ public final class Dataset: @unchecked Sendable {
         bytes: UnsafePointer<UInt8>, labels: UnsafePointer<Int64>, count: Int, shape: ImageShape, classes: Int
     ) throws {
         let size = try Dataset.size(count: count, shape: shape)
-        let buffer = try ByteBuffer(size)
+        let buffer = try Buffer<UInt8>(size)
         buffer.pointer.update(from: bytes, count: size)
         try self.init(.bytes(buffer), labels: labels, count: count, shape: shape, classes: classes, source: nil)
     }
@@ -54,19 +54,18 @@ public final class Dataset: @unchecked Sendable {
             throw EngineError.invalid(prefix + "classes", got: classes, want: "a number >= 1")
         }
         if case .floats(let buffer) = pixels { try Dataset.checkRange(buffer, perImage: shape.count, prefix: prefix) }
-        var narrow: [Int32] = []
-        narrow.reserveCapacity(count)
+        let narrow = try Buffer<Int32>(count)
         for index in 0..<count {
             guard labels[index] >= 0, labels[index] < Int64(classes) else {
                 throw EngineError.invalid(
                     "\(prefix)labels[\(index)]", got: labels[index], want: "0 ... \(classes - 1) (\(classes) classes)")
             }
-            narrow.append(Int32(labels[index]))
+            narrow[index] = Int32(labels[index])
         }
         self.init(pixels, narrow, first: 0, count: count, shape: shape, classes: classes)
     }
 
-    private init(_ pixels: Pixels, _ labels: [Int32], first: Int, count: Int, shape: ImageShape, classes: Int) {
+    private init(_ pixels: Pixels, _ labels: Buffer<Int32>, first: Int, count: Int, shape: ImageShape, classes: Int) {
         self.pixels = pixels
         self.labels = labels
         self.first = first

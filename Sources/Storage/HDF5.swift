@@ -1,8 +1,15 @@
 import CHDF5
+import Glibc
 import Runtime
 
 /// Recursive, because building a network from a file may log, and the host's log callback may load another.
 private let lock = Mutex(recursive: true)
+
+/// Keeps HDF5 silent at the end of the process, where it complains on stderr about what it has itself forgotten to free
+/// after it failed to open something. Our handler runs before HDF5's own, which is older.
+private let silentExit: Void = {
+    atexit { H5Eset_auto2(chdf5_error_stack(), nil, nil) }
+}()
 
 /// Runs `body` as a guest in the process's HDF5. Every use of HDF5 happens inside.
 ///
@@ -12,6 +19,15 @@ private let lock = Mutex(recursive: true)
 package func withHDF5<Result>(_ body: () throws -> Result) rethrows -> Result {
     lock.lock()
     defer { lock.unlock() }
+    do {
+        return try silently(body)
+    } catch {
+        silentExit
+        throw error
+    }
+}
+
+private func silently<Result>(_ body: () throws -> Result) rethrows -> Result {
     let stack = chdf5_error_stack()
     var isNewForm: UInt32 = 1
     H5Eauto_is_v2(stack, &isNewForm)
@@ -53,12 +69,14 @@ func check(_ status: herr_t, else error: @autoclosure () -> EngineError) throws 
 func hdf5Reason() -> String {
     var reason = ""
     withUnsafeMutablePointer(to: &reason) { pointer in
-        _ = H5Ewalk2(chdf5_error_stack(), H5E_WALK_UPWARD, { _, entry, context in
-            if let text = entry?.pointee.desc, let context {
-                context.assumingMemoryBound(to: String.self).pointee = String(cString: text)
-            }
-            return 1
-        }, pointer)
+        _ = H5Ewalk2(
+            chdf5_error_stack(), H5E_WALK_UPWARD,
+            { _, entry, context in
+                if let text = entry?.pointee.desc, let context {
+                    context.assumingMemoryBound(to: String.self).pointee = String(cString: text)
+                }
+                return 1
+            }, pointer)
     }
     return reason.isEmpty ? "HDF5 gives no reason" : "HDF5 says: \(reason)"
 }

@@ -12,11 +12,13 @@ extension HDF5File {
     func attributeNames(of object: borrowing HDF5Object) throws -> [String] {
         var names: [String] = []
         let status = withUnsafeMutablePointer(to: &names) { pointer in
-            H5Aiterate2(object.id, H5_INDEX_NAME, H5_ITER_INC, nil, { _, name, _, context in
-                guard let name, let context else { return -1 }
-                context.assumingMemoryBound(to: [String].self).pointee.append(String(cString: name))
-                return 0
-            }, pointer)
+            H5Aiterate2(
+                object.id, H5_INDEX_NAME, H5_ITER_INC, nil,
+                { _, name, _, context in
+                    guard let name, let context else { return -1 }
+                    context.assumingMemoryBound(to: [String].self).pointee.append(String(cString: name))
+                    return 0
+                }, pointer)
         }
         try check(status, else: formatError("attributes", "cannot be listed (\(hdf5Reason()))"))
         return names

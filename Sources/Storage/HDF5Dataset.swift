@@ -19,16 +19,24 @@ enum ElementType: Equatable, CustomStringConvertible {
         let bits = H5Tget_size(type) * 8
         switch H5Tget_class(type) {
         case H5T_FLOAT:
-            let isPlain = bits != 32 || H5Tequal(type, chdf5_float32_little_endian()) > 0
+            let isPlain =
+                bits != 32 || H5Tequal(type, chdf5_float32_little_endian()) > 0
                 || H5Tequal(type, chdf5_float32_big_endian()) > 0
             self = isPlain ? .float(bits: bits) : .other("a 32-bit float that is not IEEE 754's")
         case H5T_INTEGER: self = .integer(bits: bits, signed: H5Tget_sign(type) != H5T_SGN_NONE)
-        case H5T_STRING: self = .other("strings")
-        case H5T_COMPOUND: self = .other("compound values")
-        case H5T_ENUM: self = .other("an enumeration (or booleans)")
-        case H5T_VLEN: self = .other("variable-length values")
-        case H5T_REFERENCE: self = .other("references")
-        default: self = .other("a type without numbers")
+        case let kind: self = .other(ElementType.name(of: kind))
+        }
+    }
+
+    /// What a type that is no number is called in messages.
+    static func name(of kind: H5T_class_t) -> String {
+        switch kind {
+        case H5T_STRING: "strings"
+        case H5T_COMPOUND: "compound values"
+        case H5T_ENUM: "an enumeration (or booleans)"
+        case H5T_VLEN: "variable-length values"
+        case H5T_REFERENCE: "references"
+        default: "a type without numbers"
         }
     }
 }
@@ -73,7 +81,8 @@ struct HDF5Dataset: ~Copyable {
         if layout == H5D_CHUNKED {
             // A chunk is decompressed as a whole; small datasets that may grow have chunks larger than themselves.
             var chunk = [hsize_t](repeating: 0, count: Int(rank))
-            try check(H5Pget_chunk(creation.id, rank, &chunk), else: damaged())
+            // Chunks with fewer dimensions than the dataset send HDF5 into an endless loop.
+            guard H5Pget_chunk(creation.id, rank, &chunk) == rank else { throw damaged() }
             guard let size = elementCount(chunk.map { Int(clamping: $0) } + [H5Tget_size(type.id)]),
                 size <= max(bytes, 1 << 24)
             else { throw bad("chunks of shape \(described(chunk.map { Int(clamping: $0) })) are too large") }
@@ -117,8 +126,9 @@ struct HDF5Dataset: ~Copyable {
             guard filter >= 0, H5Zfilter_avail(filter) > 0 else {
                 name[name.count - 1] = 0
                 let title = quoted(String(cString: name))
-                throw error("is compressed with filter \(title) (number \(filter)), which this HDF5 does not have; "
-                    + "write it again without compression or with gzip")
+                throw error(
+                    "is compressed with filter \(title) (number \(filter)), which this HDF5 does not have; "
+                        + "write it again without compression or with gzip")
             }
         }
     }

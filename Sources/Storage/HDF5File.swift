@@ -7,8 +7,15 @@ import Runtime
 struct HDF5File: ~Copyable {
     let path: String
     /// Bytes in the file.
-    let size: Int
+    var size: Int { input.size }
     let root: HDF5Object
+    /// Of addresses and lengths in the file.
+    let addressBytes: Int
+    let lengthBytes: Int
+
+    private let input: InputFile
+    /// Bytes before what HDF5 calls address 0.
+    private let base: Int
 
     /// Throws `notFound`, `io`, or `format` for a file that HDF5 does not take for one of its own.
     init(_ path: String) throws {
@@ -16,9 +23,8 @@ struct HDF5File: ~Copyable {
         if input.isBeingWritten {
             throw EngineError(.io, "cannot read \(quoted(path)): it is open for writing; close it first")
         }
-        let size = input.size
         guard H5Fis_hdf5(path) > 0 else {
-            throw EngineError(.format, "\(quoted(path)): got \(size) bytes that are no HDF5 file, want HDF5")
+            throw EngineError(.format, "\(quoted(path)): got \(input.size) bytes that are no HDF5 file, want HDF5")
         }
         func damaged() -> EngineError {
             EngineError(.format, "\(quoted(path)): damaged or truncated HDF5 file (\(hdf5Reason()))")
@@ -27,11 +33,26 @@ struct HDF5File: ~Copyable {
         // Locks where the file system has them; their absence is no reason to fail.
         try check(H5Pset_file_locking(access.id, true, true), else: damaged())
         let file = try HDF5Object(H5Fopen(path, chdf5_read_only(), access.id), else: damaged())
+        let creation = try HDF5Object(H5Fget_create_plist(file.id), else: damaged())
+        var (addressBytes, lengthBytes, base) = (0, 0, hsize_t(0))
+        try check(H5Pget_sizes(creation.id, &addressBytes, &lengthBytes), else: damaged())
+        try check(H5Pget_userblock(creation.id, &base), else: damaged())
         // An open group keeps its file open.
         let root = try HDF5Object(H5Gopen2(file.id, "/", chdf5_default_properties()), else: damaged())
         self.path = path
-        self.size = size
         self.root = root
+        self.addressBytes = addressBytes
+        self.lengthBytes = lengthBytes
+        self.input = input
+        self.base = Int(clamping: base)
+    }
+
+    /// The bytes at an address of the file; nil where they are not all there.
+    func bytes(at address: Int, count: Int) throws -> ByteReader? {
+        guard base <= size, (0...size - base).contains(address), (0...size - base - address).contains(count) else {
+            return nil
+        }
+        return ByteReader(try input.read(count, at: base + address))
     }
 
     /// A `format` error about `item` of this file: `"w.h5": weights/conv1.weight: got ..., want ...`
@@ -53,11 +74,13 @@ struct HDF5File: ~Copyable {
         var names: [String] = []
         let status = withUnsafeMutablePointer(to: &names) { pointer in
             let index = isOrdered ? H5_INDEX_CRT_ORDER : H5_INDEX_NAME
-            return H5Literate(group.id, index, H5_ITER_INC, nil, { _, name, _, context in
-                guard let name, let context else { return -1 }
-                context.assumingMemoryBound(to: [String].self).pointee.append(String(cString: name))
-                return 0
-            }, pointer)
+            return H5Literate(
+                group.id, index, H5_ITER_INC, nil,
+                { _, name, _, context in
+                    guard let name, let context else { return -1 }
+                    context.assumingMemoryBound(to: [String].self).pointee.append(String(cString: name))
+                    return 0
+                }, pointer)
         }
         try check(status, else: formatError(label, "cannot be listed (\(hdf5Reason()))"))
         return names
@@ -65,31 +88,47 @@ struct HDF5File: ~Copyable {
 
     /// The group `name` of `parent`; `label` is what messages call it.
     func openGroup(_ name: String, in parent: borrowing HDF5Object, label: String) throws -> HDF5Object {
-        let object = try open(name, in: parent, label: label)
-        guard H5Iget_type(object.id) == H5I_GROUP else {
+        guard try find(name, in: parent, label: label).type == H5O_TYPE_GROUP else {
             throw formatError(label, "got something else, want a group")
         }
-        return object
+        return try open(name, in: parent, label: label)
     }
 
     /// The dataset `name` of `parent`; `label` is what messages call it.
     func openDataset(_ name: String, in parent: borrowing HDF5Object, label: String) throws -> HDF5Dataset {
-        let object = try open(name, in: parent, label: label)
-        switch H5Iget_type(object.id) {
-        case H5I_DATASET: return try HDF5Dataset(object, label: label, in: self)
-        case H5I_GROUP: throw formatError(label, "got a group, want a dataset")
+        let found = try find(name, in: parent, label: label)
+        switch found.type {
+        case H5O_TYPE_DATASET:
+            try checkDescription(found.header, label: label)
+            return try HDF5Dataset(try open(name, in: parent, label: label), label: label, in: self)
+        case H5O_TYPE_GROUP: throw formatError(label, "got a group, want a dataset")
         default: throw formatError(label, "got a named type, want a dataset")
         }
     }
 
-    private func open(_ name: String, in parent: borrowing HDF5Object, label: String) throws -> HDF5Object {
-        func unreadable() -> EngineError { formatError(label, "cannot be opened (\(hdf5Reason()))") }
+    /// What is known of an object before it is opened. It has to be in this file.
+    private func find(
+        _ name: String, in parent: borrowing HDF5Object, label: String
+    ) throws -> (type: H5O_type_t, header: [HeaderMessage]) {
         var link = H5L_info_t()
-        try check(H5Lget_info(parent.id, name, &link, chdf5_default_properties()), else: unreadable())
+        try check(H5Lget_info(parent.id, name, &link, chdf5_default_properties()), else: unreadable(label))
         guard link.type == H5L_TYPE_HARD else {
             let got = link.type == H5L_TYPE_SOFT ? "a soft link" : "an external link"
             throw formatError(label, "got \(got), want the data itself: links are not followed")
         }
-        return try HDF5Object(H5Oopen(parent.id, name, chdf5_default_properties()), else: unreadable())
+        let header = try header(at: link.u.address, label: label)
+        var info = H5O_info_t()
+        try check(
+            H5Oget_info_by_name2(parent.id, name, &info, UInt32(H5O_INFO_BASIC), chdf5_default_properties()),
+            else: unreadable(label))
+        return (info.type, header)
+    }
+
+    private func open(_ name: String, in parent: borrowing HDF5Object, label: String) throws -> HDF5Object {
+        try HDF5Object(H5Oopen(parent.id, name, chdf5_default_properties()), else: unreadable(label))
+    }
+
+    private func unreadable(_ label: String) -> EngineError {
+        formatError(label, "cannot be opened (\(hdf5Reason()))")
     }
 }

@@ -44,6 +44,22 @@ struct InputFile: ~Copyable {
         }
     }
 
+    /// `count` bytes from `offset` on, all of them inside the file.
+    func read(_ count: Int, at offset: Int) throws -> [UInt8] {
+        try [UInt8](unsafeUninitializedCapacity: count) { bytes, done in
+            while done < count {
+                let result = pread(descriptor, bytes.baseAddress.map { $0 + done }, count - done, offset + done)
+                if result > 0 {
+                    done += result
+                } else if result == 0 {
+                    throw EngineError(.format, "\(quoted(path)): became shorter while it was read")
+                } else if errno != EINTR {
+                    throw EngineError(.io, "cannot read \(quoted(path)): \(systemReason(errno))")
+                }
+            }
+        }
+    }
+
     /// Whether a program, this one included, has the file locked for writing, as HDF5 does until it closes the file.
     var isBeingWritten: Bool {
         guard flock(descriptor, LOCK_SH | LOCK_NB) != 0 else {

@@ -27,9 +27,9 @@ extension Network {
         try Checkpoint(
             architecture: architecture, classes: options.classes, shape: options.shape, baseWidth: options.baseWidth,
             mean: options.mean, std: options.std, metadata: metadata,
-            weights: parameters.map { parameter in
+            weights: try parameters.map { parameter in
                 let values = UnsafeBufferPointer(start: pointer(to: parameter), count: parameter.count)
-                return NamedTensor(name: parameter.name, shape: parameter.shape, values: Array(values))
+                return NamedTensor(name: parameter.name, shape: parameter.shape, values: try Buffer(copying: values))
             }
         ).write(to: path)
     }
@@ -44,7 +44,8 @@ extension Network {
         for tensor in tensors {
             guard tensor.values.count == elementCount(tensor.shape) else {
                 throw EngineError(
-                    .format, "\(source): \(quoted(tensor.name)): got \(tensor.values.count) values, "
+                    .format,
+                    "\(source): \(quoted(tensor.name)): got \(tensor.values.count) values, "
                         + "want \(described(tensor.shape))")
             }
             if tensor.name.hasSuffix("running_var"), let negative = tensor.values.first(where: { $0 < 0 }) {
@@ -55,7 +56,7 @@ extension Network {
         let byName = Dictionary(tensors.map { ($0.name, $0.values) }, uniquingKeysWith: { first, _ in first })
         for parameter in parameters {
             guard let values = byName[parameter.name] else { continue }
-            pointer(to: parameter).update(from: values, count: parameter.count)
+            pointer(to: parameter).update(from: values.pointer, count: parameter.count)
         }
         weightsChanged()
     }

@@ -27,8 +27,8 @@ ON_THEM = [
 
 
 def test_avx_stays_in_its_modules() -> None:
-    """A vector instruction of AVX or later anywhere else would stop the process on a processor that has none. The linker
-    can bring one there too: of equal functions in several modules it keeps one."""
+    """Anywhere else they would stop the process on a processor that has none. The linker, too, can bring them there: of
+    equal functions in several modules it keeps one."""
     if not IS_X86:
         return
     listing = subprocess.run(

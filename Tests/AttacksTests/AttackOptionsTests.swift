@@ -91,7 +91,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "pdg-20", "pgd-", "pgd-0", "pgd--3", "pgd-x", "fgsm-2", "fgsm,,cw", "fgsm,", "clean", "pgd-20-3", "-",
+        "pdg-20", "pgd-", "pgd-0", "pgd--3", "pgd-+5", "pgd-05", "pgd-x", "fgsm-2", "fgsm,,cw", "fgsm,", "clean",
+        "pgd-20-3", "-",
     ])
     func badEvaluationListsAreRefused(list: String) {
         let error = thrownError { _ = try AttackRegistry.parse(list: list) }

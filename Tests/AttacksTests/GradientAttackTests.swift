@@ -337,9 +337,11 @@ import Testing
                 if calls == stopAt { throw EngineError(.cancelled, "stop") }
             })
             let error = thrownError {
-                try runAttack(
-                    on: linear, images: images, labels: labels, count: 9, options: options, batchSize: 4,
-                    monitor: monitor, adversarial: &result, success: &success)
+                try withOutputs(&result, &success) { outputs in
+                    _ = try runAttack(
+                        on: linear, images: images, labels: labels, count: 9, options: options, batchSize: 4,
+                        monitor: monitor, outputs: outputs)
+                }
             }
             if error != nil {
                 #expect(result.allSatisfy { $0 == 7 })
@@ -381,7 +383,7 @@ import Testing
             let memory = try #require($0.baseAddress)
             try runAttack(
                 on: linear, images: memory, labels: labels, count: 10, options: options, batchSize: 3,
-                adversarial: memory, success: nil)
+                outputs: AttackOutputs(adversarial: memory))
         }
         #expect(images == expected)
     }

@@ -1,6 +1,7 @@
 import Attacks
 import Kernels
 import Runtime
+import Testing
 
 /// Logits `W x + b`: its input gradient is known by heart.
 final class LinearClassifier: DifferentiableClassifier {
@@ -168,10 +169,25 @@ func attack(
     change(&options)
     var result = [Float](repeating: -1, count: images.count)
     var success = [UInt8](repeating: 9, count: labels.count)
-    try runAttack(
-        on: model, images: images, labels: labels, count: labels.count, targetLogits: target, options: options,
-        firstIndex: firstIndex, batchSize: batchSize, monitor: monitor, adversarial: &result, success: &success)
+    try withOutputs(&result, &success) { outputs in
+        _ = try runAttack(
+            on: model, images: images, labels: labels, count: labels.count, targetLogits: target, options: options,
+            firstIndex: firstIndex, batchSize: batchSize, monitor: monitor, outputs: outputs)
+    }
     return (result, success)
+}
+
+/// Arrays as the outputs of `runAttack`.
+func withOutputs(
+    _ images: inout [Float], _ success: inout [UInt8], _ body: (AttackOutputs) throws -> Void
+) throws {
+    try images.withUnsafeMutableBufferPointer { images in
+        try success.withUnsafeMutableBufferPointer { success in
+            var outputs = AttackOutputs(adversarial: try #require(images.baseAddress))
+            outputs.success = success.baseAddress
+            try body(outputs)
+        }
+    }
 }
 
 /// The error that `body` throws.

@@ -95,6 +95,7 @@ enum { MANY = 40 * COUNT };
 static float many_images[MANY * PIXELS], attacked[MANY * PIXELS], expected[MANY * PIXELS];
 static int64_t many_labels[MANY];
 static uint8_t success[MANY];
+static double distances[MANY];
 
 static void make_many_images(void) {
     make_images();
@@ -112,13 +113,20 @@ static void attack_cancels_at_every_call(void) {
     OK(igdm_attack(model, many_images, many_labels, MANY, &options, expected, success));
     int calls = watch.calls;
     CHECK(calls > 1 && watch.other_thread == 0 && watch.wrong_event == 0);
+    igdm_attack_report report, untouched;
+    OK(igdm_attack_report_init(&report));
+    report.success = success, report.linf = distances, report.successes = 77;
+    untouched = report;
     for (int k = 1; k <= calls; k++) {
         watch = new_watch(k);
         memset(attacked, 0x5a, sizeof attacked), memset(success, 0x5a, sizeof success);
-        FAILS(igdm_attack(model, many_images, many_labels, MANY, &options, attacked, success), IGDM_ERROR_CANCELLED,
-              "callback");
+        memset(distances, 0x5a, sizeof distances);
+        FAILS(igdm_attack_with_report(model, many_images, many_labels, MANY, &options, attacked, &report),
+              IGDM_ERROR_CANCELLED, "callback");
         for (size_t i = 0; i < sizeof attacked; i++) REQUIRE(((char *)attacked)[i] == 0x5a);
         for (size_t i = 0; i < sizeof success; i++) REQUIRE(success[i] == 0x5a);
+        for (size_t i = 0; i < sizeof distances; i++) REQUIRE(((char *)distances)[i] == 0x5a);
+        CHECK(memcmp(&report, &untouched, sizeof report) == 0);
     }
     watch = new_watch(0);
     OK(igdm_attack(model, many_images, many_labels, MANY, &options, attacked, NULL));
@@ -282,6 +290,119 @@ static void calls_from_inside_an_attack(void) {
     CHECK(memcmp(attacked, expected, sizeof attacked) == 0);
 }
 
+/* A thread that attacks a model and in its first callback, when all threads have come to theirs, uses the next one's. */
+struct crossing {
+    igdm_model *own, *next;
+    pthread_barrier_t *everybody_inside;
+    int calls;
+    int32_t outer, inner; /* what the two calls returned */
+    char message[300];
+    float logits[COUNT * CLASSES], adversarial[COUNT * PIXELS];
+};
+
+static int32_t use_the_next(const igdm_progress *progress, void *user) {
+    struct crossing *self = user;
+    if (self->calls++ == 0) {
+        pthread_barrier_wait(self->everybody_inside);
+        self->inner = igdm_model_predict(self->next, images, COUNT, self->logits);
+        if (self->inner != IGDM_OK) strncat(self->message, igdm_last_error(), sizeof self->message - 1);
+    }
+    return progress == NULL;
+}
+
+static void *attack_and_cross(void *user) {
+    struct crossing *self = user;
+    igdm_attack_options options;
+    self->outer = igdm_attack_options_init(&options);
+    options.steps = 2, options.progress = use_the_next, options.user = self;
+    if (self->outer == IGDM_OK)
+        self->outer = igdm_attack(self->own, images, labels, COUNT, &options, self->adversarial, NULL);
+    return NULL;
+}
+
+static void cross_in_a_circle_of(int count) {
+    struct crossing threads[3] = {{0}};
+    pthread_barrier_t everybody_inside;
+    pthread_t ids[3];
+    int busy = 0;
+    pthread_barrier_init(&everybody_inside, NULL, (unsigned)count);
+    for (int i = 0; i < count; i++) {
+        threads[i].own = new_model("small_cnn", (uint64_t)i);
+        threads[i].everybody_inside = &everybody_inside;
+    }
+    for (int i = 0; i < count; i++) {
+        threads[i].next = threads[(i + 1) % count].own;
+        REQUIRE(pthread_create(&ids[i], NULL, attack_and_cross, &threads[i]) == 0);
+    }
+    for (int i = 0; i < count; i++) pthread_join(ids[i], NULL);
+    for (int i = 0; i < count; i++) {
+        float logits[COUNT * CLASSES], adversarial[COUNT * PIXELS];
+        igdm_attack_options options;
+        OK(igdm_attack_options_init(&options));
+        options.steps = 2;
+        OK(igdm_attack(threads[i].own, images, labels, COUNT, &options, adversarial, NULL));
+        predict(threads[i].next, logits);
+        CHECK(threads[i].outer == IGDM_OK && memcmp(adversarial, threads[i].adversarial, sizeof adversarial) == 0);
+        if (threads[i].inner == IGDM_ERROR_BUSY) {
+            busy++;
+            CHECK(strstr(threads[i].message, "igdm_model") != NULL);
+            CHECK(strstr(threads[i].message, "callback") != NULL);
+        } else {
+            CHECK(threads[i].inner == IGDM_OK && memcmp(logits, threads[i].logits, sizeof logits) == 0);
+        }
+    }
+    CHECK(busy == 1); /* the one that came last; when it had gone on the others could */
+}
+
+static void callbacks_that_would_wait_in_a_circle(void) {
+    make_images();
+    for (int i = 0; i < 20; i++) cross_in_a_circle_of(2), cross_in_a_circle_of(3);
+}
+
+static sem_t outer_is_inside;
+
+static int32_t take_a_while(const igdm_progress *progress, void *user) {
+    sem_post(&outer_is_inside);
+    usleep(100000);
+    *(int *)user = 1;
+    return progress == NULL;
+}
+
+static void *attack_slowly(void *user) {
+    static float result[PIXELS];
+    igdm_attack_options options;
+    int *finished = ((void **)user)[1];
+    igdm_attack_options_init(&options);
+    options.progress = take_a_while, options.user = finished;
+    igdm_attack(((void **)user)[0], images, labels, 1, &options, result, NULL);
+    return NULL;
+}
+
+static int32_t use_the_slow_one(const igdm_progress *progress, void *user) {
+    float logits[COUNT * CLASSES];
+    int *finished = ((void **)user)[1];
+    predict(((void **)user)[0], logits);
+    CHECK(*finished == 1); /* it has been waited for */
+    return progress == NULL;
+}
+
+/* No circle: a callback waits for another thread's call, as any call does. */
+static void callbacks_wait_for_other_threads(void) {
+    int finished = 0;
+    void *slow[2] = {new_model("small_cnn", 0), &finished};
+    igdm_model *other = new_model("small_cnn", 1);
+    igdm_attack_options options;
+    pthread_t thread;
+    make_images();
+    sem_init(&outer_is_inside, 0, 0);
+    REQUIRE(pthread_create(&thread, NULL, attack_slowly, slow) == 0);
+    sem_wait(&outer_is_inside);
+    OK(igdm_attack_options_init(&options));
+    options.progress = use_the_slow_one, options.user = slow;
+    OK(igdm_attack(other, images, labels, COUNT, &options, attacked, NULL));
+    pthread_join(thread, NULL);
+}
+
 static void on_log(int32_t level, const char *message, void *user) {
     int *warnings = user;
     *warnings += level == IGDM_LOG_WARNING && strchr(message, '%') != NULL;
@@ -313,7 +434,8 @@ int main(int argc, char **argv) {
         TEST(fit_resumes_after_every_cancel),   TEST(attack_cancels_at_every_call),
         TEST(evaluation_cancels_at_every_call), TEST(the_flag_cancels_from_another_thread),
         TEST(calls_from_inside_a_fit),          TEST(handles_released_inside_a_fit),
-        TEST(calls_from_inside_an_attack),      TEST(warnings_reach_the_log_callback),
+        TEST(calls_from_inside_an_attack),      TEST(callbacks_that_would_wait_in_a_circle),
+        TEST(callbacks_wait_for_other_threads), TEST(warnings_reach_the_log_callback),
     };
     return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -162,6 +162,7 @@ static void datasets_from_wrong_files(void) {
     FAILS(igdm_dataset_open_idx(data[0], path_to("missing"), CLASSES, &made_dataset), IGDM_ERROR_NOT_FOUND, "missing");
     FAILS(igdm_dataset_open_idx(data[1], data[0], CLASSES, &made_dataset), IGDM_ERROR_FORMAT, data[1]);
     FAILS(igdm_dataset_open_idx(data[0], data[1], CLASSES - 1, &made_dataset), IGDM_ERROR_INVALID_ARGUMENT, "classes");
+    FAILS(igdm_dataset_open_idx(data[0], data[1], 1, &made_dataset), IGDM_ERROR_INVALID_ARGUMENT, "classes");
     char *whole[2] = {read_file(data[0], &sizes[0]), read_file(data[1], &sizes[1])};
     for (int which = 0; which < 2; which++) {
         const size_t lengths[] = {0, 1, 4, 7, sizes[which] / 2, sizes[which] - 1};
@@ -197,6 +198,29 @@ static void datasets_from_wrong_files(void) {
     FAILS(igdm_dataset_open_hdf5(path_to("data.h5"), NULL, NULL, 1, &made_dataset), IGDM_ERROR_INVALID_ARGUMENT,
           "classes");
     CHECK(made_dataset == NULL);
+}
+
+/* Training can drive a weight to infinity. Nobody could load the file: the old one stays. */
+static void a_model_that_overflowed_is_not_saved(void) {
+    igdm_model *model = new_model("small_cnn", 0), *reference = new_model("small_cnn", 0);
+    igdm_trainer_options options = trainer_options();
+    igdm_trainer *trainer = NULL;
+    igdm_batch batch = first_batch();
+    const char *name;
+    const float bias[CLASSES] = {3e38f, 3e38f, 3e38f};
+    size_t count;
+    make_folder();
+    OK(igdm_model_save(model, path_to("model.h5")));
+    OK(igdm_model_parameter_count(model, &count));
+    OK(igdm_model_parameter_info(model, count - 1, &name, NULL, NULL, NULL));
+    OK(igdm_model_set_parameter(model, name, bias, CLASSES));
+    options.method = "pgd-at", options.igdm = 0, options.learning_rate = options.weight_decay = 1000;
+    OK(igdm_trainer_create(model, NULL, &options, &trainer));
+    OK(igdm_trainer_step(trainer, &batch, NULL));
+    FAILS(igdm_model_save(model, path_to("model.h5")), IGDM_ERROR_NOT_FINITE, name);
+    OK(igdm_model_load(path_to("model.h5"), &made_model));
+    CHECK(same_predictions(reference, made_model));
+    CHECK(count_files(folder) == 1);
 }
 
 /* root may write everywhere: become nobody, who may not. */
@@ -300,8 +324,8 @@ static void saving_beyond_the_file_size_limit(void) {
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         TEST(a_saved_model_loads), TEST(models_from_wrong_files), TEST(damaged_weights_are_named),
-        TEST(datasets_from_wrong_files), TEST(saving_where_it_is_not_possible), TEST(saving_on_a_full_disk),
-        TEST(saving_beyond_the_file_size_limit),
+        TEST(datasets_from_wrong_files), TEST(a_model_that_overflowed_is_not_saved),
+        TEST(saving_where_it_is_not_possible), TEST(saving_on_a_full_disk), TEST(saving_beyond_the_file_size_limit),
     };
     return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -46,8 +46,8 @@ static igdm_evaluation *evaluation;
 static void *released[4];
 static void *made;
 static float floats[2][COUNT * PIXELS];
-static double doubles[2][1];
-static int64_t integers[2][COUNT];
+static double doubles[3][COUNT];
+static int64_t integers[3][COUNT];
 static int32_t flag[1];
 static uint8_t bytes[COUNT * PIXELS], success[COUNT];
 static size_t number[1];
@@ -56,6 +56,7 @@ static igdm_model_options shape[1];
 static igdm_model_info about_model[1];
 static igdm_dataset_info about_dataset[1];
 static igdm_attack_options attack_options[1];
+static igdm_attack_report attack_report[1];
 static igdm_evaluate_options evaluate_options[1];
 static igdm_evaluation_row table_row[1];
 static igdm_trainer_options training_options[1];
@@ -107,6 +108,7 @@ static void make_world(void) {
     *training_options = trainer_options();
     *batch = first_batch();
     OK(igdm_attack_options_init(attack_options));
+    OK(igdm_attack_report_init(attack_report));
     OK(igdm_trainer_step(trainer, batch, NULL));
     about_model->struct_size = sizeof *about_model;
     about_dataset->struct_size = sizeof *about_dataset;
@@ -141,6 +143,8 @@ CALL(igdm_dataset_get_info, p[0], p[1])
 CALL(igdm_dataset_read, p[0], 0, COUNT, p[1], p[2])
 CALL(igdm_attack_options_init, p[0])
 CALL(igdm_attack, p[0], p[1], p[2], COUNT, p[3], p[4], p[5])
+CALL(igdm_attack_report_init, p[0])
+CALL(igdm_attack_with_report, p[0], p[1], p[2], COUNT, p[3], p[4], p[5])
 CALL(igdm_evaluate_options_init, p[0])
 CALL(igdm_evaluate, p[0], p[1], p[2], p[3], p[4])
 CALL(igdm_evaluation_row_count, p[0], p[1])
@@ -170,6 +174,14 @@ static int32_t call_attack_options(void **p) {
     options.cancel = p[4];
     options.steps = 1;
     return igdm_attack(model, images, labels, COUNT, &options, floats[0], NULL);
+}
+
+static int32_t call_attack_report(void **p) {
+    igdm_attack_report report;
+    OK(igdm_attack_report_init(&report));
+    report.success = p[0], report.first_success = p[1], report.linf = p[2], report.l2 = p[3], report.l1 = p[4],
+    report.forwards = p[5], report.backwards = p[6];
+    return igdm_attack_with_report(model, images, labels, COUNT, attack_options, floats[0], &report);
 }
 
 static int32_t call_evaluate_options(void **p) {
@@ -243,6 +255,14 @@ static const struct row *make_table(size_t *count) {
          call_attack_options,
          {IN(attack, "pgd"), IN(norm, "linf"), IN(loss, "kl"), IN_OR_NULL(target_logits, floats[1]),
           IN_OR_NULL(cancel, flag)}},
+        ROW(igdm_attack_report_init, OUT(report, attack_report)),
+        ROW(igdm_attack_with_report, LIVING(model, model), IN(images, images), IN(labels, labels),
+            IN_OR_NULL(options, attack_options), OUT(adversarial, floats[0]), OUT_OR_NULL(report, attack_report)),
+        {"igdm_attack_with_report",
+         call_attack_report,
+         {OUT_OR_NULL(success, success), OUT_OR_NULL(first_success, integers[0]), OUT_OR_NULL(linf, doubles[0]),
+          OUT_OR_NULL(l2, doubles[1]), OUT_OR_NULL(l1, doubles[2]), OUT_OR_NULL(forwards, integers[1]),
+          OUT_OR_NULL(backwards, integers[2])}},
         ROW(igdm_evaluate_options_init, OUT(options, evaluate_options)),
         ROW(igdm_evaluate, LIVING(model, model), LIVING(dataset, dataset), LIVING_OR_NULL(teacher, teacher),
             IN_OR_NULL(options, evaluate_options), NEW(evaluation, evaluation)),

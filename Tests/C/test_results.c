@@ -127,6 +127,45 @@ static void attacks_stay_in_their_ball(void) {
     }
 }
 
+/* The numbers of a report against the images that come with it. */
+static void reports_tell_what_attacks_did(void) {
+    static float plain[COUNT * PIXELS], adversarial[COUNT * PIXELS];
+    igdm_model *model = new_model("small_cnn", 0);
+    igdm_attack_options options;
+    igdm_attack_report report;
+    uint8_t success[COUNT], told_success[COUNT];
+    int64_t first[COUNT], forwards[COUNT], backwards[COUNT], successes = 0;
+    double linf[COUNT], l2[COUNT], l1[COUNT];
+    make_images();
+    OK(igdm_attack_options_init(&options));
+    options.epsilon = 0.1, options.steps = 3, options.restarts = 2;
+    OK(igdm_attack(model, images, labels, COUNT, &options, plain, success));
+    OK(igdm_attack_report_init(&report));
+    report.success = told_success, report.first_success = first, report.linf = linf, report.l2 = l2, report.l1 = l1;
+    report.forwards = forwards, report.backwards = backwards;
+    OK(igdm_attack_with_report(model, images, labels, COUNT, &options, adversarial, &report));
+    CHECK(memcmp(plain, adversarial, sizeof plain) == 0 && memcmp(success, told_success, sizeof success) == 0);
+    for (size_t k = 0; k < COUNT; k++) {
+        double sum = 0;
+        for (size_t p = 0; p < PIXELS; p++) sum += fabs((double)images[k * PIXELS + p] - adversarial[k * PIXELS + p]);
+        CHECK(linf[k] == norm_of_change(images + k * PIXELS, adversarial + k * PIXELS, 0) && linf[k] <= 0.1);
+        CHECK(fabs(l2[k] - norm_of_change(images + k * PIXELS, adversarial + k * PIXELS, 1)) < 1e-12);
+        CHECK(fabs(l1[k] - sum) < 1e-12);
+        CHECK(forwards[k] == 2 * (3 + 1) && backwards[k] == 2 * 3);
+        CHECK(first[k] >= -1 && first[k] <= 2 * 3 && (!success[k] || first[k] >= 0));
+        successes += success[k];
+    }
+    CHECK(successes > 0 && successes < COUNT && report.successes == successes && report.seconds > 0);
+    CHECK(report.total_forwards == COUNT * 8 && report.total_backwards == COUNT * 6);
+
+    /* In place, with nothing but totals and one distance. */
+    OK(igdm_attack_report_init(&report));
+    report.l1 = linf;
+    OK(igdm_attack_with_report(model, images, labels, COUNT, &options, images, &report));
+    CHECK(memcmp(plain, images, sizeof plain) == 0 && memcmp(linf, l1, sizeof l1) == 0);
+    CHECK(report.successes == successes && report.l1 == linf && report.l2 == NULL);
+}
+
 static void evaluations_add_up(void) {
     static const char *const names[] = {"clean", "fgsm", "pgd-3", "cw-5"};
     igdm_model *model = new_model("small_cnn", 0), *teacher = new_model("small_cnn", 1);
@@ -234,7 +273,8 @@ static void training_learns(void) {
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         TEST(the_library_describes_itself), TEST(parameters_describe_the_model), TEST(copies_are_independent),
-        TEST(input_gradients_are_slopes), TEST(attacks_stay_in_their_ball), TEST(evaluations_add_up),
+        TEST(input_gradients_are_slopes), TEST(attacks_stay_in_their_ball), TEST(reports_tell_what_attacks_did),
+        TEST(evaluations_add_up),
         TEST(steps_report_what_they_did), TEST(the_teacher_is_copied), TEST(training_learns),
     };
     return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);

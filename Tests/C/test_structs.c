@@ -26,6 +26,11 @@ static int32_t attack(void *bytes) {
     return igdm_attack(model, images, labels, COUNT, bytes, adversarial, NULL);
 }
 
+static int32_t attack_with_report(void *bytes) {
+    float adversarial[COUNT * PIXELS];
+    return igdm_attack_with_report(model, images, labels, COUNT, NULL, adversarial, bytes);
+}
+
 static int32_t evaluate(void *bytes) {
     igdm_evaluation *made = NULL;
     int32_t status = igdm_evaluate(model, dataset, NULL, bytes, &made);
@@ -51,6 +56,7 @@ static int32_t report(void *bytes) {
 /* Valid contents of each struct. */
 static void fill_model_options(void *bytes) { *(igdm_model_options *)bytes = model_options(); }
 static void fill_attack_options(void *bytes) { OK(igdm_attack_options_init(bytes)); }
+static void fill_attack_report(void *bytes) { OK(igdm_attack_report_init(bytes)); }
 static void fill_evaluate_options(void *bytes) { OK(igdm_evaluate_options_init(bytes)); }
 static void fill_trainer_options(void *bytes) { *(igdm_trainer_options *)bytes = trainer_options(); }
 static void fill_batch(void *bytes) { *(igdm_batch *)bytes = first_batch(); }
@@ -83,6 +89,13 @@ static const struct subject subjects[] = {
      sizeof(igdm_attack_options),
      {offsetof(igdm_attack_options, reserved0)},
      RESERVED(igdm_attack_options)},
+    {"attack with report",
+     "report",
+     attack_with_report,
+     fill_attack_report,
+     sizeof(igdm_attack_report),
+     {offsetof(igdm_attack_report, reserved0)},
+     RESERVED(igdm_attack_report)},
     {"evaluate",
      "options",
      evaluate,
@@ -196,14 +209,16 @@ static void nothing_beyond_the_size_is_touched(void) {
 static void defaults_are_complete(void) {
     igdm_model_options shape;
     igdm_attack_options attacking;
+    igdm_attack_report report;
     igdm_evaluate_options evaluating;
     igdm_trainer_options training;
     igdm_batch batch;
     memset(&shape, 0x5a, sizeof shape), memset(&attacking, 0x5a, sizeof attacking);
-    memset(&evaluating, 0x5a, sizeof evaluating), memset(&training, 0x5a, sizeof training),
+    memset(&report, 0x5a, sizeof report), memset(&evaluating, 0x5a, sizeof evaluating), memset(&training, 0x5a, sizeof training),
         memset(&batch, 0x5a, sizeof batch);
     OK(igdm_model_options_init(&shape));
     OK(igdm_attack_options_init(&attacking));
+    OK(igdm_attack_report_init(&report));
     OK(igdm_evaluate_options_init(&evaluating));
     OK(igdm_trainer_options_init(&training));
     OK(igdm_batch_init(&batch));
@@ -218,6 +233,11 @@ static void defaults_are_complete(void) {
     CHECK(attacking.kappa == 50 && attacking.seed == 0 && attacking.first_index == 0
           && attacking.target_logits == NULL);
     CHECK(attacking.progress == NULL && attacking.user == NULL && attacking.cancel == NULL);
+
+    CHECK(report.struct_size == sizeof report && report.success == NULL && report.first_success == NULL);
+    CHECK(report.linf == NULL && report.l2 == NULL && report.l1 == NULL && report.forwards == NULL);
+    CHECK(report.backwards == NULL && report.successes == 0 && report.total_forwards == 0);
+    CHECK(report.total_backwards == 0 && report.seconds == 0);
 
     CHECK(evaluating.struct_size == sizeof evaluating && !strcmp(evaluating.attacks, "fgsm,pgd-20,cw"));
     CHECK(!strcmp(evaluating.norm, "linf") && evaluating.epsilon == 8.0 / 255 && evaluating.step == 0);

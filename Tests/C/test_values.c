@@ -66,8 +66,19 @@ static void model_normalisation(void) {
         mean[0] = 0.5f, std[0] = (float)not_numbers[i];
         INVALID(igdm_model_create("small_cnn", &shape, &made_model), "std");
     }
-    std[0] = 0;
-    INVALID(igdm_model_create("small_cnn", &shape, &made_model), "std");
+    static const float extreme_means[] = {1.1e6f, -1.1e6f, 1e30f}, extreme_stds[] = {0, -1, 0.9e-6f, 1e-30f, 1.1e6f};
+    for EACH (extreme_means, i) {
+        mean[0] = extreme_means[i], std[0] = 0.25f;
+        INVALID(igdm_model_create("small_cnn", &shape, &made_model), "mean[0]");
+    }
+    for EACH (extreme_stds, i) {
+        mean[0] = 0.5f, std[0] = extreme_stds[i];
+        INVALID(igdm_model_create("small_cnn", &shape, &made_model), "std[0]");
+    }
+    mean[0] = -1e6f, std[0] = 1e-6f;
+    OK(igdm_model_create("small_cnn", &shape, &made_model));
+    float logits[COUNT * CLASSES];
+    predict(made_model, logits); /* finite at the ends of both ranges */
 }
 
 static void unknown_names(void) {
@@ -110,7 +121,8 @@ static void unknown_names(void) {
 
 static void wide_resnet_names(void) {
     static const char *const wrong[] = {"wrn_",     "wrn_10_",  "wrn_11_1", "wrn_-10_2",
-                                        "wrn_10_0", "wrn_10_x", "wrn_D_K",  "wrn_99999999999999999999_1"};
+                                        "wrn_10_0", "wrn_10_x", "wrn_D_K",  "wrn_99999999999999999999_1",
+                                        "wrn_+10_1", "wrn_10_+1", "wrn_010_1", "wrn_10_01"};
     for EACH (wrong, i) INVALID(igdm_model_create(wrong[i], NULL, &made_model), "wrn_D_K");
     CHECK(made_model == NULL);
 }
@@ -445,12 +457,63 @@ static void parameters(void) {
     CHECK(memcmp(logits[0], logits[1], sizeof logits[0]) == 0);
 }
 
+/* Gives every weight of the last layer this value. The first logit is then value * (the sum of the sample's features). */
+static void set_last_layer(igdm_model *model, float value) {
+    const char *name;
+    int64_t shape[4];
+    size_t count;
+    float weights[CLASSES * 256], bias[CLASSES] = {0};
+    OK(igdm_model_parameter_count(model, &count));
+    OK(igdm_model_parameter_info(model, count - 1, &name, NULL, NULL, NULL));
+    OK(igdm_model_set_parameter(model, name, bias, CLASSES));
+    OK(igdm_model_parameter_info(model, count - 2, &name, shape, NULL, NULL));
+    size_t size = (size_t)(shape[0] * shape[1]);
+    REQUIRE(shape[0] == CLASSES && size <= sizeof weights / sizeof *weights);
+    for (size_t i = 0; i < size; i++) weights[i] = value;
+    OK(igdm_model_set_parameter(model, name, weights, size));
+}
+
+/* Weights that are finite, but not what comes out: refused, with the first such sample's number, and nothing written. */
+static void overflowing_outputs(void) {
+    const float mean[1] = {0}, std[1] = {1e-3f}; /* so that features are large */
+    igdm_model_options options = model_options();
+    igdm_model *model = NULL;
+    float logits[COUNT * CLASSES], before[COUNT * CLASSES], gradient[COUNT * PIXELS], cotangent[COUNT * CLASSES];
+    float smallest = INFINITY, largest = 0;
+    char text[64];
+    options.mean = mean, options.std = std, options.normalisation_count = 1;
+    OK(igdm_model_create("small_cnn", &options, &model));
+    set_last_layer(model, 1);
+    predict(model, before);
+    for (size_t i = 0; i < COUNT; i++) {
+        smallest = fminf(smallest, before[i * CLASSES]), largest = fmaxf(largest, before[i * CLASSES]);
+        for (size_t c = 0; c < CLASSES; c++) cotangent[i * CLASSES + c] = 1e38f;
+    }
+    float middle = (smallest + largest) / 2;
+    size_t first = 0;
+    while (before[first * CLASSES] <= middle) first++;
+    snprintf(text, sizeof text, "logits: sample %zu: got inf", first);
+    REQUIRE(smallest > 1 && smallest < largest);
+
+    set_last_layer(model, 3.4e38f / middle);
+    memset(logits, 0x5a, sizeof logits), memset(gradient, 0x5a, sizeof gradient);
+    FAILS(igdm_model_predict(model, images, COUNT, logits), IGDM_ERROR_NOT_FINITE, text);
+    FAILS(igdm_model_input_gradient(model, images, cotangent, COUNT, logits, gradient), IGDM_ERROR_NOT_FINITE, text);
+    FAILS(igdm_attack(model, images, labels, COUNT, NULL, gradient, NULL), IGDM_ERROR_NOT_FINITE, "sample");
+    set_last_layer(model, 1e38f / largest);
+    FAILS(igdm_model_input_gradient(model, images, cotangent, COUNT, logits, gradient), IGDM_ERROR_NOT_FINITE,
+          "gradient: sample 0");
+    for (size_t i = 0; i < sizeof logits; i++) REQUIRE(((char *)logits)[i] == 0x5a);
+    for (size_t i = 0; i < sizeof gradient; i++) REQUIRE(((char *)gradient)[i] == 0x5a);
+    OK(igdm_model_predict(model, images, COUNT, logits));
+}
+
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         TEST(threads), TEST(model_sizes), TEST(model_normalisation), TEST(unknown_names), TEST(wide_resnet_names),
         TEST(attack_lists), TEST(image_values), TEST(label_values), TEST(counts), TEST(attack_numbers),
         TEST(trainer_numbers), TEST(evaluate_numbers), TEST(enormous_numbers_do_no_harm), TEST(things_that_do_not_fit),
-        TEST(parameters),
+        TEST(parameters), TEST(overflowing_outputs),
     };
     return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -137,6 +137,22 @@ func setWeights(
             ConvolutionEpilogue(residual: other.pointer, rectify: true))
         #expect(relativeError(array(y), zip(expected, residual).map { max($0 + $1, 0) }) < 5e-6)
 
+        // The ReLU's signs, and their use as a mask of the input gradient.
+        var signs = [UInt8](repeating: 2, count: expected.count)
+        signs.withUnsafeMutableBufferPointer { signs in
+            convolutionForward(
+                y.pointer, xBuffer.pointer, count: test.count, weights,
+                ConvolutionEpilogue(rectify: true, signs: signs.baseAddress))
+        }
+        #expect(signs == array(y).map { $0 > 0 ? 1 : 0 })
+        let mask = x.map { $0 > 0 ? UInt8(1) : 0 }
+        let maskedGradient = try FloatBuffer(test.count * g.input.count)
+        mask.withUnsafeBufferPointer { mask in
+            convolutionInputGradient(
+                maskedGradient.pointer, dyBuffer.pointer, count: test.count, weights,
+                ConvolutionEpilogue(mask: mask.baseAddress))
+        }
+
         let start = randomFloats(test.count * g.input.count, seed: 6)
         let dx = try buffer(start)
         let dxExpected = referenceConvolutionInputGradient(dy: dy, weights: w, count: test.count, g)
@@ -145,6 +161,8 @@ func setWeights(
         #expect(relativeError(array(dx), zip(dxExpected, start).map { $0 + $1 }) < 5e-6)
         convolutionInputGradient(dx.pointer, dyBuffer.pointer, count: test.count, weights)
         #expect(relativeError(array(dx), dxExpected) < 5e-6)
+
+        #expect(array(maskedGradient) == zip(array(dx), mask).map { $1 == 0 ? 0 : $0 })
 
         let dwStart = randomFloats(g.weightCount, seed: 7)
         let dw = try buffer(dwStart)

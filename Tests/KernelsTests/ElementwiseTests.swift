@@ -84,11 +84,13 @@ private let sizes = [(1, 1), (5, 3), (7, 8), (600, 1), (513, 5), (1030, 24), (40
 
     @Test func relu() throws {
         let (xs, gs, y, dx) = (try buffer(x), try buffer(g), try FloatBuffer(x.count), try buffer(x))
-        reluForward(y.pointer, xs.pointer, count: x.count)
+        var signs = [UInt8](repeating: 2, count: x.count)
+        reluForward(y.pointer, xs.pointer, count: x.count, signs: &signs)
         #expect(array(y) == x.map { max($0, 0) })
-        reluBackward(dx.pointer, gradient: gs.pointer, output: y.pointer, count: x.count, accumulate: true)
+        #expect(signs == x.map { $0 > 0 ? 1 : 0 })
+        reluBackward(dx.pointer, gradient: gs.pointer, signs: signs, count: x.count, accumulate: true)
         #expect(array(dx) == zip(x, g).map { $0 + ($0 > 0 ? $1 : 0) })
-        reluBackward(gs.pointer, gradient: gs.pointer, output: y.pointer, count: x.count, accumulate: false)
+        reluBackward(gs.pointer, gradient: gs.pointer, signs: signs, count: x.count, accumulate: false)
         #expect(array(gs) == zip(x, g).map { $0 > 0 ? $1 : 0 })
     }
 
@@ -111,7 +113,7 @@ private let sizes = [(1, 1), (5, 3), (7, 8), (600, 1), (513, 5), (1030, 24), (40
         reluForward(y.pointer, xs.pointer, count: xs.count)
         #expect(y.pointer[0].isNaN && y.pointer[16].isNaN && y.pointer[1] == 0)
         for path in CPUPath.available {
-            KernelTable.table(for: path).add(y.pointer, xs.pointer, xs.pointer, xs.count, true)
+            KernelTable.table(for: path).add(y.pointer, xs.pointer, xs.pointer, xs.count, true, nil)
             #expect(y.pointer[0].isNaN && y.pointer[16].isNaN && y.pointer[1] == 0)
         }
     }

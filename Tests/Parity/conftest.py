@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-from numpy.typing import ArrayLike
-
 import cases
 import igdm
 import ours
+import pytest
+from numpy.typing import ArrayLike
 from report import Quantity, Report, Row
 
 REPORT = pytest.StashKey[Report]()
@@ -108,8 +107,8 @@ def document(report: Report) -> list[str]:
         "",
         f"Written by `{command}`. The reference is PyTorch in float64 on the same float32 weights and inputs",
         "(Tests/Parity/reference); errors are the largest absolute ones, where stated divided by the largest reference",
-        "value of the same array, with Winograd's convolutions and exact. The last column gives what PyTorch in float32",
-        f"differs from the same reference. CPU path {igdm.build_info()['cpu']}.",
+        "value of the same array, with Winograd's convolutions and exact. The last column gives what PyTorch in",
+        f"float32 differs from the same reference. CPU path {igdm.build_info()['cpu']}.",
         "",
         *report.table(),
         "",

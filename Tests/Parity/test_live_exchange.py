@@ -7,12 +7,11 @@ import sys
 from pathlib import Path
 
 import h5py
+import igdm
 import numpy as np
+import ours
 import pytest
 import torch
-
-import igdm
-import ours
 from cases import MODELS, ModelCase, ModelSpec, uniform
 from conftest import Parity
 from reference.compute import build, numbers, stored_names

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import cases
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional
-
-import cases
 from reference import losses
 from reference.compute import build, stored_names
 from reference.networks import network
 from report import KINKED_INPUT_GRADIENT
+from torch.nn import functional
 
 
 @pytest.mark.parametrize(

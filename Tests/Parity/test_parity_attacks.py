@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 import igdm
+import numpy as np
 import ours
 from cases import AttackCase
 from conftest import Parity

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pytest
-
 import igdm
+import numpy as np
 import ours
+import pytest
 from cases import StepCase
 from conftest import Parity
 from report import LOSS, PARAMETER_GRADIENT, STATISTIC, VANISHING_GRADIENT, WEIGHT

@@ -15,7 +15,8 @@ EPS = 0.25
 @pytest.mark.parametrize("options", [{"attack": "fgsm"}, {"attack": "pgd", "steps": 5}, {"attack": "cw", "steps": 5}])
 def test_results_stay_in_the_ball_and_the_box(teacher: igdm.Model, options: dict[str, object]) -> None:
     images, labels = make_arrays(40)
-    adversarial, success = igdm.attack(teacher, images, labels, eps=EPS, **options)  # type: ignore[arg-type]
+    attacked = igdm.attack(teacher, images, labels, eps=EPS, **options)  # type: ignore[arg-type]
+    adversarial, success = attacked.images, attacked.success
     assert np.abs(adversarial - images).max() <= EPS + 1e-6
     assert adversarial.min() >= 0
     assert adversarial.max() <= 1
@@ -28,6 +29,25 @@ def test_l2(teacher: igdm.Model) -> None:
     adversarial = igdm.attack(teacher, images, labels, norm="l2", eps=0.5, step=0.2, steps=4).images
     distances = np.sqrt(((adversarial - images).astype(np.float64) ** 2).sum(axis=(1, 2, 3)))
     assert 0.1 < distances.max() <= 0.5 + 1e-5
+
+
+def test_the_result_tells_what_was_done(teacher: igdm.Model) -> None:
+    images, labels = make_arrays(20)
+    attacked = igdm.attack(teacher, images, labels, eps=EPS, steps=3, restarts=2)
+    moved = np.abs(attacked.images.astype(np.float64) - images).reshape(20, -1)
+    np.testing.assert_array_equal(attacked.linf, moved.max(1))
+    np.testing.assert_allclose(attacked.l2, np.sqrt((moved**2).sum(1)), rtol=1e-12)
+    np.testing.assert_allclose(attacked.l1, moved.sum(1), rtol=1e-12)
+    assert set(attacked.forwards) == {2 * 4}
+    assert set(attacked.backwards) == {2 * 3}
+    assert attacked.success.dtype == bool
+    assert (attacked.first_success[attacked.success] >= 0).all()
+    assert (attacked.first_success <= 2 * 3).all()
+    wrong_at_once = teacher.predict(images).argmax(1) != labels
+    at_once = igdm.attack(teacher, images, labels, "fgsm", eps=EPS, early_stop=True)
+    np.testing.assert_array_equal(at_once.first_success == 0, wrong_at_once)
+    np.testing.assert_array_equal(at_once.forwards, np.where(wrong_at_once, 1, 2))
+    assert attacked.seconds > 0
 
 
 def test_a_fraction_is_the_number(teacher: igdm.Model) -> None:

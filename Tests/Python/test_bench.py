@@ -80,6 +80,29 @@ def test_unequal_work_is_refused(tmp_path: Path) -> None:
         equality.compare(*paths)
 
 
+def test_the_attack_is_compared_pixel_by_pixel_and_its_start_is_not(tmp_path: Path) -> None:
+    images = np.full((2, 1, 10, 10), 0.5, np.float32)
+    paths = [tmp_path / "ours.npz", tmp_path / "peer.npz"]
+    np.savez(paths[0], **{"adversarial images": images, equality.FIRST_ITERATE: images})
+    for moved, equal in ((26, True), (120, False)):
+        other = images.copy()
+        other.ravel()[:moved] += np.float32(0.002)
+        np.savez(paths[1], **{"adversarial images": other})
+        if equal:
+            equality.compare(*paths)
+        else:
+            with pytest.raises(equality.Unequal):
+                equality.compare(*paths)
+
+
+def test_a_step_that_the_peer_leaves_out_is_refused() -> None:
+    work = Work("step", "s", teacher="t", method="ard")
+    equality.compare_passes(work, [26, 3])
+    for counted in ([24, 3], [26, 2]):
+        with pytest.raises(equality.Unequal):
+            equality.compare_passes(work, counted)
+
+
 def test_other_programs_are_noticed() -> None:
     """A busy process beside a quiet measurement; the same process counted as measured is no disturbance."""
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:

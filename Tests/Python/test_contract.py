@@ -18,6 +18,7 @@ STRUCTS = {
     "igdm_dataset_info": _structures.DatasetInfo,
     "igdm_progress": _structures.Progress,
     "igdm_attack_options": _structures.AttackOptions,
+    "igdm_attack_report": _structures.AttackReport,
     "igdm_evaluate_options": _structures.EvaluateOptions,
     "igdm_evaluation_row": _structures.EvaluationRow,
     "igdm_trainer_options": _structures.TrainerOptions,

@@ -130,6 +130,22 @@ def test_hdf5_files(tmp_path: Path, kind: type) -> None:
         datasets.hdf5(tmp_path / "data.h5")
 
 
+@pytest.mark.parametrize("version", ["earliest", "v108", "v110"])
+@pytest.mark.parametrize("block", [0, 1024])
+def test_hdf5_headers_of_all_forms(tmp_path: Path, version: str, block: int) -> None:
+    """Addresses that do not begin at the beginning of the file, headers that go on elsewhere, chunks that may grow."""
+    images, labels = make_arrays(30)
+    with h5py.File(tmp_path / "data.h5", "w", libver=(version, "v110"), userblock_size=block) as file:
+        file.create_dataset("images", data=images, chunks=(4, *SHAPE), maxshape=(None, *SHAPE), compression="gzip")
+        file["labels"] = labels
+        for name in ("images", "labels"):
+            for index in range(40):
+                file[name].attrs[f"note {index}"] = "what somebody wrote to a data set that was there already"
+    data = datasets.hdf5(tmp_path / "data.h5")
+    np.testing.assert_array_equal(data.images, images)
+    np.testing.assert_array_equal(data.labels, labels)
+
+
 @pytest.mark.parametrize(("classes", "label_bytes"), [(10, 1), (100, 2)])
 def test_cifar_folders(tmp_path: Path, classes: int, label_bytes: int) -> None:
     """Records of one label (two for CIFAR-100: coarse, fine) and 3072 bytes: red, green, blue planes."""

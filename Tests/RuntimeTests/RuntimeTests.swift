@@ -149,9 +149,22 @@ import Testing
 
 @Suite struct ErrorTests {
     @Test func messagesNameArgumentGotAndWanted() {
-        #expect(EngineError.invalid("epsilon", got: -0.1, want: "a number >= 0").message == "epsilon: got -0.1, want a number >= 0")
+        #expect(
+            EngineError.invalid("epsilon", got: -0.1, want: "a number >= 0").message
+                == "epsilon: got -0.1, want a number >= 0")
         let unknown = EngineError.unknownName("method", got: "foo", known: ["ard", "rslad"])
         #expect(unknown.message == "method: got \"foo\", want one of ard, rslad")
         #expect(unknown.code == .invalidArgument)
+    }
+}
+
+@Suite struct PlainNumberTests {
+    @Test func everyNumberHasOneName() {
+        #expect(Int(plain: "0") == 0)
+        #expect(Int(plain: "28") == 28)
+        #expect(Int(plain: "-3") == -3)
+        for other in ["", "+28", "028", "-0", " 28", "28 ", "2_8", "٢٨", "0x1c", "99999999999999999999"] {
+            #expect(Int(plain: other) == nil, "\(other)")
+        }
     }
 }

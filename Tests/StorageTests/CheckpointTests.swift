@@ -57,7 +57,7 @@ import Testing
         try sample.write(to: directory / "1.h5")
         // A second in between would change a time stamp; other contents would change memory that is used again.
         var other = sample
-        other.weights[0].values = [Float](repeating: 123, count: 6)
+        other.weights[0].values = buffer([Float](repeating: 123, count: 6))
         other.metadata = [("other", String(repeating: "x", count: 5000))]
         try other.write(to: directory / "2.h5")
         sleep(1)
@@ -105,9 +105,10 @@ import Testing
         // h5py records no order unless asked: by name, whatever the order of writing.
         let tensors = try Checkpoint.readWeights(path)
         #expect(tensors.map(\.name) == ["a", "b", "c"])
-        #expect(tensors[0].values == [-1.5, 1e-30, 7])
-        #expect(tensors[1] == NamedTensor(name: "b", shape: [2, 2], values: [1, 2, 3, 4]))
-        #expect(tensors[2].values == (0..<100).map(Float.init))
+        #expect(Array(tensors[0].values) == [-1.5, 1e-30, 7])
+        #expect(tensors[1].shape == [2, 2])
+        #expect(Array(tensors[1].values) == [1, 2, 3, 4])
+        #expect(Array(tensors[2].values) == (0..<100).map(Float.init))
         expectError(.format, ["attribute format", "load_weights"]) { _ = try Checkpoint.read(path) }
     }
 
@@ -127,7 +128,7 @@ import Testing
         refuse(.shape, ["z.weight", "6 values", "(7)"]) { $0.weights[0].shape = [7] }
         refuse(.shape, ["z.weight", "0 values"]) {
             $0.weights[0].shape = [0]
-            $0.weights[0].values = []
+            $0.weights[0].values = buffer([])
         }
         refuse(.invalidArgument, ["metadata key"]) { $0.metadata = [("", "x")] }
         refuse(.invalidArgument, ["metadata key"]) { $0.metadata = [("k", "x"), ("k", "y")] }
@@ -144,7 +145,9 @@ import Testing
         checkpoint.weights = (0..<2000).map { NamedTensor(name: "w\($0)", shape: [1], values: [Float($0)]) }
         try checkpoint.write(to: directory / "c.h5")
         let read = try Checkpoint.read(directory / "c.h5")
-        #expect(read.weights == checkpoint.weights)
+        #expect(
+            read.weights.map { [$0.name, "\($0.values[0])"] }
+                == checkpoint.weights.map { [$0.name, "\($0.values[0])"] })
         #expect(read.metadata.map(\.value) == checkpoint.metadata.map(\.value))
     }
 
@@ -203,10 +206,14 @@ import Testing
         refuse(.format, ["1 missing", "1 unexpected", "renamed"]) { $0[0].name = "renamed" }
         refuse(.format, ["twice"]) { $0.append($0[0]) }
         refuse(.format, [tensors[0].name, "got shape (72)", "want (4, 2, 3, 3)"]) { $0[0].shape = [72] }
-        refuse(.format, [tensors[0].name, "got 1 values"]) { $0[0].values = [1] }
-        refuse(.notFinite, [tensors[last].name, "nan", "element 0"]) { $0[last].values[0] = .nan }
+        refuse(.format, [tensors[0].name, "got 1 values"]) { $0[0].values = buffer([1]) }
+        refuse(.notFinite, [tensors[last].name, "nan", "element 0"]) {
+            $0[last].values = buffer([.nan] + $0[last].values.dropFirst())
+        }
         refuse(.format, ["running_var", "-1"]) { all in
-            if let index = all.firstIndex(where: { $0.name.hasSuffix("running_var") }) { all[index].values[0] = -1 }
+            if let index = all.firstIndex(where: { $0.name.hasSuffix("running_var") }) {
+                all[index].values = buffer([-1] + all[index].values.dropFirst())
+            }
         }
         try network.assignWeights(from: tensors.reversed())
         #expect(values(of: network) == values(of: other))

@@ -133,7 +133,8 @@ private func labels(of dataset: Dataset) -> [Int] { (0..<dataset.count).map(data
     }
 
     @Test func damagedCompression() {
-        let noise = [UInt8](pixels.prefix(4)) + [0, 0, 3, 232, 0, 0, 0, 10, 0, 0, 0, 1]
+        let noise =
+            [UInt8](pixels.prefix(4)) + [0, 0, 3, 232, 0, 0, 0, 10, 0, 0, 0, 1]
             + (0..<10000).map { UInt8(truncatingIfNeeded: $0 &* $0 &* 2_654_435_761 >> 13) }
         compress(noise, to: directory / "images")
         let whole = readBytes(directory / "images")

@@ -71,7 +71,9 @@ import Testing
             $0.setAttribute("mean", [0, 0, 0])
         },
         Case("std 0", ["std[1]", "got 0"]) { $0.setAttribute("std", [1, 0]) },
+        Case("extreme std", ["std[0]", "1e-07", "1e-6"]) { $0.setAttribute("std", [1e-7, 1]) },
         Case("mean not finite", ["mean[0]", "nan"]) { $0.setAttribute("mean", [.nan, 0]) },
+        Case("extreme mean", ["mean[1]", "10000000", "1e6"]) { $0.setAttribute("mean", [0, 1e7]) },
 
         Case("no weights", ["weights", "missing"]) { $0.remove("weights") },
         Case("weights is a dataset", ["weights", "want a group"]) {

@@ -101,10 +101,12 @@ import Testing
 
         var marker = 0
         withUnsafeMutablePointer(to: &marker) { marker in
-            H5Eset_auto2(stack, { _, _ in
-                HDF5GuestTests.calls += 1
-                return 0
-            }, marker)
+            H5Eset_auto2(
+                stack,
+                { _, _ in
+                    HDF5GuestTests.calls += 1
+                    return 0
+                }, marker)
             let before = HDF5GuestTests.calls
             withHDF5 { #expect(H5Fopen("/no/such/file", chdf5_read_only(), 0) < 0) }
             #expect(HDF5GuestTests.calls == before)

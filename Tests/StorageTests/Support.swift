@@ -71,6 +71,18 @@ func expectError(
     }
 }
 
+/// Some numbers in a buffer.
+func buffer(_ values: [Float]) -> Buffer<Float> {
+    guard let buffer = try? Buffer(copying: values) else { fatalError("no memory for \(values.count) floats") }
+    return buffer
+}
+
+extension NamedTensor {
+    init(name: String, shape: [Int], values: [Float]) {
+        self.init(name: name, shape: shape, values: buffer(values))
+    }
+}
+
 /// Writes HDF5 files as others may: any type, any layout, any link.
 final class RawFile {
     let id: hid_t

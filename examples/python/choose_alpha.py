@@ -1,5 +1,5 @@
-"""Chooses the demo's alpha: trains the demo's student with each alpha of a grid and several seeds, and measures on images
-that are neither trained on nor tested on (the training images before the demo's own validation set).
+"""Chooses the demo's alpha: trains the demo's student with each alpha of a grid and several seeds, and measures on
+images that are neither trained on nor tested on (the training images before the demo's own validation set).
 
     PYTHONPATH=bindings/python python3 examples/python/choose_alpha.py
 
@@ -46,8 +46,6 @@ def main() -> None:
             rows.append(igdm.evaluate(student, held_out, attacks=["pgd-20", "cw"], eps=demo.EPS, progress=False))
         means = [100 * statistics.fmean(row.accuracy[name] for row in rows) for name in ("clean", "pgd-20", "cw")]
         print(f"{alpha:5g}  " + "  ".join(f"{mean:5.2f}" for mean in means), flush=True)
-
-
 
 
 if __name__ == "__main__":

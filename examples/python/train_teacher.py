@@ -1,7 +1,7 @@
 """Trains the teacher that ships as examples/data/fashion_teacher.h5: `make teacher`.
 
-PGD adversarial training (Madry et al. 2018) of a ResNet-8 with 32 base channels on Fashion-MNIST. The last 5 000 training
-images are kept for validation; the first test images are looked at once, at the end.
+PGD adversarial training (Madry et al. 2018) of a ResNet-8 with 32 base channels on Fashion-MNIST. The last 5 000
+training images are kept for validation; the first test images are looked at once, at the end.
 """
 
 from __future__ import annotations

@@ -22,4 +22,13 @@ int ccpu_load_flag(const volatile int *flag);
 /* Asks for the cache line at an address that will be read soon; inlined to one instruction. Any address is allowed. */
 static inline void ccpu_prefetch(const void *address) { __builtin_prefetch(address); }
 
+/* For whole vectors of floats, inlined to a few instructions, which Swift's conversions between vectors of bytes and of
+ * numbers are not: values become 0 where the mask's byte is 0; a byte becomes 1 where the value is positive, else 0. */
+static inline void ccpu_mask(float *values, const unsigned char *mask, int count) {
+    for (int i = 0; i < count; i++) values[i] = mask[i] ? values[i] : 0.0f;
+}
+static inline void ccpu_signs(const float *values, unsigned char *signs, int count) {
+    for (int i = 0; i < count; i++) signs[i] = values[i] > 0.0f;
+}
+
 #endif

@@ -11,8 +11,8 @@ extension Architecture {
     static let wideResNet = Architecture(pattern: "wrn_D_K") { name, options in
         let parts = name.split(separator: "_", omittingEmptySubsequences: false)
         guard parts.count == 3, parts[0] == "wrn" else { return nil }
-        guard let depth = Int(parts[1]), let factor = Int(parts[2]), (10...1000).contains(depth), depth % 6 == 4,
-            (1...64).contains(factor)
+        guard let depth = Int(plain: parts[1]), let factor = Int(plain: parts[2]), (10...1000).contains(depth),
+            depth % 6 == 4, (1...64).contains(factor)
         else {
             throw EngineError.invalid(
                 "architecture", got: "\"\(name)\"",

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from cases import Arrays, AttackCase, Case, ModelCase, ModelSpec, StepCase
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cases import Arrays, AttackCase, Case, ModelCase, ModelSpec, StepCase
 from reference import attacks, losses
 from reference.networks import Classifier, network
 

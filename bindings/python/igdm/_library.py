@@ -61,6 +61,11 @@ STATUS_FUNCTIONS: dict[str, list[Any]] = {
         _S.Model, POINTER(c_float), POINTER(c_int64), c_size_t, POINTER(_S.AttackOptions), POINTER(c_float),
         POINTER(c_uint8),
     ],
+    "igdm_attack_report_init": [POINTER(_S.AttackReport)],
+    "igdm_attack_with_report": [
+        _S.Model, POINTER(c_float), POINTER(c_int64), c_size_t, POINTER(_S.AttackOptions), POINTER(c_float),
+        POINTER(_S.AttackReport),
+    ],
     "igdm_evaluate_options_init": [POINTER(_S.EvaluateOptions)],
     "igdm_evaluate": [
         _S.Model, _S.Dataset, _S.Model, POINTER(_S.EvaluateOptions), POINTER(_S.Evaluation),

@@ -17,6 +17,7 @@ from ctypes import (
     c_int32,
     c_int64,
     c_size_t,
+    c_uint8,
     c_uint32,
     c_uint64,
     c_void_p,
@@ -203,6 +204,25 @@ class AttackOptions(Struct):
         ("progress", ProgressCallback),
         ("user", c_void_p),
         ("cancel", POINTER(c_int32)),
+        ("reserved", c_int64 * 4),
+    ]
+
+
+class AttackReport(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved0", c_uint32),
+        ("success", POINTER(c_uint8)),
+        ("first_success", POINTER(c_int64)),
+        ("linf", POINTER(c_double)),
+        ("l2", POINTER(c_double)),
+        ("l1", POINTER(c_double)),
+        ("forwards", POINTER(c_int64)),
+        ("backwards", POINTER(c_int64)),
+        ("successes", c_int64),
+        ("total_forwards", c_int64),
+        ("total_backwards", c_int64),
+        ("seconds", c_double),
         ("reserved", c_int64 * 4),
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,14 +18,41 @@ from .progress import Display, Progress
 
 Watcher = Callable[[Progress], object]
 
+# The arrays of igdm_attack_report.
+_REPORTED = {
+    "success": np.uint8,
+    "first_success": np.int64,
+    "linf": np.float64,
+    "l2": np.float64,
+    "l1": np.float64,
+    "forwards": np.int64,
+    "backwards": np.int64,
+}
 
-class Adversarial(NamedTuple):
-    """The result of attack()."""
+
+@dataclass(frozen=True, eq=False)
+class Adversarial:
+    """The result of attack(); but for `images` and `seconds`, arrays of length N."""
 
     images: Floats
     """(N, C, H, W), within eps of the originals and inside [0,1]."""
     success: NDArray[np.bool_]
-    """(N), True where the model misclassifies the result."""
+    """True where the model misclassifies the result."""
+    first_success: NDArray[np.int64]
+    """How many steps a sample had taken, those of earlier restarts included, when an iterate was first misclassified:
+    0 = at a start, -1 = none was. Without early_stop the result can be classified correctly all the same."""
+    linf: NDArray[np.float64]
+    """Distance of the result from the image: the largest change of a value."""
+    l2: NDArray[np.float64]
+    """The same, Euclidean."""
+    l1: NDArray[np.float64]
+    """The same, the sum of all changes."""
+    forwards: NDArray[np.int64]
+    """Passes of a sample through the model."""
+    backwards: NDArray[np.int64]
+    """Those of them whose gradient was taken back to the image."""
+    seconds: float
+    """Wall time of the whole attack."""
 
 
 def attack(
@@ -82,14 +109,19 @@ def attack(
         targets = arrays.floats("target_logits", target_logits, (len(batch), model.info.classes))
         options.target_logits = pointer(targets)
     adversarial = np.empty_like(batch)
-    success = np.empty(len(batch), np.uint8)
+    report = structures.AttackReport()
+    call("igdm_attack_report_init", report)
+    told = {name: np.empty(len(batch), kind) for name, kind in _REPORTED.items()}
+    for name, array in told.items():
+        setattr(report, name, pointer(array))
     with Display(progress) as display, watched(display, callback) as watcher:
         options.progress = watcher.pointer
         call(
-            "igdm_attack", model._handle, pointer(batch), pointer(truth), len(batch), options, pointer(adversarial),
-            pointer(success),
+            "igdm_attack_with_report", model._handle, pointer(batch), pointer(truth), len(batch), options,
+            pointer(adversarial), report,
         )  # fmt: skip
-    return Adversarial(adversarial, success.astype(bool))
+    told["success"] = told["success"].astype(bool)
+    return Adversarial(images=adversarial, seconds=report.seconds, **told)
 
 
 def watched(display: Display, callback: Watcher | None) -> Callback:

@@ -221,7 +221,10 @@ def distill(
             return Run(student, history, trainer.options, None)
         # Before the folder's old run goes: what would stop the new one at once.
         for name, data in (("train", train), ("validation", validation)):
-            if data is not None and (data.image_shape, data.classes) != (student.info.input_shape, student.info.classes):
+            if data is not None and (data.image_shape, data.classes) != (
+                student.info.input_shape,
+                student.info.classes,
+            ):
                 raise ShapeError(
                     f"{name}: got images {data.image_shape} in {data.classes} classes, want "
                     f"{student.info.input_shape} in {student.info.classes}, the student's"

@@ -1,0 +1,112 @@
+import Kernels
+import Runtime
+
+/// What an attack notes of each sample on its way: arrays with one value a sample, borrowed.
+public struct AttackTrace {
+    /// How many steps the sample had taken, those of earlier restarts included, when its first misclassified iterate was
+    /// seen: 0 = a start. -1 where none was.
+    public let firstSuccess: UnsafeMutablePointer<Int64>
+    /// Passes of the sample through the model.
+    public let forwards: UnsafeMutablePointer<Int64>
+    /// Those of them after which the gradient was taken back to the image.
+    public let backwards: UnsafeMutablePointer<Int64>
+
+    func reset(count: Int) {
+        firstSuccess.update(repeating: -1, count: count)
+        forwards.update(repeating: 0, count: count)
+        backwards.update(repeating: 0, count: count)
+    }
+}
+
+/// Where an attack's results go, one value (or image) a sample; nil for what is not wanted.
+public struct AttackOutputs {
+    /// Like the images; may be their memory.
+    public var adversarial: UnsafeMutablePointer<Float>
+    /// 1 where the model misclassifies the result.
+    public var success: UnsafeMutablePointer<UInt8>?
+    /// As in `AttackTrace`; so `forwards` and `backwards`.
+    public var firstSuccess: UnsafeMutablePointer<Int64>?
+    /// Distances of the result from the image: max |x' - x|, ‖x' - x‖₂ and Σ |x' - x|.
+    public var linf: UnsafeMutablePointer<Double>?
+    public var l2: UnsafeMutablePointer<Double>?
+    public var l1: UnsafeMutablePointer<Double>?
+    public var forwards: UnsafeMutablePointer<Int64>?
+    public var backwards: UnsafeMutablePointer<Int64>?
+
+    public init(adversarial: UnsafeMutablePointer<Float>) { self.adversarial = adversarial }
+}
+
+/// What an attack comes to as a whole.
+public struct AttackTotals: Sendable {
+    /// Samples whose result is misclassified.
+    public internal(set) var successes = 0
+    public internal(set) var forwards = 0
+    public internal(set) var backwards = 0
+    public internal(set) var seconds = 0.0
+}
+
+/// The results of an attack on `count` samples while it runs: the caller's memory is written at the end, all at once.
+final class AttackRecord {
+    let count: Int
+    let images: FloatBuffer
+    let success: Buffer<UInt8>
+    private let pixels: Int
+    private let firstSuccess: Buffer<Int64>
+    private let forwards: Buffer<Int64>
+    private let backwards: Buffer<Int64>
+
+    /// Throws `outOfMemory`.
+    init(count: Int, pixels: Int) throws {
+        self.count = count
+        self.pixels = pixels
+        images = try FloatBuffer(count * pixels)
+        success = try Buffer(count)
+        firstSuccess = try Buffer(count)
+        forwards = try Buffer(count)
+        backwards = try Buffer(count)
+    }
+
+    /// Of the samples from `first` on.
+    func trace(from first: Int) -> AttackTrace {
+        AttackTrace(
+            firstSuccess: firstSuccess.pointer + first, forwards: forwards.pointer + first,
+            backwards: backwards.pointer + first)
+    }
+
+    /// Counts a pass forward that the loop did not make.
+    func addForwards(_ samples: Range<Int>) {
+        for i in samples { forwards[i] += 1 }
+    }
+
+    func totals(seconds: Double) -> AttackTotals {
+        var totals = AttackTotals()
+        for i in 0..<count {
+            totals.successes += Int(success[i])
+            totals.forwards += Int(forwards[i])
+            totals.backwards += Int(backwards[i])
+        }
+        totals.seconds = seconds
+        return totals
+    }
+
+    /// - Parameter clean: the images that were attacked, (count, pixels).
+    func write(to outputs: AttackOutputs, clean: UnsafePointer<Float>) {
+        // Before the results, which may take the place of the images.
+        writeDistances(to: outputs, clean: clean)
+        outputs.adversarial.update(from: images.pointer, count: count * pixels)
+        outputs.success?.update(from: success.pointer, count: count)
+        outputs.firstSuccess?.update(from: firstSuccess.pointer, count: count)
+        outputs.forwards?.update(from: forwards.pointer, count: count)
+        outputs.backwards?.update(from: backwards.pointer, count: count)
+    }
+
+    private func writeDistances(to outputs: AttackOutputs, clean: UnsafePointer<Float>) {
+        guard outputs.linf != nil || outputs.l2 != nil || outputs.l1 != nil else { return }
+        WorkerPool.parallelFor(count) { i in
+            let moved = distances(images.pointer + i * pixels, clean + i * pixels, pixels)
+            outputs.linf?[i] = moved.linf
+            outputs.l2?[i] = moved.l2
+            outputs.l1?[i] = moved.l1
+        }
+    }
+}
