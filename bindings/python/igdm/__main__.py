@@ -20,7 +20,6 @@ from igdm.datasets import SPECIFICATIONS, Dataset, TrainTest, open_source, open_
 from igdm.evaluation import Evaluation, format_table
 from igdm.options import TrainingOptions
 
-
 EXACT = "without Winograd's convolutions: smaller rounding errors, more time"
 
 

@@ -136,9 +136,9 @@ class Model(Handle):
 
     @property
     def exact(self) -> bool:
-        """Whether 3x3 convolutions are plain sums of products, without Winograd's algorithm: smaller rounding errors, two
-        to four times the time. Everything that computes with the model follows it, and it may be changed at any time; a
-        trainer keeps its teacher as it was."""
+        """Whether 3x3 convolutions are plain sums of products, without Winograd's algorithm: smaller rounding errors,
+        two to four times the time. Everything that computes with the model follows it, and it may be changed at any
+        time; a trainer keeps its teacher as it was."""
         value = ctypes.c_int32()
         call("igdm_model_get_exact", self._handle, value)
         return bool(value.value)
