@@ -37,10 +37,10 @@ PIP           := -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup lib install demo teacher test parity bench c-programs format lint clean
+.PHONY: help setup lib install demo teacher test parity bench bench-kernels c-programs format lint clean
 
 help: ## Lists the targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 15
 
 setup: $(STAMPS)/swift $(STAMPS)/packages $(VENV)/ready ## Installs Debian packages, makes the Python environment
 
@@ -70,13 +70,17 @@ parity: $(LIBRARY) $(PARITY)/ready ## Compares live with PyTorch (in an environm
 bench: $(LIBRARY) $(PARITY)/ready ## Measures speed and memory against PyTorch (ARGS="--quick", see Benchmarks/README.md)
 	@$(PARITY)/bin/python Benchmarks/bench.py $(ARGS)
 
+bench-kernels: $(STAMPS)/swift $(STAMPS)/packages ## Times the convolutions one by one (ARGS="batch part-of-a-name")
+	@$(SWIFT) build -c release --product kernel-bench --scratch-path $(BUILD)/swift-bench 2>&1 | tail -n 1
+	@$(BUILD)/swift-bench/release/kernel-bench $(ARGS)
+
 format: $(TOOLS)/ready ## Formats Swift and Python sources
-	$(SWIFT) format --in-place --parallel --recursive Package.swift Sources Tests
+	$(SWIFT) format --in-place --parallel --recursive Package.swift Sources Tests Benchmarks
 	$(TOOLS)/bin/ruff check --quiet --fix .
 	$(TOOLS)/bin/ruff format --quiet .
 
 lint: $(TOOLS)/ready ## Checks the style of Swift and Python sources
-	$(SWIFT) format lint --strict --parallel --recursive Package.swift Sources Tests
+	$(SWIFT) format lint --strict --parallel --recursive Package.swift Sources Tests Benchmarks
 	$(TOOLS)/bin/ruff check --quiet .
 	$(TOOLS)/bin/ruff format --quiet --check .
 

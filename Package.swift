@@ -16,10 +16,12 @@ func wide(_ name: String, _ flags: [String], define: String? = nil) -> Target {
 
 var wideTargets = [wide("KernelsBaseline", [])]
 #if arch(x86_64)
-wideTargets += [
-    wide("KernelsAVX2", ["-mavx2", "-mfma"], define: "AVX2"),
-    wide("KernelsAVX512", ["-mavx2", "-mfma", "-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl"], define: "AVX512"),
-]
+    wideTargets += [
+        wide("KernelsAVX2", ["-mavx2", "-mfma"], define: "AVX2"),
+        wide(
+            "KernelsAVX512", ["-mavx2", "-mfma", "-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl"],
+            define: "AVX512"),
+    ]
 #endif
 let wideNames = wideTargets.map { Target.Dependency.target(name: $0.name) }
 
@@ -39,7 +41,9 @@ let package = Package(
         .target(name: "Storage", dependencies: ["Networks", "Kernels", "Runtime", "CHDF5", "CZlib"]),
         .target(name: "Attacks", dependencies: ["Networks", "Kernels", "Runtime"]),
         .target(name: "Distillation", dependencies: ["Attacks", "Storage", "Networks", "Kernels", "Runtime"]),
-        .target(name: "Igdm", dependencies: ["CIgdm", "CCPU", "Distillation", "Attacks", "Storage", "Networks", "Kernels", "Runtime"]),
+        .target(
+            name: "Igdm",
+            dependencies: ["CIgdm", "CCPU", "Distillation", "Attacks", "Storage", "Networks", "Kernels", "Runtime"]),
         .executableTarget(name: "kernel-bench", dependencies: ["Kernels", "Runtime"], path: "Benchmarks/Kernels"),
         .testTarget(name: "RuntimeTests", dependencies: ["Runtime"]),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels", "Runtime"]),

@@ -13,13 +13,13 @@ public enum CPUPath: String, CaseIterable, Sendable {
     /// The paths that this processor can run, the fastest last.
     public static let available: [CPUPath] = {
         #if arch(x86_64)
-        switch ccpu_level() {
-        case 3...: return [.baseline, .avx2, .avx512]
-        case 2: return [.baseline, .avx2]
-        default: return [.baseline]
-        }
+            switch ccpu_level() {
+            case 3...: return [.baseline, .avx2, .avx512]
+            case 2: return [.baseline, .avx2]
+            default: return [.baseline]
+            }
         #else
-        return [.baseline]
+            return [.baseline]
         #endif
     }()
 

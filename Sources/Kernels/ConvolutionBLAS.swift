@@ -49,7 +49,8 @@ func blasForward(
                 for pixel in 0..<pixels {
                     let offset = pixel * g.outputChannels + group * g.groupColumns
                     for c in 0..<g.groupColumns {
-                        let value = result[pixel * g.groupColumns + c] + weights.bias.pointer[group * g.groupColumns + c]
+                        let value =
+                            result[pixel * g.groupColumns + c] + weights.bias.pointer[group * g.groupColumns + c]
                         out[offset + c] = epilogue.finish(value, at: sample * g.output.count + offset + c)
                     }
                 }

@@ -1,7 +1,7 @@
 import KernelsBaseline
 #if arch(x86_64)
-import KernelsAVX2
-import KernelsAVX512
+    import KernelsAVX2
+    import KernelsAVX512
 #endif
 
 /// The kernels of one instruction set (Sources/KernelsWide, where each is documented).
@@ -52,15 +52,15 @@ public struct KernelTable: @unchecked Sendable {
         (
             Input, _ planeStride: Int, _ rowStride: Int, _ tiles: Int, _ columns: Int, _ origins: UnsafePointer<Int>,
             _ heights: UnsafePointer<Int>, _ widths: UnsafePointer<Int>, _ pixelStride: Int, _ lineStride: Int,
-            _ scale: Input?, _ shift: Input?, _ residual: Input?, _ mask: Mask?, _ rectify: Bool, _ signs: Signs?, Output
+            _ scale: Input?, _ shift: Input?, _ residual: Input?, _ mask: Mask?, _ rectify: Bool, _ signs: Signs?,
+            Output
         ) -> Void
     let winogradFilter:
         (
             Output, _ planeStride: Int, _ columns: Int, _ taps: Input, _ filterStride: Int, _ filters: Int,
             _ rotate: Bool, _ scratch: Output
         ) -> Void
-    let winogradGradient:
-        (Output, _ planeStride: Int, _ rowStride: Int, Rows, _ tiles: Int, _ columns: Int) -> Void
+    let winogradGradient: (Output, _ planeStride: Int, _ rowStride: Int, Rows, _ tiles: Int, _ columns: Int) -> Void
     let winogradGradientOutput:
         (
             Output, _ filterStride: Int, _ products: Input, _ planeStride: Int, _ rowStride: Int, _ channels: Int,
@@ -74,7 +74,8 @@ public struct KernelTable: @unchecked Sendable {
         (
             Input, _ planeStride: Int, _ rowStride: Int, _ tiles: Int, _ columns: Int, _ origins: UnsafePointer<Int>,
             _ heights: UnsafePointer<Int>, _ widths: UnsafePointer<Int>, _ pixelStride: Int, _ lineStride: Int,
-            _ scale: Input?, _ shift: Input?, _ residual: Input?, _ mask: Mask?, _ rectify: Bool, _ signs: Signs?, Output
+            _ scale: Input?, _ shift: Input?, _ residual: Input?, _ mask: Mask?, _ rectify: Bool, _ signs: Signs?,
+            Output
         ) -> Void
     let stridedGradientOutput:
         (
@@ -87,8 +88,7 @@ public struct KernelTable: @unchecked Sendable {
             Output, _ planeStride: Int, _ columns: Int, _ taps: Input, _ filterStride: Int, _ filters: Int,
             _ rotate: Bool, _ scratch: Output
         ) -> Void
-    let stridedGradient:
-        (Output, _ planeStride: Int, _ rowStride: Int, Rows, _ tiles: Int, _ columns: Int) -> Void
+    let stridedGradient: (Output, _ planeStride: Int, _ rowStride: Int, Rows, _ tiles: Int, _ columns: Int) -> Void
     let stridedFilterGradient:
         (
             Output, _ filterStride: Int, _ products: Input, _ planeStride: Int, _ rowStride: Int, _ channels: Int,
@@ -102,7 +102,8 @@ public struct KernelTable: @unchecked Sendable {
     let denseOuterProducts:
         (
             Output, _ sumPlane: Int, _ sumRow: Int, Input, _ leftPlane: Int, _ leftRow: Int, Input, _ rightPlane: Int,
-            _ rightRow: Int, _ planes: UnsafePointer<Int>, _ positions: Int, _ rows: Int, _ channels: Int, _ columns: Int,
+            _ rightRow: Int, _ planes: UnsafePointer<Int>, _ positions: Int, _ rows: Int, _ channels: Int,
+            _ columns: Int,
             _ fresh: Bool
         ) -> Void
     let scaleShift:
@@ -119,45 +120,71 @@ public struct KernelTable: @unchecked Sendable {
             Output, _ gradient: Input, Input, _ count: Int, _ mean: Input, _ a: Input, _ b: Input, _ c: Input,
             _ period: Int, _ accumulate: Bool
         ) -> Void
-    let rectifyGradient:
-        (Output, _ gradient: Input, _ signs: Mask, _ count: Int, _ accumulate: Bool) -> Void
+    let rectifyGradient: (Output, _ gradient: Input, _ signs: Mask, _ count: Int, _ accumulate: Bool) -> Void
     let add: (Output, Input, Input, _ count: Int, _ rectify: Bool, _ signs: Signs?) -> Void
 
     static let baseline = KernelTable(
         laneCount: KernelsBaseline.laneCount, rowsPerTile: KernelsBaseline.rowsPerTile,
         weightRows: KernelsBaseline.weightRows, indirectProduct: KernelsBaseline.indirectProduct,
-        indirectWeightGradient: KernelsBaseline.indirectWeightGradient, depthwiseProduct: KernelsBaseline.depthwiseProduct, depthwiseLine: KernelsBaseline.depthwiseLine, depthwiseGradient: KernelsBaseline.depthwiseGradient, winogradScratch: KernelsBaseline.winogradScratch, winogradInput: KernelsBaseline.winogradInput, winogradOutput: KernelsBaseline.winogradOutput, winogradFilter: KernelsBaseline.winogradFilter, winogradGradient: KernelsBaseline.winogradGradient, winogradGradientOutput: KernelsBaseline.winogradGradientOutput, stridedInput: KernelsBaseline.stridedInput, stridedOutput: KernelsBaseline.stridedOutput, stridedGradientOutput: KernelsBaseline.stridedGradientOutput, stridedFilter: KernelsBaseline.stridedFilter, stridedGradient: KernelsBaseline.stridedGradient, stridedFilterGradient: KernelsBaseline.stridedFilterGradient, denseProducts: KernelsBaseline.denseProducts, denseOuterProducts: KernelsBaseline.denseOuterProducts, scaleShift: KernelsBaseline.scaleShift,
+        indirectWeightGradient: KernelsBaseline.indirectWeightGradient,
+        depthwiseProduct: KernelsBaseline.depthwiseProduct, depthwiseLine: KernelsBaseline.depthwiseLine,
+        depthwiseGradient: KernelsBaseline.depthwiseGradient, winogradScratch: KernelsBaseline.winogradScratch,
+        winogradInput: KernelsBaseline.winogradInput, winogradOutput: KernelsBaseline.winogradOutput,
+        winogradFilter: KernelsBaseline.winogradFilter, winogradGradient: KernelsBaseline.winogradGradient,
+        winogradGradientOutput: KernelsBaseline.winogradGradientOutput, stridedInput: KernelsBaseline.stridedInput,
+        stridedOutput: KernelsBaseline.stridedOutput, stridedGradientOutput: KernelsBaseline.stridedGradientOutput,
+        stridedFilter: KernelsBaseline.stridedFilter, stridedGradient: KernelsBaseline.stridedGradient,
+        stridedFilterGradient: KernelsBaseline.stridedFilterGradient, denseProducts: KernelsBaseline.denseProducts,
+        denseOuterProducts: KernelsBaseline.denseOuterProducts, scaleShift: KernelsBaseline.scaleShift,
         periodicSums: KernelsBaseline.periodicSums, periodicDeviations: KernelsBaseline.periodicDeviations,
         periodicGradientSums: KernelsBaseline.periodicGradientSums, normGradient: KernelsBaseline.normGradient,
         rectifyGradient: KernelsBaseline.rectifyGradient, add: KernelsBaseline.add)
 
     #if arch(x86_64)
-    static let avx2 = KernelTable(
-        laneCount: KernelsAVX2.laneCount, rowsPerTile: KernelsAVX2.rowsPerTile, weightRows: KernelsAVX2.weightRows,
-        indirectProduct: KernelsAVX2.indirectProduct, indirectWeightGradient: KernelsAVX2.indirectWeightGradient,
-        depthwiseProduct: KernelsAVX2.depthwiseProduct, depthwiseLine: KernelsAVX2.depthwiseLine, depthwiseGradient: KernelsAVX2.depthwiseGradient, winogradScratch: KernelsAVX2.winogradScratch, winogradInput: KernelsAVX2.winogradInput, winogradOutput: KernelsAVX2.winogradOutput, winogradFilter: KernelsAVX2.winogradFilter, winogradGradient: KernelsAVX2.winogradGradient, winogradGradientOutput: KernelsAVX2.winogradGradientOutput, stridedInput: KernelsAVX2.stridedInput, stridedOutput: KernelsAVX2.stridedOutput, stridedGradientOutput: KernelsAVX2.stridedGradientOutput, stridedFilter: KernelsAVX2.stridedFilter, stridedGradient: KernelsAVX2.stridedGradient, stridedFilterGradient: KernelsAVX2.stridedFilterGradient, denseProducts: KernelsAVX2.denseProducts, denseOuterProducts: KernelsAVX2.denseOuterProducts, scaleShift: KernelsAVX2.scaleShift, periodicSums: KernelsAVX2.periodicSums,
-        periodicDeviations: KernelsAVX2.periodicDeviations, periodicGradientSums: KernelsAVX2.periodicGradientSums,
-        normGradient: KernelsAVX2.normGradient, rectifyGradient: KernelsAVX2.rectifyGradient, add: KernelsAVX2.add)
+        static let avx2 = KernelTable(
+            laneCount: KernelsAVX2.laneCount, rowsPerTile: KernelsAVX2.rowsPerTile, weightRows: KernelsAVX2.weightRows,
+            indirectProduct: KernelsAVX2.indirectProduct, indirectWeightGradient: KernelsAVX2.indirectWeightGradient,
+            depthwiseProduct: KernelsAVX2.depthwiseProduct, depthwiseLine: KernelsAVX2.depthwiseLine,
+            depthwiseGradient: KernelsAVX2.depthwiseGradient, winogradScratch: KernelsAVX2.winogradScratch,
+            winogradInput: KernelsAVX2.winogradInput, winogradOutput: KernelsAVX2.winogradOutput,
+            winogradFilter: KernelsAVX2.winogradFilter, winogradGradient: KernelsAVX2.winogradGradient,
+            winogradGradientOutput: KernelsAVX2.winogradGradientOutput, stridedInput: KernelsAVX2.stridedInput,
+            stridedOutput: KernelsAVX2.stridedOutput, stridedGradientOutput: KernelsAVX2.stridedGradientOutput,
+            stridedFilter: KernelsAVX2.stridedFilter, stridedGradient: KernelsAVX2.stridedGradient,
+            stridedFilterGradient: KernelsAVX2.stridedFilterGradient, denseProducts: KernelsAVX2.denseProducts,
+            denseOuterProducts: KernelsAVX2.denseOuterProducts, scaleShift: KernelsAVX2.scaleShift,
+            periodicSums: KernelsAVX2.periodicSums,
+            periodicDeviations: KernelsAVX2.periodicDeviations, periodicGradientSums: KernelsAVX2.periodicGradientSums,
+            normGradient: KernelsAVX2.normGradient, rectifyGradient: KernelsAVX2.rectifyGradient, add: KernelsAVX2.add)
 
-    static let avx512 = KernelTable(
-        laneCount: KernelsAVX512.laneCount, rowsPerTile: KernelsAVX512.rowsPerTile,
-        weightRows: KernelsAVX512.weightRows, indirectProduct: KernelsAVX512.indirectProduct,
-        indirectWeightGradient: KernelsAVX512.indirectWeightGradient, depthwiseProduct: KernelsAVX512.depthwiseProduct, depthwiseLine: KernelsAVX512.depthwiseLine, depthwiseGradient: KernelsAVX512.depthwiseGradient, winogradScratch: KernelsAVX512.winogradScratch, winogradInput: KernelsAVX512.winogradInput, winogradOutput: KernelsAVX512.winogradOutput, winogradFilter: KernelsAVX512.winogradFilter, winogradGradient: KernelsAVX512.winogradGradient, winogradGradientOutput: KernelsAVX512.winogradGradientOutput, stridedInput: KernelsAVX512.stridedInput, stridedOutput: KernelsAVX512.stridedOutput, stridedGradientOutput: KernelsAVX512.stridedGradientOutput, stridedFilter: KernelsAVX512.stridedFilter, stridedGradient: KernelsAVX512.stridedGradient, stridedFilterGradient: KernelsAVX512.stridedFilterGradient, denseProducts: KernelsAVX512.denseProducts, denseOuterProducts: KernelsAVX512.denseOuterProducts, scaleShift: KernelsAVX512.scaleShift,
-        periodicSums: KernelsAVX512.periodicSums, periodicDeviations: KernelsAVX512.periodicDeviations,
-        periodicGradientSums: KernelsAVX512.periodicGradientSums, normGradient: KernelsAVX512.normGradient,
-        rectifyGradient: KernelsAVX512.rectifyGradient, add: KernelsAVX512.add)
+        static let avx512 = KernelTable(
+            laneCount: KernelsAVX512.laneCount, rowsPerTile: KernelsAVX512.rowsPerTile,
+            weightRows: KernelsAVX512.weightRows, indirectProduct: KernelsAVX512.indirectProduct,
+            indirectWeightGradient: KernelsAVX512.indirectWeightGradient,
+            depthwiseProduct: KernelsAVX512.depthwiseProduct, depthwiseLine: KernelsAVX512.depthwiseLine,
+            depthwiseGradient: KernelsAVX512.depthwiseGradient, winogradScratch: KernelsAVX512.winogradScratch,
+            winogradInput: KernelsAVX512.winogradInput, winogradOutput: KernelsAVX512.winogradOutput,
+            winogradFilter: KernelsAVX512.winogradFilter, winogradGradient: KernelsAVX512.winogradGradient,
+            winogradGradientOutput: KernelsAVX512.winogradGradientOutput, stridedInput: KernelsAVX512.stridedInput,
+            stridedOutput: KernelsAVX512.stridedOutput, stridedGradientOutput: KernelsAVX512.stridedGradientOutput,
+            stridedFilter: KernelsAVX512.stridedFilter, stridedGradient: KernelsAVX512.stridedGradient,
+            stridedFilterGradient: KernelsAVX512.stridedFilterGradient, denseProducts: KernelsAVX512.denseProducts,
+            denseOuterProducts: KernelsAVX512.denseOuterProducts, scaleShift: KernelsAVX512.scaleShift,
+            periodicSums: KernelsAVX512.periodicSums, periodicDeviations: KernelsAVX512.periodicDeviations,
+            periodicGradientSums: KernelsAVX512.periodicGradientSums, normGradient: KernelsAVX512.normGradient,
+            rectifyGradient: KernelsAVX512.rectifyGradient, add: KernelsAVX512.add)
     #endif
 
     /// The kernels of a path; for tests, which compare all that the processor can run.
     public static func table(for path: CPUPath) -> KernelTable {
         #if arch(x86_64)
-        switch path {
-        case .baseline: return baseline
-        case .avx2: return avx2
-        case .avx512: return avx512
-        }
+            switch path {
+            case .baseline: return baseline
+            case .avx2: return avx2
+            case .avx512: return avx512
+            }
         #else
-        return baseline
+            return baseline
         #endif
     }
 

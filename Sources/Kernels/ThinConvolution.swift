@@ -168,13 +168,15 @@ private struct ThinMemory {
     }
 
     func product(
-        _ rows: Int, depth: Int, _ panels: PackedPanels, shift: UnsafePointer<Float>?, _ residual: UnsafePointer<Float>?,
+        _ rows: Int, depth: Int, _ panels: PackedPanels, shift: UnsafePointer<Float>?,
+        _ residual: UnsafePointer<Float>?,
         _ mask: UnsafePointer<UInt8>?, _ rectify: Bool, _ signs: UnsafeMutablePointer<UInt8>?,
         _ out: UnsafeMutablePointer<Float>
     ) {
         withUnsafePointer(to: 0) { start in
             table.indirectProduct(
-                UnsafePointer(pointers), rows, 1, depth, panels.panels(0), panels.rows, start, panels.columns, shift, residual,
+                UnsafePointer(pointers), rows, 1, depth, panels.panels(0), panels.rows, start, panels.columns, shift,
+                residual,
                 mask, rectify, signs, out, UnsafePointer(offsets))
         }
     }

@@ -18,7 +18,8 @@ func winogradConvolution(
     _ epilogue: ConvolutionEpilogue
 ) {
     let job = WinogradJob(
-        out: out, x: x, total: count * tiles.count, tiles: tiles, panels: panels, table: table, zeros: zeros, scale: scale,
+        out: out, x: x, total: count * tiles.count, tiles: tiles, panels: panels, table: table, zeros: zeros,
+        scale: scale,
         epilogue: epilogue)
     if job.isShared { job.runInStages() } else { job.runByBlocks() }
 }
@@ -104,7 +105,8 @@ private struct WinogradJob {
         tiles.planes.withUnsafeBufferPointer { planes in
             guard let planes = planes.baseAddress else { return }
             table.denseProducts(
-                memory.output, outputPlane, outputRow, v, inputPlane, inputRow, panels.panels(from: column), panels.plane,
+                memory.output, outputPlane, outputRow, v, inputPlane, inputRow, panels.panels(from: column),
+                panels.plane,
                 planes, positions, count, panels.depth, padded)
         }
         for tile in 0..<count {

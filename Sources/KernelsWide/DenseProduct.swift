@@ -11,7 +11,8 @@
 /// - columns: multiple of laneCount.
 public func denseProducts(
     _ m: UnsafeMutablePointer<Float>, mPlane: Int, mRow: Int, v: UnsafePointer<Float>, vPlane: Int, vRow: Int,
-    u: UnsafePointer<Float>, uPlane: Int, planes: UnsafePointer<Int>, positions: Int, rows: Int, depth: Int, columns: Int
+    u: UnsafePointer<Float>, uPlane: Int, planes: UnsafePointer<Int>, positions: Int, rows: Int, depth: Int,
+    columns: Int
 ) {
     for position in 0..<positions {
         let left = v + position * vPlane
@@ -25,7 +26,8 @@ public func denseProducts(
                 if wide {
                     wideProduct(out + row * mRow + column, mRow, left + row * vRow, vRow, right + column * depth, depth)
                 } else {
-                    narrowProduct(out + row * mRow + column, mRow, left + row * vRow, vRow, right + column * depth, depth)
+                    narrowProduct(
+                        out + row * mRow + column, mRow, left + row * vRow, vRow, right + column * depth, depth)
                 }
                 row += rowsPerTile
             }
@@ -57,8 +59,8 @@ private func wideProduct(
         add(4)
         add(5)
         #if AVX512
-        add(6)
-        add(7)
+            add(6)
+            add(7)
         #endif
         weights += 2 * laneCount
     }
@@ -88,8 +90,8 @@ private func narrowProduct(
         add(4)
         add(5)
         #if AVX512
-        add(6)
-        add(7)
+            add(6)
+            add(7)
         #endif
         weights += laneCount
     }
@@ -104,7 +106,8 @@ private func narrowProduct(
 /// - channels: multiple of rowsPerTile; columns: multiple of laneCount.
 public func denseOuterProducts(
     _ sums: UnsafeMutablePointer<Float>, sumPlane: Int, sumRow: Int, left: UnsafePointer<Float>, leftPlane: Int,
-    leftRow: Int, right: UnsafePointer<Float>, rightPlane: Int, rightRow: Int, planes: UnsafePointer<Int>, positions: Int,
+    leftRow: Int, right: UnsafePointer<Float>, rightPlane: Int, rightRow: Int, planes: UnsafePointer<Int>,
+    positions: Int,
     rows: Int, channels: Int, columns: Int, fresh: Bool
 ) {
     // Positions that share sums may come at any time: which were met is one bit each.
@@ -120,7 +123,8 @@ public func denseOuterProducts(
             while channel < channels {
                 outerProduct(
                     sums + plane * sumPlane + channel * sumRow + column, sumRow,
-                    left + position * leftPlane + channel, leftRow, right + position * rightPlane + column, rightRow, rows,
+                    left + position * leftPlane + channel, leftRow, right + position * rightPlane + column, rightRow,
+                    rows,
                     accumulate)
                 channel += rowsPerTile
             }
@@ -153,8 +157,8 @@ private func outerProduct(
         add(4)
         add(5)
         #if AVX512
-        add(6)
-        add(7)
+            add(6)
+            add(7)
         #endif
         pixel += leftRow
         gradient += rightRow

@@ -9,7 +9,8 @@
 public func depthwiseProduct(
     pointers: UnsafePointer<UnsafePointer<Float>>, count: Int, taps: Int, filters: UnsafePointer<Float>,
     tapBlocks: UnsafePointer<Int>, channels: Int, shift: UnsafePointer<Float>?, residual: UnsafePointer<Float>?,
-    mask: UnsafePointer<UInt8>?, rectify: Bool, signs: UnsafeMutablePointer<UInt8>?, output: UnsafeMutablePointer<Float>, rowOffsets: UnsafePointer<Int>
+    mask: UnsafePointer<UInt8>?, rectify: Bool, signs: UnsafeMutablePointer<UInt8>?,
+    output: UnsafeMutablePointer<Float>, rowOffsets: UnsafePointer<Int>
 ) {
     let epilogue = Epilogue(
         scale: nil, shift: shift, residual: residual, mask: mask, rectify: rectify, signs: signs,

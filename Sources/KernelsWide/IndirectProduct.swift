@@ -79,8 +79,8 @@ private struct TargetRows {
         finish(4)
         finish(5)
         #if AVX512
-        finish(6)
-        finish(7)
+            finish(6)
+            finish(7)
         #endif
     }
 }
@@ -101,8 +101,8 @@ private func wideTile(
         let row4 = rows[4]
         let row5 = rows[5]
         #if AVX512
-        let row6 = rows[6]
-        let row7 = rows[7]
+            let row6 = rows[6]
+            let row7 = rows[7]
         #endif
         for channel in 0..<depth {
             let left = load(weights)
@@ -120,8 +120,8 @@ private func wideTile(
             add(4, row4)
             add(5, row5)
             #if AVX512
-            add(6, row6)
-            add(7, row7)
+                add(6, row6)
+                add(7, row7)
             #endif
             weights += 2 * laneCount
         }
@@ -146,8 +146,8 @@ private func narrowTile(
         let row4 = rows[4]
         let row5 = rows[5]
         #if AVX512
-        let row6 = rows[6]
-        let row7 = rows[7]
+            let row6 = rows[6]
+            let row7 = rows[7]
         #endif
         for channel in 0..<depth {
             let column = load(weights)
@@ -162,8 +162,8 @@ private func narrowTile(
             add(4, row4)
             add(5, row5)
             #if AVX512
-            add(6, row6)
-            add(7, row7)
+                add(6, row6)
+                add(7, row7)
             #endif
             weights += laneCount
         }

@@ -37,8 +37,8 @@ public func indirectWeightGradient(
             add(4)
             add(5)
             #if AVX512
-            add(6)
-            add(7)
+                add(6)
+                add(7)
             #endif
             right += gradientStride
         }

@@ -8,30 +8,30 @@ import Glibc
 
 /// One vector register, and half of one.
 #if AVX512
-typealias Lanes = SIMD16<Float>
-typealias HalfLanes = SIMD8<Float>
+    typealias Lanes = SIMD16<Float>
+    typealias HalfLanes = SIMD8<Float>
 #elseif AVX2
-typealias Lanes = SIMD8<Float>
-typealias HalfLanes = SIMD4<Float>
+    typealias Lanes = SIMD8<Float>
+    typealias HalfLanes = SIMD4<Float>
 #else
-typealias Lanes = SIMD4<Float>
-typealias HalfLanes = SIMD2<Float>
+    typealias Lanes = SIMD4<Float>
+    typealias HalfLanes = SIMD2<Float>
 #endif
 
 /// Floats in one vector register.
 #if AVX512
-public let laneCount = 16
+    public let laneCount = 16
 #elseif AVX2
-public let laneCount = 8
+    public let laneCount = 8
 #else
-public let laneCount = 4
+    public let laneCount = 4
 #endif
 
 /// Output rows that a register tile of `indirectProduct` holds.
 #if AVX512
-public let rowsPerTile = 8
+    public let rowsPerTile = 8
 #else
-public let rowsPerTile = 6
+    public let rowsPerTile = 6
 #endif
 
 // memcpy of a constant size is one instruction; the standard library's unaligned loads and stores may stay calls in large
@@ -67,9 +67,9 @@ func storeHalf(_ value: HalfLanes, _ pointer: UnsafeMutablePointer<Float>) {
 @inline(always)
 func multiplyAdd(_ a: Lanes, _ b: Lanes, _ c: Lanes) -> Lanes {
     #if AVX512 || AVX2
-    return a.addingProduct(b, c)
+        return a.addingProduct(b, c)
     #else
-    return a + b * c
+        return a + b * c
     #endif
 }
 
@@ -97,35 +97,35 @@ func storeSigns(_ x: Lanes, _ signs: UnsafeMutablePointer<UInt8>) {
 /// The sums of a register tile, zero: rows × 2 vectors, and rows × 1. Written out, because `InlineArray(repeating:)` may
 /// stay a call.
 #if AVX512
-typealias WideTile = InlineArray<16, Lanes>
-typealias NarrowTile = InlineArray<8, Lanes>
+    typealias WideTile = InlineArray<16, Lanes>
+    typealias NarrowTile = InlineArray<8, Lanes>
 
-@inline(always)
-func wideZeros() -> WideTile {
-    let z = Lanes.zero
-    return [z, z, z, z, z, z, z, z, z, z, z, z, z, z, z, z]
-}
+    @inline(always)
+    func wideZeros() -> WideTile {
+        let z = Lanes.zero
+        return [z, z, z, z, z, z, z, z, z, z, z, z, z, z, z, z]
+    }
 
-@inline(always)
-func narrowZeros() -> NarrowTile {
-    let z = Lanes.zero
-    return [z, z, z, z, z, z, z, z]
-}
+    @inline(always)
+    func narrowZeros() -> NarrowTile {
+        let z = Lanes.zero
+        return [z, z, z, z, z, z, z, z]
+    }
 #else
-typealias WideTile = InlineArray<12, Lanes>
-typealias NarrowTile = InlineArray<6, Lanes>
+    typealias WideTile = InlineArray<12, Lanes>
+    typealias NarrowTile = InlineArray<6, Lanes>
 
-@inline(always)
-func wideZeros() -> WideTile {
-    let z = Lanes.zero
-    return [z, z, z, z, z, z, z, z, z, z, z, z]
-}
+    @inline(always)
+    func wideZeros() -> WideTile {
+        let z = Lanes.zero
+        return [z, z, z, z, z, z, z, z, z, z, z, z]
+    }
 
-@inline(always)
-func narrowZeros() -> NarrowTile {
-    let z = Lanes.zero
-    return [z, z, z, z, z, z]
-}
+    @inline(always)
+    func narrowZeros() -> NarrowTile {
+        let z = Lanes.zero
+        return [z, z, z, z, z, z]
+    }
 #endif
 
 /// target += value, in the first `columns` lanes where fewer than a vector are left; nothing for none.

@@ -297,7 +297,8 @@ public func winogradGradientOutput(
 /// there.
 @inline(always)
 func gatherTaps(
-    _ target: UnsafeMutablePointer<Float>, _ taps: UnsafePointer<Float>, _ filterStride: Int, _ filters: Int, _ rotate: Bool
+    _ target: UnsafeMutablePointer<Float>, _ taps: UnsafePointer<Float>, _ filterStride: Int, _ filters: Int,
+    _ rotate: Bool
 ) {
     let valid = max(0, min(laneCount, filters))
     for tap in 0..<9 {

@@ -146,7 +146,8 @@ public func stridedOutput(
                 let between = line(5 + y)
                 let offset = origins[tile] + y * lineStride + column
                 epilogue.finish(
-                    (top.0 + between.0, top.1 + between.1, top.2 + between.2, top.3 + between.3), parameters, at: offset,
+                    (top.0 + between.0, top.1 + between.1, top.2 + between.2, top.3 + between.3), parameters,
+                    at: offset,
                     pixelStride: pixelStride, pixels: widths[tile], channels: columns - column)
             }
             finish((c0.0, c1.0, c2.0, c3.0), 0)

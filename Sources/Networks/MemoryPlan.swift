@@ -103,7 +103,8 @@ struct MemoryPlan {
         for index in order {
             let block = blocks[index]
             let moments = moment(block.first)...moment(block.last)
-            let segment = segments[moments.lowerBound < segments.count ? moments.lowerBound : 2 * segments.count - 1 - moments.lowerBound]
+            let segment = segments[
+                moments.lowerBound < segments.count ? moments.lowerBound : 2 * segments.count - 1 - moments.lowerBound]
             let isLocal = !block.isExternal && moments.count == 1 && segment.samples != nil
             let times = isLocal ? block.first...block.last : moments
             // Whole cache lines, so that no two blocks share one.
@@ -161,7 +162,9 @@ private struct Lifetimes {
         var needs = [Bool](repeating: false, count: count)
         if backward {
             for step in steps {
-                if case .importImages = step.kind { needs[step.output] = mode == .inputGradient } else {
+                if case .importImages = step.kind {
+                    needs[step.output] = mode == .inputGradient
+                } else {
                     needs[step.output] = true
                 }
             }
@@ -197,8 +200,7 @@ private struct Lifetimes {
             let x = step.input
             let soleUse = consumers[x].count == 1
             // The output may overwrite the input if nobody reads the input later.
-            if worksInPlace(step), soleUse, !readsInput(step), producer[x] >= 0, activationBlock[x] >= 0
-            {
+            if worksInPlace(step), soleUse, !readsInput(step), producer[x] >= 0, activationBlock[x] >= 0 {
                 activationBlock[step.output] = activationBlock[x]
             } else {
                 blocks.append(Block())

@@ -111,11 +111,13 @@ final class Pass {
         switch step.kind {
         case .importImages:
             importImages(
-                out, images + piece.first * step.shape.count, count: count, step.shape, mean: network.options.mean, std: network.options.std)
+                out, images + piece.first * step.shape.count, count: count, step.shape, mean: network.options.mean,
+                std: network.options.std)
         case .convolution:
             guard let weights = prepared.convolutions[index] else { return }
             let epilogue = ConvolutionEpilogue(
-                residual: step.residual.map { UnsafePointer(activation($0, piece)) }, rectify: step.rectify, signs: signs)
+                residual: step.residual.map { UnsafePointer(activation($0, piece)) }, rectify: step.rectify,
+                signs: signs)
             convolutionForward(out, x, count: count, weights, epilogue)
         case .channelAffine:
             prepared.affines[index]?.forward(out, x, pixels: pixels, rectify: step.rectify, signs: signs)
@@ -124,7 +126,8 @@ final class Pass {
                 out, x, pixels: pixels, gamma: network.pointer(to: norm.weight), beta: network.pointer(to: norm.bias),
                 runningMean: updateStatistics ? network.pointer(to: norm.mean) : nil,
                 runningVariance: updateStatistics ? network.pointer(to: norm.variance) : nil,
-                residual: step.residual.map { UnsafePointer(activation($0, piece)) }, rectify: step.rectify, signs: signs)
+                residual: step.residual.map { UnsafePointer(activation($0, piece)) }, rectify: step.rectify,
+                signs: signs)
         case .relu: reluForward(out, x, count: floats, signs: signs)
         case .silu: siluForward(out, x, count: floats)
         case .add:
@@ -178,7 +181,8 @@ final class Pass {
             passOn(g, to: step.residual, index, operand: 1, piece)
             if let parameters {
                 convolutionWeightGradient(
-                    parameters + network.parameters[weight].offset, activation(step.input, piece), g, count: count, weights)
+                    parameters + network.parameters[weight].offset, activation(step.input, piece), g, count: count,
+                    weights)
                 if let bias { addBiasGradient(parameters + network.parameters[bias].offset, g, pixels, step) }
             }
             if wanted {
@@ -196,7 +200,8 @@ final class Pass {
             guard let parameters else { return }
             passOn(g, to: step.residual, index, operand: 1, piece)
             norms[index]?.backward(
-                wanted ? gradient(step.input, piece) : nil, accumulate: accumulate, gradient: g, activation(step.input, piece),
+                wanted ? gradient(step.input, piece) : nil, accumulate: accumulate, gradient: g,
+                activation(step.input, piece),
                 pixels: pixels, gamma: network.pointer(to: norm.weight),
                 dgamma: parameters + network.parameters[norm.weight].offset,
                 dbeta: parameters + network.parameters[norm.bias].offset)
@@ -213,9 +218,11 @@ final class Pass {
             passOn(g, to: step.residual, index, operand: 1, piece)
             passOn(g, to: step.input, index, operand: 0, piece)
         case .averagePool(let geometry):
-            averagePoolBackward(gradient(step.input, piece), gradient: g, count: count, geometry, accumulate: accumulate)
+            averagePoolBackward(
+                gradient(step.input, piece), gradient: g, count: count, geometry, accumulate: accumulate)
         case .globalAveragePool(let shape):
-            globalAveragePoolBackward(gradient(step.input, piece), gradient: g, count: count, shape, accumulate: accumulate)
+            globalAveragePoolBackward(
+                gradient(step.input, piece), gradient: g, count: count, shape, accumulate: accumulate)
         }
     }
 

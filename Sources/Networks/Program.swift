@@ -93,7 +93,9 @@ struct Program {
         case (.batchNorm, .convolution(_, _, nil, foldedNorm: nil)):
             return !training && steps[host].residual == nil ? host : nil
         case (.add, .convolution), (.add, .batchNorm):
-            guard steps[host].residual == nil, let other = node.inputs.min(), let before = stepOf[other] else { return nil }
+            guard steps[host].residual == nil, let other = node.inputs.min(), let before = stepOf[other] else {
+                return nil
+            }
             return before < host ? host : nil
         case (.activation(.relu), .convolution), (.activation(.relu), .channelAffine), (.activation(.relu), .add),
             (.activation(.relu), .batchNorm):

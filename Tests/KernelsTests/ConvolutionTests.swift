@@ -156,7 +156,8 @@ func setWeights(
         let start = randomFloats(test.count * g.input.count, seed: 6)
         let dx = try buffer(start)
         let dxExpected = referenceConvolutionInputGradient(dy: dy, weights: w, count: test.count, g)
-        convolutionInputGradient(dx.pointer, dyBuffer.pointer, count: test.count, weights,
+        convolutionInputGradient(
+            dx.pointer, dyBuffer.pointer, count: test.count, weights,
             ConvolutionEpilogue(residual: UnsafePointer(dx.pointer)))
         #expect(relativeError(array(dx), zip(dxExpected, start).map { $0 + $1 }) < 5e-6)
         convolutionInputGradient(dx.pointer, dyBuffer.pointer, count: test.count, weights)
@@ -166,7 +167,7 @@ func setWeights(
 
         let dwStart = randomFloats(g.weightCount, seed: 7)
         let dw = try buffer(dwStart)
-            convolutionWeightGradient(
+        convolutionWeightGradient(
             dw.pointer, xBuffer.pointer, dyBuffer.pointer, count: test.count, weights)
         let dwExpected = referenceConvolutionWeightGradient(x: x, dy: dy, count: test.count, g)
         #expect(relativeError(array(dw), zip(dwExpected, dwStart).map { $0 + $1 }) < 4e-6)

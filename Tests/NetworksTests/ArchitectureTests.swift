@@ -97,7 +97,10 @@ import Testing
         #expect(depthwise == [32, 32, 32, 16, 16, 16, 8, 8, 8, 8, 8, 8, 8, 4, 4, 4, 4])
     }
 
-    @Test(arguments: ["resnet9", "wrn", "wrn_", "wrn_28", "wrn_27_10", "wrn_28_0", "wrn_28_10_1", "", "RESNET18", "wrn_99999999999999999999_1"])
+    @Test(arguments: [
+        "resnet9", "wrn", "wrn_", "wrn_28", "wrn_27_10", "wrn_28_0", "wrn_28_10_1", "", "RESNET18",
+        "wrn_99999999999999999999_1",
+    ])
     func unknownNamesAreRefused(_ name: String) {
         var options = NetworkOptions()
         #expect(throws: EngineError.self) { try Architecture.graph(name, &options) }
@@ -124,10 +127,19 @@ import Testing
         #expect(refuses { $0.shape.height = -1 }?.hasPrefix("height") == true)
         #expect(refuses { $0.shape.width = 1 << 40 }?.hasPrefix("width") == true)
         #expect(refuses { $0.baseWidth = -3 }?.hasPrefix("base_width") == true)
-        #expect(refuses { $0.mean = [0]; $0.std = [1] }?.hasPrefix("normalisation_count") == true)
-        #expect(refuses { $0.mean = [0, 0, 0]; $0.std = [1, 0, 1] }?.hasPrefix("std[1]") == true)
+        #expect(
+            refuses {
+                $0.mean = [0]; $0.std = [1]
+            }?.hasPrefix("normalisation_count") == true)
+        #expect(
+            refuses {
+                $0.mean = [0, 0, 0]; $0.std = [1, 0, 1]
+            }?.hasPrefix("std[1]") == true)
         #expect(refuses { $0.shape = ImageShape(4096, 16384, 16384) } != nil)
-        #expect(refuses { $0.baseWidth = 4096; $0.shape = ImageShape(3, 16384, 16384) } != nil)
+        #expect(
+            refuses {
+                $0.baseWidth = 4096; $0.shape = ImageShape(3, 16384, 16384)
+            } != nil)
     }
 
     /// Folding must have happened: a residual network in inference is its convolutions, the pooling and the import.

@@ -166,7 +166,8 @@ struct NetworkCase: CustomTestStringConvertible {
             var gradient = [Float](repeating: 0, count: count * test.shape.count)
             let x = Array(images[(first * test.shape.count)..<((first + count) * test.shape.count)])
             try pass.forward(x, count: count, logits: &logits, retain: true)
-            try pass.inputGradient(Array(cotangent[(first * 5)..<((first + count) * 5)]), count: count, gradient: &gradient)
+            try pass.inputGradient(
+                Array(cotangent[(first * 5)..<((first + count) * 5)]), count: count, gradient: &gradient)
             return (logits, gradient)
         }
         let all = try run(0, 7, capacity: 7)

@@ -73,8 +73,9 @@ struct ReferenceForward {
                         var sum = 0.0
                         for r in 0..<g.window {
                             for s in 0..<g.window {
-                                sum += x[
-                                    plane * g.input.pixels + (y * g.stride + r) * g.input.width + x0 * g.stride + s]
+                                sum +=
+                                    x[
+                                        plane * g.input.pixels + (y * g.stride + r) * g.input.width + x0 * g.stride + s]
                             }
                         }
                         return sum / Double(g.window * g.window)
@@ -106,7 +107,8 @@ struct ReferenceForward {
                         let ix = column * g.stride + s - g.padLeft
                         guard iy >= 0, iy < g.input.height, ix >= 0, ix < g.input.width else { continue }
                         let channel = k / g.groupColumns * g.depth + c
-                        sum += x[n * g.input.count + channel * g.input.pixels + iy * g.input.width + ix]
+                        sum +=
+                            x[n * g.input.count + channel * g.input.pixels + iy * g.input.width + ix]
                             * value(weight, ((k * g.depth + c) * g.kernelHeight + r) * g.kernelWidth + s)
                     }
                 }
