@@ -38,64 +38,63 @@ public func denseProducts(
 
 @inline(always)
 private func wideProduct(
-    _ out: UnsafeMutablePointer<Float>, _ outRow: Int, _ left: UnsafePointer<Float>, _ leftRow: Int,
+    _ out: UnsafeMutablePointer<Float>, _ outRow: Int, _ rows: UnsafePointer<Float>, _ rowStride: Int,
     _ panel: UnsafePointer<Float>, _ depth: Int
 ) {
-    var sums = wideZeros()
+    var left = TileSums()
+    var right = TileSums()
     var weights = panel
     for channel in 0..<depth {
         let first = load(weights)
         let second = load(weights + laneCount)
         @inline(always)
-        func add(_ row: Int) {
-            let x = Lanes(repeating: left[row * leftRow + channel])
-            sums[2 * row] = multiplyAdd(sums[2 * row], x, first)
-            sums[2 * row + 1] = multiplyAdd(sums[2 * row + 1], x, second)
+        func add(_ a: inout Lanes, _ b: inout Lanes, _ row: Int) {
+            let x = Lanes(repeating: rows[row * rowStride + channel])
+            a = multiplyAdd(a, x, first)
+            b = multiplyAdd(b, x, second)
         }
-        add(0)
-        add(1)
-        add(2)
-        add(3)
-        add(4)
-        add(5)
+        add(&left.r0, &right.r0, 0)
+        add(&left.r1, &right.r1, 1)
+        add(&left.r2, &right.r2, 2)
+        add(&left.r3, &right.r3, 3)
+        add(&left.r4, &right.r4, 4)
+        add(&left.r5, &right.r5, 5)
         #if AVX512
-            add(6)
-            add(7)
+            add(&left.r6, &right.r6, 6)
+            add(&left.r7, &right.r7, 7)
         #endif
         weights += 2 * laneCount
     }
-    for row in 0..<rowsPerTile {
-        store(sums[2 * row], out + row * outRow)
-        store(sums[2 * row + 1], out + row * outRow + laneCount)
-    }
+    left.eachRow { row, sum in store(sum, out + row * outRow) }
+    right.eachRow { row, sum in store(sum, out + row * outRow + laneCount) }
 }
 
 @inline(always)
 private func narrowProduct(
-    _ out: UnsafeMutablePointer<Float>, _ outRow: Int, _ left: UnsafePointer<Float>, _ leftRow: Int,
+    _ out: UnsafeMutablePointer<Float>, _ outRow: Int, _ rows: UnsafePointer<Float>, _ rowStride: Int,
     _ panel: UnsafePointer<Float>, _ depth: Int
 ) {
-    var sums = narrowZeros()
+    var sums = TileSums()
     var weights = panel
     for channel in 0..<depth {
         let column = load(weights)
         @inline(always)
-        func add(_ row: Int) {
-            sums[row] = multiplyAdd(sums[row], Lanes(repeating: left[row * leftRow + channel]), column)
+        func add(_ sum: inout Lanes, _ row: Int) {
+            sum = multiplyAdd(sum, Lanes(repeating: rows[row * rowStride + channel]), column)
         }
-        add(0)
-        add(1)
-        add(2)
-        add(3)
-        add(4)
-        add(5)
+        add(&sums.r0, 0)
+        add(&sums.r1, 1)
+        add(&sums.r2, 2)
+        add(&sums.r3, 3)
+        add(&sums.r4, 4)
+        add(&sums.r5, 5)
         #if AVX512
-            add(6)
-            add(7)
+            add(&sums.r6, 6)
+            add(&sums.r7, 7)
         #endif
         weights += laneCount
     }
-    for row in 0..<rowsPerTile { store(sums[row], out + row * outRow) }
+    sums.eachRow { row, sum in store(sum, out + row * outRow) }
 }
 
 /// sums[plane(position)][r][n] += Σ_m left[position][m][r] · right[position][m][n], r < channels, n < columns: the summed
@@ -135,42 +134,39 @@ public func denseOuterProducts(
 
 @inline(always)
 private func outerProduct(
-    _ sums: UnsafeMutablePointer<Float>, _ sumRow: Int, _ left: UnsafePointer<Float>, _ leftRow: Int,
-    _ right: UnsafePointer<Float>, _ rightRow: Int, _ rows: Int, _ accumulate: Bool
+    _ sums: UnsafeMutablePointer<Float>, _ sumRow: Int, _ pixels: UnsafePointer<Float>, _ pixelRow: Int,
+    _ gradients: UnsafePointer<Float>, _ gradientRow: Int, _ rows: Int, _ accumulate: Bool
 ) {
-    var acc = wideZeros()
-    var pixel = left
-    var gradient = right
+    var left = TileSums()
+    var right = TileSums()
+    var pixel = pixels
+    var gradient = gradients
     for _ in 0..<rows {
         let first = load(gradient)
         let second = load(gradient + laneCount)
         @inline(always)
-        func add(_ row: Int) {
-            let x = Lanes(repeating: pixel[row])
-            acc[2 * row] = multiplyAdd(acc[2 * row], x, first)
-            acc[2 * row + 1] = multiplyAdd(acc[2 * row + 1], x, second)
+        func add(_ a: inout Lanes, _ b: inout Lanes, _ channel: Int) {
+            let x = Lanes(repeating: pixel[channel])
+            a = multiplyAdd(a, x, first)
+            b = multiplyAdd(b, x, second)
         }
-        add(0)
-        add(1)
-        add(2)
-        add(3)
-        add(4)
-        add(5)
+        add(&left.r0, &right.r0, 0)
+        add(&left.r1, &right.r1, 1)
+        add(&left.r2, &right.r2, 2)
+        add(&left.r3, &right.r3, 3)
+        add(&left.r4, &right.r4, 4)
+        add(&left.r5, &right.r5, 5)
         #if AVX512
-            add(6)
-            add(7)
+            add(&left.r6, &right.r6, 6)
+            add(&left.r7, &right.r7, 7)
         #endif
-        pixel += leftRow
-        gradient += rightRow
+        pixel += pixelRow
+        gradient += gradientRow
     }
-    for row in 0..<rowsPerTile {
-        let target = sums + row * sumRow
-        if accumulate {
-            store(load(target) + acc[2 * row], target)
-            store(load(target + laneCount) + acc[2 * row + 1], target + laneCount)
-        } else {
-            store(acc[2 * row], target)
-            store(acc[2 * row + 1], target + laneCount)
-        }
+    @inline(always)
+    func put(_ sum: Lanes, _ target: UnsafeMutablePointer<Float>) {
+        store(accumulate ? load(target) + sum : sum, target)
     }
+    left.eachRow { row, sum in put(sum, sums + row * sumRow) }
+    right.eachRow { row, sum in put(sum, sums + row * sumRow + laneCount) }
 }

@@ -56,32 +56,21 @@ private struct TargetRows {
     let channel: Int
     let channels: Int
 
-    /// Stores vector `vector` of each row, of which sum(row) gives one; written out, so that the sums stay in registers.
+    /// Stores vector `vector` of each row.
     @inline(always)
-    func finish(_ vector: Int, _ sum: (_ row: Int) -> Lanes) {
+    func finish(_ vector: Int, _ sums: TileSums) {
         let first = channel + vector * laneCount
         guard first < channels else { return }
         let parameters = epilogue.parameters(first)
         let isWhole = first + laneCount <= channels
-        @inline(always)
-        func finish(_ row: Int) {
+        sums.eachRow { row, sum in
             guard row < rows else { return }
             if isWhole {
-                epilogue.finish(sum(row), parameters, at: offsets[row] + first)
+                epilogue.finish(sum, parameters, at: offsets[row] + first)
             } else {
-                epilogue.finishPart(sum(row), parameters, at: offsets[row] + first, channels: channels - first)
+                epilogue.finishPart(sum, parameters, at: offsets[row] + first, channels: channels - first)
             }
         }
-        finish(0)
-        finish(1)
-        finish(2)
-        finish(3)
-        finish(4)
-        finish(5)
-        #if AVX512
-            finish(6)
-            finish(7)
-        #endif
     }
 }
 
@@ -90,44 +79,40 @@ private func wideTile(
     _ pointers: UnsafePointer<UnsafePointer<Float>>, _ taps: Int, _ depth: Int, _ panel: UnsafePointer<Float>,
     _ tapOffsets: UnsafePointer<Int>, _ target: TargetRows
 ) {
-    var sums = wideZeros()
+    var left = TileSums()
+    var right = TileSums()
     for tap in 0..<taps {
         var weights = panel + tapOffsets[tap] * (2 * laneCount)
         let rows = pointers + tap * rowsPerTile
-        let row0 = rows[0]
-        let row1 = rows[1]
-        let row2 = rows[2]
-        let row3 = rows[3]
-        let row4 = rows[4]
-        let row5 = rows[5]
+        let (row0, row1, row2) = (rows[0], rows[1], rows[2])
+        let (row3, row4, row5) = (rows[3], rows[4], rows[5])
         #if AVX512
-            let row6 = rows[6]
-            let row7 = rows[7]
+            let (row6, row7) = (rows[6], rows[7])
         #endif
         for channel in 0..<depth {
-            let left = load(weights)
-            let right = load(weights + laneCount)
+            let first = load(weights)
+            let second = load(weights + laneCount)
             @inline(always)
-            func add(_ row: Int, _ pointer: UnsafePointer<Float>) {
-                let x = Lanes(repeating: pointer[channel])
-                sums[2 * row] = multiplyAdd(sums[2 * row], x, left)
-                sums[2 * row + 1] = multiplyAdd(sums[2 * row + 1], x, right)
+            func add(_ a: inout Lanes, _ b: inout Lanes, _ row: UnsafePointer<Float>) {
+                let x = Lanes(repeating: row[channel])
+                a = multiplyAdd(a, x, first)
+                b = multiplyAdd(b, x, second)
             }
-            add(0, row0)
-            add(1, row1)
-            add(2, row2)
-            add(3, row3)
-            add(4, row4)
-            add(5, row5)
+            add(&left.r0, &right.r0, row0)
+            add(&left.r1, &right.r1, row1)
+            add(&left.r2, &right.r2, row2)
+            add(&left.r3, &right.r3, row3)
+            add(&left.r4, &right.r4, row4)
+            add(&left.r5, &right.r5, row5)
             #if AVX512
-                add(6, row6)
-                add(7, row7)
+                add(&left.r6, &right.r6, row6)
+                add(&left.r7, &right.r7, row7)
             #endif
             weights += 2 * laneCount
         }
     }
-    target.finish(0) { sums[2 * $0] }
-    target.finish(1) { sums[2 * $0 + 1] }
+    target.finish(0, left)
+    target.finish(1, right)
 }
 
 @inline(always)
@@ -135,38 +120,33 @@ private func narrowTile(
     _ pointers: UnsafePointer<UnsafePointer<Float>>, _ taps: Int, _ depth: Int, _ panel: UnsafePointer<Float>,
     _ tapOffsets: UnsafePointer<Int>, _ target: TargetRows
 ) {
-    var sums = narrowZeros()
+    var sums = TileSums()
     for tap in 0..<taps {
         var weights = panel + tapOffsets[tap] * laneCount
         let rows = pointers + tap * rowsPerTile
-        let row0 = rows[0]
-        let row1 = rows[1]
-        let row2 = rows[2]
-        let row3 = rows[3]
-        let row4 = rows[4]
-        let row5 = rows[5]
+        let (row0, row1, row2) = (rows[0], rows[1], rows[2])
+        let (row3, row4, row5) = (rows[3], rows[4], rows[5])
         #if AVX512
-            let row6 = rows[6]
-            let row7 = rows[7]
+            let (row6, row7) = (rows[6], rows[7])
         #endif
         for channel in 0..<depth {
             let column = load(weights)
             @inline(always)
-            func add(_ row: Int, _ pointer: UnsafePointer<Float>) {
-                sums[row] = multiplyAdd(sums[row], Lanes(repeating: pointer[channel]), column)
+            func add(_ sum: inout Lanes, _ row: UnsafePointer<Float>) {
+                sum = multiplyAdd(sum, Lanes(repeating: row[channel]), column)
             }
-            add(0, row0)
-            add(1, row1)
-            add(2, row2)
-            add(3, row3)
-            add(4, row4)
-            add(5, row5)
+            add(&sums.r0, row0)
+            add(&sums.r1, row1)
+            add(&sums.r2, row2)
+            add(&sums.r3, row3)
+            add(&sums.r4, row4)
+            add(&sums.r5, row5)
             #if AVX512
-                add(6, row6)
-                add(7, row7)
+                add(&sums.r6, row6)
+                add(&sums.r7, row7)
             #endif
             weights += laneCount
         }
     }
-    target.finish(0) { sums[$0] }
+    target.finish(0, sums)
 }

@@ -18,33 +18,38 @@ public func indirectWeightGradient(
 ) {
     var column = 0
     while column < columns {
-        var acc = wideZeros()
-        var right = gradient + column
+        var left = TileSums()
+        var right = TileSums()
+        var row = gradient + column
         for m in 0..<count {
             let pixel = pixels[m]
-            let first = load(right)
-            let second = load(right + laneCount)
+            let first = load(row)
+            let second = load(row + laneCount)
             @inline(always)
-            func add(_ row: Int) {
-                let x = Lanes(repeating: pixel[row])
-                acc[2 * row] = multiplyAdd(acc[2 * row], x, first)
-                acc[2 * row + 1] = multiplyAdd(acc[2 * row + 1], x, second)
+            func add(_ a: inout Lanes, _ b: inout Lanes, _ channel: Int) {
+                let x = Lanes(repeating: pixel[channel])
+                a = multiplyAdd(a, x, first)
+                b = multiplyAdd(b, x, second)
             }
-            add(0)
-            add(1)
-            add(2)
-            add(3)
-            add(4)
-            add(5)
+            add(&left.r0, &right.r0, 0)
+            add(&left.r1, &right.r1, 1)
+            add(&left.r2, &right.r2, 2)
+            add(&left.r3, &right.r3, 3)
+            add(&left.r4, &right.r4, 4)
+            add(&left.r5, &right.r5, 5)
             #if AVX512
-                add(6)
-                add(7)
+                add(&left.r6, &right.r6, 6)
+                add(&left.r7, &right.r7, 7)
             #endif
-            right += gradientStride
+            row += gradientStride
         }
-        for row in 0..<weightRows where row < rows {
-            accumulate(acc[2 * row], sums + row * sumStride + column, columns - column)
-            accumulate(acc[2 * row + 1], sums + row * sumStride + column + laneCount, columns - column - laneCount)
+        left.eachRow { row, sum in
+            if row < rows { accumulate(sum, sums + row * sumStride + column, columns - column) }
+        }
+        right.eachRow { row, sum in
+            if row < rows {
+                accumulate(sum, sums + row * sumStride + column + laneCount, columns - column - laneCount)
+            }
         }
         column += 2 * laneCount
     }

@@ -94,39 +94,37 @@ func storeSigns(_ x: Lanes, _ signs: UnsafeMutablePointer<UInt8>) {
     ccpu_signs(&value, signs, Int32(laneCount))
 }
 
-/// The sums of a register tile, zero: rows × 2 vectors, and rows × 1. Written out, because `InlineArray(repeating:)` may
-/// stay a call.
-#if AVX512
-    typealias WideTile = InlineArray<16, Lanes>
-    typealias NarrowTile = InlineArray<8, Lanes>
+/// One vector of sums for each row of a register tile. Members instead of an array: the compiler keeps them in registers.
+struct TileSums {
+    var r0 = Lanes.zero
+    var r1 = Lanes.zero
+    var r2 = Lanes.zero
+    var r3 = Lanes.zero
+    var r4 = Lanes.zero
+    var r5 = Lanes.zero
+    #if AVX512
+        var r6 = Lanes.zero
+        var r7 = Lanes.zero
+    #endif
 
     @inline(always)
-    func wideZeros() -> WideTile {
-        let z = Lanes.zero
-        return [z, z, z, z, z, z, z, z, z, z, z, z, z, z, z, z]
-    }
+    init() {}
 
+    /// Calls `body` for each row and its sum.
     @inline(always)
-    func narrowZeros() -> NarrowTile {
-        let z = Lanes.zero
-        return [z, z, z, z, z, z, z, z]
+    func eachRow(_ body: (_ row: Int, _ sum: Lanes) -> Void) {
+        body(0, r0)
+        body(1, r1)
+        body(2, r2)
+        body(3, r3)
+        body(4, r4)
+        body(5, r5)
+        #if AVX512
+            body(6, r6)
+            body(7, r7)
+        #endif
     }
-#else
-    typealias WideTile = InlineArray<12, Lanes>
-    typealias NarrowTile = InlineArray<6, Lanes>
-
-    @inline(always)
-    func wideZeros() -> WideTile {
-        let z = Lanes.zero
-        return [z, z, z, z, z, z, z, z, z, z, z, z]
-    }
-
-    @inline(always)
-    func narrowZeros() -> NarrowTile {
-        let z = Lanes.zero
-        return [z, z, z, z, z, z]
-    }
-#endif
+}
 
 /// target += value, in the first `columns` lanes where fewer than a vector are left; nothing for none.
 @inline(always)
