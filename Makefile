@@ -37,7 +37,7 @@ PIP           := -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup lib install demo teacher test parity bench bench-kernels c-programs format lint clean
+.PHONY: help setup lib install demo teacher test parity bench bench-kernels numerics c-programs format lint clean
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 15
@@ -73,6 +73,12 @@ bench: $(LIBRARY) $(PARITY)/ready ## Measures speed and memory against PyTorch (
 bench-kernels: $(STAMPS)/swift $(STAMPS)/packages ## Times the convolutions one by one (ARGS="batch part-of-a-name")
 	@$(SWIFT) build -c release --product kernel-bench --scratch-path $(BUILD)/swift-bench 2>&1 | tail -n 1
 	@$(BUILD)/swift-bench/release/kernel-bench $(ARGS)
+
+numerics: $(LIBRARY) $(PARITY)/ready ## Measures how exactly igdm computes and writes the tables of docs/numerics.md
+	@rm -f $(BUILD)/kernel-errors.tsv
+	@IGDM_NUMERICS="$(CURDIR)/$(BUILD)/kernel-errors.tsv" $(SWIFT) test -c release -Xswiftc -enable-testing \
+	    --scratch-path $(BUILD)/swift-test --filter NumericsTests > $(BUILD)/numerics.log || { cat $(BUILD)/numerics.log; exit 1; }
+	@$(PARITY)/bin/python Benchmarks/numerics.py $(BUILD)/kernel-errors.tsv $(SECTIONS)
 
 format: $(TOOLS)/ready ## Formats Swift and Python sources
 	$(SWIFT) format --in-place --parallel --recursive Package.swift Sources Tests Benchmarks
