@@ -45,7 +45,7 @@ private struct WinogradJob {
         let wanted =
             isShared
             ? min(total, largestSharedBlock)
-            : min(max((total + 7) / 8, blockSizes.lowerBound), blockSizes.upperBound)
+            : min(max((total + 7) / 8, blockSizes.lowerBound), blockSizes.upperBound * 36 / positions)
         return (wanted + table.rowsPerTile - 1) / table.rowsPerTile * table.rowsPerTile
     }
     var blocks: Int { (total + block - 1) / block }

@@ -32,10 +32,12 @@ private func inputLine(_ d: Six) -> Six {
     let oddA = times(-bb, d.1, plus: d.3)
     let evenB = times(-aa, d.2, plus: d.4)
     let oddB = times(-aa, d.1, plus: d.3)
+    // Sums and differences instead of two multiply-adds: processors add elsewhere than they multiply.
+    let farA = oddA * a
+    let farB = oddB * b
     return (
         times(aa * bb, d.0, plus: times(-(aa + bb), d.2, plus: d.4)),
-        times(a, oddA, plus: evenA), times(-a, oddA, plus: evenA),
-        times(b, oddB, plus: evenB), times(-b, oddB, plus: evenB),
+        evenA + farA, evenA - farA, evenB + farB, evenB - farB,
         times(aa * bb, d.1, plus: times(-(aa + bb), d.3, plus: d.5))
     )
 }
@@ -76,10 +78,9 @@ private func gradientLine(_ g: Four) -> Six {
     let oddA = times(aa, g.3, plus: g.1)
     let evenB = times(bb, g.2, plus: g.0)
     let oddB = times(bb, g.3, plus: g.1)
-    return (
-        g.0, times(a, oddA, plus: evenA), times(-a, oddA, plus: evenA),
-        times(b, oddB, plus: evenB), times(-b, oddB, plus: evenB), g.3
-    )
+    let farA = oddA * a
+    let farB = oddB * b
+    return (g.0, evenA + farA, evenA - farA, evenB + farB, evenB - farB, g.3)
 }
 
 /// Six rows of summed products to the three taps of the filter's gradient.
