@@ -40,7 +40,9 @@ void ccpu_move_from(int from, int steps) {
     cpu_set_t all, one;
     if (sched_getaffinity(0, sizeof all, &all) != 0 || CPU_COUNT(&all) < 2) return;
     int processor = from % CPU_SETSIZE;
-    for (steps %= CPU_COUNT(&all); steps > 0; steps--) {
+    steps %= CPU_COUNT(&all);
+    if (steps == 0) return;
+    for (; steps > 0; steps--) {
         do processor = (processor + 1) % CPU_SETSIZE;
         while (!CPU_ISSET(processor, &all));
     }

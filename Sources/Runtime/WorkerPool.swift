@@ -92,8 +92,8 @@ private final class Pool: @unchecked Sendable {
     private var count = 0
     private var body: BorrowedClosure?
 
-    /// Where the thread that made the pool ran, and how many workers have moved away from it.
-    private let home = ccpu_current()
+    /// Where the calling thread ran when it opened the job.
+    private var callersProcessor: Int32 = 0
     private let started = Atomic<Int>(0)
 
     private let mutex = Mutex()
@@ -149,6 +149,7 @@ private final class Pool: @unchecked Sendable {
     func run(_ count: Int, _ body: BorrowedClosure) {
         self.count = count
         self.body = body
+        callersProcessor = ccpu_current()
         next.store(0, ordering: .relaxed)
         open.store(true, ordering: .sequentiallyConsistent)
         announce()
@@ -177,14 +178,16 @@ private final class Pool: @unchecked Sendable {
     }
 
     private func work() {
-        // A system leaves new threads that are never idle on their maker's processor for a surprisingly long time.
-        ccpu_move_from(home, Int32(truncatingIfNeeded: started.wrappingAdd(1, ordering: .relaxed).newValue))
+        let number = Int32(truncatingIfNeeded: started.wrappingAdd(1, ordering: .relaxed).newValue)
         var seen = 0
         while true {
             seen = awaitGeneration(after: seen)
             if stopping.load(ordering: .sequentiallyConsistent) { return }
             inside.wrappingAdd(1, ordering: .sequentiallyConsistent)
             if open.load(ordering: .sequentiallyConsistent), let body {
+                // On the caller's own processor nothing runs side by side, and a system leaves threads there that are never
+                // idle for a surprisingly long time.
+                if ccpu_current() == callersProcessor { ccpu_move_from(callersProcessor, number) }
                 takeChunks(body, count)
             }
             inside.wrappingSubtract(1, ordering: .sequentiallyConsistent)
