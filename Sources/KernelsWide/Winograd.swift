@@ -6,7 +6,7 @@
 //
 // so that each of the 36 positions of the transformed tile is a matrix product of its own. The interpolation points are
 // 0, ±a, ±b and ∞ with a = 5/8, b = 3/2: for any points 1D transforms cost the same with fused multiply-adds, and
-// these give three times smaller rounding errors than the textbook's 1 and 2. All their products that occur below are
+// these give half the RMS rounding error of the textbook's 1 and 2. All their products that occur below are
 // exact in float32. Vectors run across channels, so that the transforms are plain arithmetic.
 
 import CCPU
