@@ -14,6 +14,31 @@ public struct KernelTable: @unchecked Sendable {
     public typealias Signs = UnsafeMutablePointer<UInt8>
     public typealias Rows = UnsafePointer<UnsafePointer<Float>>
 
+    // The transforms of Winograd's algorithm, for strides 1 and 2.
+    typealias InputTransform =
+        (
+            Output, _ planeStride: Int, _ rowStride: Int, Rows, _ tiles: Int, _ channels: Int, _ scale: Input?
+        ) -> Void
+    typealias OutputTransform =
+        (
+            Input, _ planeStride: Int, _ rowStride: Int, _ tiles: Int, _ columns: Int, _ origins: UnsafePointer<Int>,
+            _ heights: UnsafePointer<Int>, _ widths: UnsafePointer<Int>, _ pixelStride: Int, _ lineStride: Int,
+            _ scale: Input?, _ shift: Input?, _ residual: Input?, _ mask: Mask?, _ rectify: Bool, _ signs: Signs?,
+            Output
+        ) -> Void
+    typealias FilterTransform =
+        (
+            Output, _ planeStride: Int, _ columns: Int, _ taps: Input, _ filterStride: Int, _ filters: Int,
+            _ rotate: Bool, _ scratch: Output
+        ) -> Void
+    typealias GradientTransform =
+        (Output, _ planeStride: Int, _ rowStride: Int, Rows, _ tiles: Int, _ columns: Int) -> Void
+    typealias FilterGradientTransform =
+        (
+            Output, _ filterStride: Int, _ products: Input, _ planeStride: Int, _ rowStride: Int, _ channels: Int,
+            _ columns: Int, _ scratch: Output
+        ) -> Void
+
     let laneCount: Int
     let rowsPerTile: Int
     let weightRows: Int
@@ -44,56 +69,22 @@ public struct KernelTable: @unchecked Sendable {
             Output, Rows, _ count: Int, _ taps: Int, _ gradient: Input, _ gradientStride: Int, _ channels: Int
         ) -> Void
     let winogradScratch: Int
-    let winogradInput:
-        (
-            Output, _ planeStride: Int, _ rowStride: Int, Rows, _ tiles: Int, _ channels: Int, _ scale: Input?
-        ) -> Void
-    let winogradOutput:
-        (
-            Input, _ planeStride: Int, _ rowStride: Int, _ tiles: Int, _ columns: Int, _ origins: UnsafePointer<Int>,
-            _ heights: UnsafePointer<Int>, _ widths: UnsafePointer<Int>, _ pixelStride: Int, _ lineStride: Int,
-            _ scale: Input?, _ shift: Input?, _ residual: Input?, _ mask: Mask?, _ rectify: Bool, _ signs: Signs?,
-            Output
-        ) -> Void
-    let winogradFilter:
-        (
-            Output, _ planeStride: Int, _ columns: Int, _ taps: Input, _ filterStride: Int, _ filters: Int,
-            _ rotate: Bool, _ scratch: Output
-        ) -> Void
-    let winogradGradient: (Output, _ planeStride: Int, _ rowStride: Int, Rows, _ tiles: Int, _ columns: Int) -> Void
-    let winogradGradientOutput:
-        (
-            Output, _ filterStride: Int, _ products: Input, _ planeStride: Int, _ rowStride: Int, _ channels: Int,
-            _ columns: Int, _ scratch: Output
-        ) -> Void
-    let stridedInput:
-        (
-            Output, _ planeStride: Int, _ rowStride: Int, Rows, _ tiles: Int, _ channels: Int, _ scale: Input?
-        ) -> Void
-    let stridedOutput:
-        (
-            Input, _ planeStride: Int, _ rowStride: Int, _ tiles: Int, _ columns: Int, _ origins: UnsafePointer<Int>,
-            _ heights: UnsafePointer<Int>, _ widths: UnsafePointer<Int>, _ pixelStride: Int, _ lineStride: Int,
-            _ scale: Input?, _ shift: Input?, _ residual: Input?, _ mask: Mask?, _ rectify: Bool, _ signs: Signs?,
-            Output
-        ) -> Void
+    let winogradInput: InputTransform
+    let winogradOutput: OutputTransform
+    let winogradFilter: FilterTransform
+    let winogradGradient: GradientTransform
+    let winogradGradientOutput: FilterGradientTransform
+    let stridedInput: InputTransform
+    let stridedOutput: OutputTransform
     let stridedGradientOutput:
         (
             Input, _ planeStride: Int, _ rowStride: Int, _ tiles: Int, _ columns: Int, _ oddTop: Int, _ oddLeft: Int,
             _ origins: UnsafePointer<Int>, _ heights: UnsafePointer<Int>, _ widths: UnsafePointer<Int>,
             _ pixelStride: Int, _ lineStride: Int, _ residual: Input?, _ mask: Mask?, Output
         ) -> Void
-    let stridedFilter:
-        (
-            Output, _ planeStride: Int, _ columns: Int, _ taps: Input, _ filterStride: Int, _ filters: Int,
-            _ rotate: Bool, _ scratch: Output
-        ) -> Void
-    let stridedGradient: (Output, _ planeStride: Int, _ rowStride: Int, Rows, _ tiles: Int, _ columns: Int) -> Void
-    let stridedFilterGradient:
-        (
-            Output, _ filterStride: Int, _ products: Input, _ planeStride: Int, _ rowStride: Int, _ channels: Int,
-            _ columns: Int, _ scratch: Output
-        ) -> Void
+    let stridedFilter: FilterTransform
+    let stridedGradient: GradientTransform
+    let stridedFilterGradient: FilterGradientTransform
     let denseProducts:
         (
             Output, _ mPlane: Int, _ mRow: Int, Input, _ vPlane: Int, _ vRow: Int, Input, _ uPlane: Int,

@@ -68,7 +68,7 @@ func thinInputGradient(
     }
 }
 
-/// sums [tap][channel][filter] of `part`, one of `parts` of the batch: the weight gradient.
+/// sums [tap][channel][filter] += the weight gradient of some rows (output pixels) of the batch.
 func thinWeightGradient(
     _ sums: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, rows range: Range<Int>,
     _ weights: PreparedWeights, _ form: ThinForm

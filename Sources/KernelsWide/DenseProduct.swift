@@ -47,22 +47,8 @@ private func wideProduct(
     for channel in 0..<depth {
         let first = load(weights)
         let second = load(weights + laneCount)
-        @inline(always)
-        func add(_ a: inout Lanes, _ b: inout Lanes, _ row: Int) {
-            let x = Lanes(repeating: rows[row * rowStride + channel])
-            a = multiplyAdd(a, x, first)
-            b = multiplyAdd(b, x, second)
-        }
-        add(&left.r0, &right.r0, 0)
-        add(&left.r1, &right.r1, 1)
-        add(&left.r2, &right.r2, 2)
-        add(&left.r3, &right.r3, 3)
-        add(&left.r4, &right.r4, 4)
-        add(&left.r5, &right.r5, 5)
-        #if AVX512
-            add(&left.r6, &right.r6, 6)
-            add(&left.r7, &right.r7, 7)
-        #endif
+        left.add(first) { rows[$0 * rowStride + channel] }
+        right.add(second) { rows[$0 * rowStride + channel] }
         weights += 2 * laneCount
     }
     left.eachRow { row, sum in store(sum, out + row * outRow) }
@@ -77,21 +63,7 @@ private func narrowProduct(
     var sums = TileSums()
     var weights = panel
     for channel in 0..<depth {
-        let column = load(weights)
-        @inline(always)
-        func add(_ sum: inout Lanes, _ row: Int) {
-            sum = multiplyAdd(sum, Lanes(repeating: rows[row * rowStride + channel]), column)
-        }
-        add(&sums.r0, 0)
-        add(&sums.r1, 1)
-        add(&sums.r2, 2)
-        add(&sums.r3, 3)
-        add(&sums.r4, 4)
-        add(&sums.r5, 5)
-        #if AVX512
-            add(&sums.r6, 6)
-            add(&sums.r7, 7)
-        #endif
+        sums.add(load(weights)) { rows[$0 * rowStride + channel] }
         weights += laneCount
     }
     sums.eachRow { row, sum in store(sum, out + row * outRow) }
@@ -144,22 +116,8 @@ private func outerProduct(
     for _ in 0..<rows {
         let first = load(gradient)
         let second = load(gradient + laneCount)
-        @inline(always)
-        func add(_ a: inout Lanes, _ b: inout Lanes, _ channel: Int) {
-            let x = Lanes(repeating: pixel[channel])
-            a = multiplyAdd(a, x, first)
-            b = multiplyAdd(b, x, second)
-        }
-        add(&left.r0, &right.r0, 0)
-        add(&left.r1, &right.r1, 1)
-        add(&left.r2, &right.r2, 2)
-        add(&left.r3, &right.r3, 3)
-        add(&left.r4, &right.r4, 4)
-        add(&left.r5, &right.r5, 5)
-        #if AVX512
-            add(&left.r6, &right.r6, 6)
-            add(&left.r7, &right.r7, 7)
-        #endif
+        left.add(first) { pixel[$0] }
+        right.add(second) { pixel[$0] }
         pixel += pixelRow
         gradient += gradientRow
     }

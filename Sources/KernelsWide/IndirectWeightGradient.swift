@@ -25,22 +25,8 @@ public func indirectWeightGradient(
             let pixel = pixels[m]
             let first = load(row)
             let second = load(row + laneCount)
-            @inline(always)
-            func add(_ a: inout Lanes, _ b: inout Lanes, _ channel: Int) {
-                let x = Lanes(repeating: pixel[channel])
-                a = multiplyAdd(a, x, first)
-                b = multiplyAdd(b, x, second)
-            }
-            add(&left.r0, &right.r0, 0)
-            add(&left.r1, &right.r1, 1)
-            add(&left.r2, &right.r2, 2)
-            add(&left.r3, &right.r3, 3)
-            add(&left.r4, &right.r4, 4)
-            add(&left.r5, &right.r5, 5)
-            #if AVX512
-                add(&left.r6, &right.r6, 6)
-                add(&left.r7, &right.r7, 7)
-            #endif
+            left.add(first) { pixel[$0] }
+            right.add(second) { pixel[$0] }
             row += gradientStride
         }
         left.eachRow { row, sum in

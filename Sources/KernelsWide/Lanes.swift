@@ -110,6 +110,21 @@ struct TileSums {
     @inline(always)
     init() {}
 
+    /// Adds `value(row)` times the vector to each row's sum.
+    @inline(always)
+    mutating func add(_ vector: Lanes, _ value: (_ row: Int) -> Float) {
+        r0 = multiplyAdd(r0, Lanes(repeating: value(0)), vector)
+        r1 = multiplyAdd(r1, Lanes(repeating: value(1)), vector)
+        r2 = multiplyAdd(r2, Lanes(repeating: value(2)), vector)
+        r3 = multiplyAdd(r3, Lanes(repeating: value(3)), vector)
+        r4 = multiplyAdd(r4, Lanes(repeating: value(4)), vector)
+        r5 = multiplyAdd(r5, Lanes(repeating: value(5)), vector)
+        #if AVX512
+            r6 = multiplyAdd(r6, Lanes(repeating: value(6)), vector)
+            r7 = multiplyAdd(r7, Lanes(repeating: value(7)), vector)
+        #endif
+    }
+
     /// Calls `body` for each row and its sum.
     @inline(always)
     func eachRow(_ body: (_ row: Int, _ sum: Lanes) -> Void) {

@@ -25,16 +25,11 @@ final class Pass {
         plan = MemoryPlan(prepared.program, mode: mode, capacity: capacity)
         arena = try FloatBuffer(plan.size)
         signMemory = try FloatBuffer((plan.signBytes * capacity + 3) / 4)
-        for step in prepared.program.steps {
-            var norm: BatchNormKernel?
-            switch step.kind {
-            case .batchNorm:
-                norm = try BatchNormKernel(
-                    channels: step.shape.channels, epsilon: Graph.batchNormEpsilon,
-                    momentum: Graph.batchNormMomentum, largestPixels: capacity * step.shape.pixels)
-            default: break
-            }
-            norms.append(norm)
+        norms = try prepared.program.steps.map { step in
+            guard case .batchNorm = step.kind else { return nil }
+            return try BatchNormKernel(
+                channels: step.shape.channels, epsilon: Graph.batchNormEpsilon, momentum: Graph.batchNormMomentum,
+                largestPixels: capacity * step.shape.pixels)
         }
     }
 
