@@ -79,7 +79,7 @@ for test in cases where test.name.contains(filter) {
     let dw = try FloatBuffer(g.weightCount)
     let filters = try PreparedWeights.makeFilters(g)
     _ = try filters?.needBackward()
-    filters?.set(weights: w.pointer)
+    filters?.set(weights: w, from: 0)
     let weights = try PreparedWeights(g, filters: filters)
     weights.set(weights: w.pointer, scale: nil, bias: nil)
     func show(_ body: () -> Void) -> String {

@@ -54,8 +54,8 @@ public func convolutionForward(
         epilogue.scale = weights.isScaled ? UnsafePointer(form.scale.pointer) : nil
         epilogue.shift = UnsafePointer(weights.bias.pointer)
         winogradConvolution(
-            y, x, count: count, tiles: form.forward, panels: form.filters.forward, table: weights.table,
-            zeros: weights.zeros.pointer, scale: nil, epilogue)
+            y, x, count: count, tiles: form.forward, filters: form.filters.forward, zeros: weights.zeros.pointer,
+            scale: nil, epilogue)
     case .thin(let form):
         thinForward(y, x, count: count, weights, form, epilogue)
     case .panels(let form):
@@ -87,10 +87,9 @@ public func convolutionInputGradient(
     let g = weights.geometry
     switch weights.form {
     case .winograd(let form):
-        guard let panels = form.filters.backward else { return }
         winogradConvolution(
-            dx, dy, count: count, tiles: form.backward, panels: panels, table: weights.table,
-            zeros: weights.zeros.pointer, scale: weights.isScaled ? UnsafePointer(form.scale.pointer) : nil, epilogue)
+            dx, dy, count: count, tiles: form.backward, filters: form.filters.backward, zeros: weights.zeros.pointer,
+            scale: weights.isScaled ? UnsafePointer(form.scale.pointer) : nil, epilogue)
     case .thin(let form):
         thinInputGradient(dx, dy, count: count, weights, form, epilogue)
     case .panels(let form):

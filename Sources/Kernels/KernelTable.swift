@@ -17,7 +17,7 @@ public struct KernelTable: @unchecked Sendable {
     // The transforms of Winograd's algorithm, for strides 1 and 2.
     typealias InputTransform =
         (
-            Output, _ planeStride: Int, _ rowStride: Int, Rows, _ tiles: Int, _ channels: Int, _ scale: Input?
+            Output, _ planeStride: Int, _ rowStride: Int, Rows, _ tiles: Int, _ first: Int, _ end: Int, _ scale: Input?
         ) -> Void
     typealias OutputTransform =
         (
@@ -28,8 +28,8 @@ public struct KernelTable: @unchecked Sendable {
         ) -> Void
     typealias FilterTransform =
         (
-            Output, _ planeStride: Int, _ columns: Int, _ taps: Input, _ filterStride: Int, _ filters: Int,
-            _ rotate: Bool, _ scratch: Output
+            Output, _ planeStride: Int, _ rows: Int, _ columns: Int, _ taps: Input, _ rowStride: Int,
+            _ columnStride: Int, _ filters: Int, _ rotate: Bool, _ scratch: Output
         ) -> Void
     typealias GradientTransform =
         (Output, _ planeStride: Int, _ rowStride: Int, Rows, _ tiles: Int, _ columns: Int) -> Void
@@ -71,7 +71,7 @@ public struct KernelTable: @unchecked Sendable {
     let winogradScratch: Int
     let winogradInput: InputTransform
     let winogradOutput: OutputTransform
-    let winogradFilter: FilterTransform
+    let winogradFilters: FilterTransform
     let winogradGradient: GradientTransform
     let winogradGradientOutput: FilterGradientTransform
     let stridedInput: InputTransform
@@ -82,13 +82,13 @@ public struct KernelTable: @unchecked Sendable {
             _ origins: UnsafePointer<Int>, _ heights: UnsafePointer<Int>, _ widths: UnsafePointer<Int>,
             _ pixelStride: Int, _ lineStride: Int, _ residual: Input?, _ mask: Mask?, Output
         ) -> Void
-    let stridedFilter: FilterTransform
+    let stridedFilters: FilterTransform
     let stridedGradient: GradientTransform
     let stridedFilterGradient: FilterGradientTransform
     let denseProducts:
         (
             Output, _ mPlane: Int, _ mRow: Int, Input, _ vPlane: Int, _ vRow: Int, Input, _ uPlane: Int,
-            _ planes: UnsafePointer<Int>, _ positions: Int, _ rows: Int, _ depth: Int, _ columns: Int
+            _ planes: UnsafePointer<Int>, _ positions: Int, _ rows: Int, _ depth: Int, _ columns: Int, _ accumulate: Bool
         ) -> Void
     let denseOuterProducts:
         (
@@ -121,10 +121,10 @@ public struct KernelTable: @unchecked Sendable {
         depthwiseProduct: KernelsBaseline.depthwiseProduct, depthwiseLine: KernelsBaseline.depthwiseLine,
         depthwiseGradient: KernelsBaseline.depthwiseGradient, winogradScratch: KernelsBaseline.winogradScratch,
         winogradInput: KernelsBaseline.winogradInput, winogradOutput: KernelsBaseline.winogradOutput,
-        winogradFilter: KernelsBaseline.winogradFilter, winogradGradient: KernelsBaseline.winogradGradient,
+        winogradFilters: KernelsBaseline.winogradFilters, winogradGradient: KernelsBaseline.winogradGradient,
         winogradGradientOutput: KernelsBaseline.winogradGradientOutput, stridedInput: KernelsBaseline.stridedInput,
         stridedOutput: KernelsBaseline.stridedOutput, stridedGradientOutput: KernelsBaseline.stridedGradientOutput,
-        stridedFilter: KernelsBaseline.stridedFilter, stridedGradient: KernelsBaseline.stridedGradient,
+        stridedFilters: KernelsBaseline.stridedFilters, stridedGradient: KernelsBaseline.stridedGradient,
         stridedFilterGradient: KernelsBaseline.stridedFilterGradient, denseProducts: KernelsBaseline.denseProducts,
         denseOuterProducts: KernelsBaseline.denseOuterProducts, scaleShift: KernelsBaseline.scaleShift,
         periodicSums: KernelsBaseline.periodicSums, periodicDeviations: KernelsBaseline.periodicDeviations,
@@ -138,10 +138,10 @@ public struct KernelTable: @unchecked Sendable {
             depthwiseProduct: KernelsAVX2.depthwiseProduct, depthwiseLine: KernelsAVX2.depthwiseLine,
             depthwiseGradient: KernelsAVX2.depthwiseGradient, winogradScratch: KernelsAVX2.winogradScratch,
             winogradInput: KernelsAVX2.winogradInput, winogradOutput: KernelsAVX2.winogradOutput,
-            winogradFilter: KernelsAVX2.winogradFilter, winogradGradient: KernelsAVX2.winogradGradient,
+            winogradFilters: KernelsAVX2.winogradFilters, winogradGradient: KernelsAVX2.winogradGradient,
             winogradGradientOutput: KernelsAVX2.winogradGradientOutput, stridedInput: KernelsAVX2.stridedInput,
             stridedOutput: KernelsAVX2.stridedOutput, stridedGradientOutput: KernelsAVX2.stridedGradientOutput,
-            stridedFilter: KernelsAVX2.stridedFilter, stridedGradient: KernelsAVX2.stridedGradient,
+            stridedFilters: KernelsAVX2.stridedFilters, stridedGradient: KernelsAVX2.stridedGradient,
             stridedFilterGradient: KernelsAVX2.stridedFilterGradient, denseProducts: KernelsAVX2.denseProducts,
             denseOuterProducts: KernelsAVX2.denseOuterProducts, scaleShift: KernelsAVX2.scaleShift,
             periodicSums: KernelsAVX2.periodicSums,
@@ -155,10 +155,10 @@ public struct KernelTable: @unchecked Sendable {
             depthwiseProduct: KernelsAVX512.depthwiseProduct, depthwiseLine: KernelsAVX512.depthwiseLine,
             depthwiseGradient: KernelsAVX512.depthwiseGradient, winogradScratch: KernelsAVX512.winogradScratch,
             winogradInput: KernelsAVX512.winogradInput, winogradOutput: KernelsAVX512.winogradOutput,
-            winogradFilter: KernelsAVX512.winogradFilter, winogradGradient: KernelsAVX512.winogradGradient,
+            winogradFilters: KernelsAVX512.winogradFilters, winogradGradient: KernelsAVX512.winogradGradient,
             winogradGradientOutput: KernelsAVX512.winogradGradientOutput, stridedInput: KernelsAVX512.stridedInput,
             stridedOutput: KernelsAVX512.stridedOutput, stridedGradientOutput: KernelsAVX512.stridedGradientOutput,
-            stridedFilter: KernelsAVX512.stridedFilter, stridedGradient: KernelsAVX512.stridedGradient,
+            stridedFilters: KernelsAVX512.stridedFilters, stridedGradient: KernelsAVX512.stridedGradient,
             stridedFilterGradient: KernelsAVX512.stridedFilterGradient, denseProducts: KernelsAVX512.denseProducts,
             denseOuterProducts: KernelsAVX512.denseOuterProducts, scaleShift: KernelsAVX512.scaleShift,
             periodicSums: KernelsAVX512.periodicSums, periodicDeviations: KernelsAVX512.periodicDeviations,

@@ -1,34 +1,58 @@
 import Runtime
 
-/// The transformed filters of a 3×3 convolution (KernelsWide/Winograd.swift, WinogradStrided.swift), one set in each direction. They hold the
-/// weights alone, without a folded BatchNorm, so that training and inference share them: made once per weight update.
+/// The filters of a 3×3 convolution for Winograd's algorithm, in both directions. They are the weights alone, without a
+/// folded BatchNorm, so that training and inference share them.
 public final class WinogradFilters {
-    let forward: WinogradPanels
-    /// Once somebody wants input gradients.
-    private(set) var backward: WinogradPanels?
     private let geometry: ConvolutionGeometry
     private let table: KernelTable
+    /// Transformed filters where these are small enough to be kept.
+    private let forwardPanels: FloatBuffer?
+    /// Once somebody wants input gradients.
+    private var backwardPanels: FloatBuffer?
+    /// OIHW, and where in the buffer they begin.
+    private var weights: (buffer: FloatBuffer, offset: Int)?
 
     init(_ geometry: ConvolutionGeometry, table: KernelTable) throws {
         self.geometry = geometry
         self.table = table
-        forward = try WinogradPanels(
-            depth: geometry.input.channels, columns: geometry.outputChannels, table: table)
+        forwardPanels =
+            geometry.transformsFiltersInPieces
+            ? nil
+            : try FloatBuffer(
+                WinogradOperand.floats(geometry.input.channels, geometry.outputChannels, laneCount: table.laneCount))
     }
 
     /// Makes room for the rotated filters, to be filled by the next `set`; true if there was none.
     public func needBackward() throws -> Bool {
-        guard backward == nil else { return false }
-        backward = try WinogradPanels(
-            depth: geometry.outputChannels, columns: geometry.input.channels, table: table)
+        guard backwardPanels == nil, !geometry.transformsFiltersInPieces else { return false }
+        backwardPanels = try FloatBuffer(
+            WinogradOperand.floats(geometry.outputChannels, geometry.input.channels, laneCount: table.laneCount))
         return true
     }
 
-    /// `weights`: OIHW.
-    public func set(weights: UnsafePointer<Float>) {
+    /// Takes the OIHW weights that begin at `offset`; to be called again when they have changed.
+    public func set(weights: FloatBuffer, from offset: Int) {
+        self.weights = (weights, offset)
+        if let forwardPanels { forward.transform(into: forwardPanels.pointer) }
+        if let backwardPanels { backward.transform(into: backwardPanels.pointer) }
+    }
+
+    private var taps: UnsafePointer<Float>? { weights.map { UnsafePointer($0.buffer.pointer + $0.offset) } }
+
+    var forward: WinogradOperand {
         let channels = geometry.input.channels
-        forward.fill(weights, rowStride: 9, columnStride: 9 * channels, rotate: false, geometry.stride)
-        backward?.fill(weights, rowStride: 9 * channels, columnStride: 9, rotate: true, geometry.stride)
+        return WinogradOperand(
+            depth: channels, columns: geometry.outputChannels, stride: geometry.stride, table: table, weights: taps,
+            rowStride: 9, columnStride: 9 * channels, rotate: false,
+            panels: forwardPanels.map { UnsafePointer($0.pointer) })
+    }
+
+    var backward: WinogradOperand {
+        let channels = geometry.input.channels
+        return WinogradOperand(
+            depth: geometry.outputChannels, columns: channels, stride: geometry.stride, table: table, weights: taps,
+            rowStride: 9 * channels, columnStride: 9, rotate: true,
+            panels: backwardPanels.map { UnsafePointer($0.pointer) })
     }
 }
 
@@ -42,45 +66,58 @@ extension ConvolutionGeometry {
         let tiles = ((output.height + 3) / 4) * ((output.width + 3) / 4)
         return Double(tiles * (stride == 1 ? 36 : 81)) < 0.8 * Double(9 * output.pixels)
     }
+
+    /// Whether Winograd's filters, four times as large as the weights, would not stay in a cache between two uses. Then
+    /// each product transforms them anew, piece by piece: less work than fetching them from memory, and no room.
+    public var transformsFiltersInPieces: Bool { fitsWinograd && input.channels * outputChannels >= 1 << 15 }
 }
 
-/// Transformed filters in one direction: [position][panel][depth][column], panels of 2·laneCount columns, a last one of
-/// laneCount where that is enough.
-final class WinogradPanels {
+/// The right operand of the products in one direction: 3×3 filters as a matrix of `depth` rows (channels of the
+/// product's input) and `columns` (of its output).
+struct WinogradOperand {
     let depth: Int
     let columns: Int
-    let paddedColumns: Int
-    private let table: KernelTable
-    private let buffer: FloatBuffer
+    let stride: Int
+    let table: KernelTable
+    /// The nine taps of (row, column) are at `row · rowStride + column · columnStride`.
+    let weights: UnsafePointer<Float>?
+    let rowStride: Int
+    let columnStride: Int
+    /// Filters turned by 180°.
+    let rotate: Bool
+    /// All of it transformed: [position][panel][depth][column], panels of 2·laneCount columns, a last one of laneCount
+    /// where that is enough. nil: it is transformed in pieces.
+    let panels: UnsafePointer<Float>?
 
-    init(depth: Int, columns: Int, table: KernelTable) throws {
-        self.depth = depth
-        self.columns = columns
-        self.table = table
-        paddedColumns = (columns + table.laneCount - 1) / table.laneCount * table.laneCount
-        buffer = try FloatBuffer(36 * depth * paddedColumns)
+    static func floats(_ depth: Int, _ columns: Int, laneCount: Int) -> Int {
+        36 * depth * ((columns + laneCount - 1) / laneCount * laneCount)
     }
 
-    /// Floats from one position to the next.
+    var paddedColumns: Int { (columns + table.laneCount - 1) / table.laneCount * table.laneCount }
+
+    /// Floats from one position of `panels` to the next.
     var plane: Int { depth * paddedColumns }
 
-    /// The panels from `column` on, a multiple of 2·laneCount.
-    func panels(from column: Int) -> UnsafePointer<Float> { UnsafePointer(buffer.pointer + column * depth) }
-
-    /// `weights` has the nine taps of (row, column) at `row · rowStride + column · columnStride`.
-    func fill(_ weights: UnsafePointer<Float>, rowStride: Int, columnStride: Int, rotate: Bool, _ stride: Int) {
+    /// All panels.
+    func transform(into target: UnsafeMutablePointer<Float>) {
         let wide = 2 * table.laneCount
-        let transform = stride == 1 ? table.winogradFilter : table.stridedFilter
         WorkerPool.parallelFor((paddedColumns + wide - 1) / wide) { panel in
-            let scratch = Scratch.floats(table.winogradScratch)
-            let column = panel * wide
-            let width = min(wide, paddedColumns - column)
-            for row in 0..<depth {
-                transform(
-                    buffer.pointer + column * depth + row * width, plane, width,
-                    weights + row * rowStride + column * columnStride, columnStride, min(width, columns - column),
-                    rotate, scratch)
-            }
+            transform(
+                rows: 0..<depth, column: panel * wide, into: target + panel * wide * depth, plane: plane,
+                scratch: Scratch.floats(table.winogradScratch))
         }
+    }
+
+    /// Some rows of the panel at `column`: [position][row][column].
+    func transform(
+        rows: Range<Int>, column: Int, into target: UnsafeMutablePointer<Float>, plane: Int,
+        scratch: UnsafeMutablePointer<Float>
+    ) {
+        guard let weights else { return }
+        let kernel = stride == 1 ? table.winogradFilters : table.stridedFilters
+        let width = min(2 * table.laneCount, paddedColumns - column)
+        kernel(
+            target, plane, rows.count, width, weights + rows.lowerBound * rowStride + column * columnStride, rowStride,
+            columnStride, min(width, columns - column), rotate, scratch)
     }
 }

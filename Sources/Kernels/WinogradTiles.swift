@@ -135,12 +135,12 @@ struct WinogradTiles: Sendable {
         }
     }
 
-    /// The transform of the inputs.
+    /// The transform of the inputs, in the given channels.
     func transform(
         _ table: KernelTable, _ v: UnsafeMutablePointer<Float>, plane: Int, row: Int,
-        _ pointers: UnsafePointer<UnsafePointer<Float>>, tiles: Int, channels: Int, scale: UnsafePointer<Float>?
+        _ pointers: UnsafePointer<UnsafePointer<Float>>, tiles: Int, channels: Range<Int>, scale: UnsafePointer<Float>?
     ) {
         let kernel = positions == 36 ? table.winogradInput : table.stridedInput
-        kernel(v, plane, row, pointers, tiles, channels, scale)
+        kernel(v, plane, row, pointers, tiles, channels.lowerBound, channels.upperBound, scale)
     }
 }

@@ -9,10 +9,12 @@
 ///   being laneCount wide; planes `uPlane` apart.
 /// - planes: which plane of u a position uses.
 /// - columns: multiple of laneCount.
+/// - accumulate: the sums go on from what is in m, so that a product over a part of the depth at a time rounds like the
+///   whole.
 public func denseProducts(
     _ m: UnsafeMutablePointer<Float>, mPlane: Int, mRow: Int, v: UnsafePointer<Float>, vPlane: Int, vRow: Int,
     u: UnsafePointer<Float>, uPlane: Int, planes: UnsafePointer<Int>, positions: Int, rows: Int, depth: Int,
-    columns: Int
+    columns: Int, accumulate: Bool
 ) {
     for position in 0..<positions {
         let left = v + position * vPlane
@@ -24,10 +26,13 @@ public func denseProducts(
             var row = 0
             while row < rows {
                 if wide {
-                    wideProduct(out + row * mRow + column, mRow, left + row * vRow, vRow, right + column * depth, depth)
+                    wideProduct(
+                        out + row * mRow + column, mRow, left + row * vRow, vRow, right + column * depth, depth,
+                        accumulate)
                 } else {
                     narrowProduct(
-                        out + row * mRow + column, mRow, left + row * vRow, vRow, right + column * depth, depth)
+                        out + row * mRow + column, mRow, left + row * vRow, vRow, right + column * depth, depth,
+                        accumulate)
                 }
                 row += rowsPerTile
             }
@@ -39,10 +44,10 @@ public func denseProducts(
 @inline(always)
 private func wideProduct(
     _ out: UnsafeMutablePointer<Float>, _ outRow: Int, _ rows: UnsafePointer<Float>, _ rowStride: Int,
-    _ panel: UnsafePointer<Float>, _ depth: Int
+    _ panel: UnsafePointer<Float>, _ depth: Int, _ accumulate: Bool
 ) {
-    var left = TileSums()
-    var right = TileSums()
+    var left = accumulate ? TileSums { load(out + $0 * outRow) } : TileSums()
+    var right = accumulate ? TileSums { load(out + $0 * outRow + laneCount) } : TileSums()
     var weights = panel
     for channel in 0..<depth {
         let first = load(weights)
@@ -58,9 +63,9 @@ private func wideProduct(
 @inline(always)
 private func narrowProduct(
     _ out: UnsafeMutablePointer<Float>, _ outRow: Int, _ rows: UnsafePointer<Float>, _ rowStride: Int,
-    _ panel: UnsafePointer<Float>, _ depth: Int
+    _ panel: UnsafePointer<Float>, _ depth: Int, _ accumulate: Bool
 ) {
-    var sums = TileSums()
+    var sums = accumulate ? TileSums { load(out + $0 * outRow) } : TileSums()
     var weights = panel
     for channel in 0..<depth {
         sums.add(load(weights)) { rows[$0 * rowStride + channel] }

@@ -110,6 +110,20 @@ struct TileSums {
     @inline(always)
     init() {}
 
+    @inline(always)
+    init(_ sum: (_ row: Int) -> Lanes) {
+        r0 = sum(0)
+        r1 = sum(1)
+        r2 = sum(2)
+        r3 = sum(3)
+        r4 = sum(4)
+        r5 = sum(5)
+        #if AVX512
+            r6 = sum(6)
+            r7 = sum(7)
+        #endif
+    }
+
     /// Adds `value(row)` times the vector to each row's sum.
     @inline(always)
     mutating func add(_ vector: Lanes, _ value: (_ row: Int) -> Float) {

@@ -116,22 +116,23 @@ private func put(_ v: Six, _ p: UnsafeMutablePointer<Float>, _ step: Int) {
 }
 
 /// Floats of working memory that the transforms of filters and of their gradients want.
-public let winogradScratch = 36 * laneCount
+public let winogradScratch = (9 * laneCount + 36) * laneCount
 
-/// v[position][tile][channel] = (Bᵀ d B)[position]: the transformed input tiles.
+/// v[position][tile][channel − first] = (Bᵀ d B)[position]: the transformed input tiles, in the channels `first ..< end`.
 ///
 /// - pointers: [tile][36], the pixels of each tile row by row, or zeros in the padding. Whole vectors are read.
 /// - scale: per channel, a factor of the input; nil = 1.
 /// - planeStride, rowStride: floats between positions, and between tiles.
 public func winogradInput(
     _ v: UnsafeMutablePointer<Float>, planeStride: Int, rowStride: Int,
-    pointers: UnsafePointer<UnsafePointer<Float>>, tiles: Int, channels: Int, scale: UnsafePointer<Float>?
+    pointers: UnsafePointer<UnsafePointer<Float>>, tiles: Int, from first: Int, to end: Int,
+    scale: UnsafePointer<Float>?
 ) {
     for tile in 0..<tiles {
         let pixels = pointers + 36 * tile
         let row = v + tile * rowStride
-        var channel = 0
-        while channel < channels {
+        var channel = first
+        while channel < end {
             let factor = scale.map { load($0 + channel) } ?? Lanes(repeating: 1)
             @inline(always)
             func line(_ x: Int) -> Six {
@@ -149,7 +150,7 @@ public func winogradInput(
                 }
             }
             let (c0, c1, c2, c3, c4, c5) = (line(0), line(1), line(2), line(3), line(4), line(5))
-            let target = row + channel
+            let target = row + channel - first
             put(inputLine((c0.0, c1.0, c2.0, c3.0, c4.0, c5.0)), target, planeStride)
             put(inputLine((c0.1, c1.1, c2.1, c3.1, c4.1, c5.1)), target + 6 * planeStride, planeStride)
             put(inputLine((c0.2, c1.2, c2.2, c3.2, c4.2, c5.2)), target + 12 * planeStride, planeStride)
@@ -201,33 +202,25 @@ public func winogradOutput(
     }
 }
 
-/// u[position][column] = (G g Gᵀ)[position] for one input channel and a panel of `columns` filters (whole vectors).
+/// u[position][row][column] = (G g Gᵀ)[position] for some rows (channels of the product's input) of a panel of `columns`
+/// filters (whole vectors).
 ///
-/// - taps: the first filter's nine taps; the next filter's lie `filterStride` floats further, `filters` of them.
+/// - taps: the nine taps of (row, column) are at `row · rowStride + column · columnStride`; `filters` columns are there.
 /// - rotate: the filter turned by 180°, for the input gradient.
-public func winogradFilter(
-    _ u: UnsafeMutablePointer<Float>, planeStride: Int, columns: Int, taps: UnsafePointer<Float>, filterStride: Int,
-    filters: Int, rotate: Bool, scratch: UnsafeMutablePointer<Float>
+public func winogradFilters(
+    _ u: UnsafeMutablePointer<Float>, planeStride: Int, rows: Int, columns: Int, taps: UnsafePointer<Float>,
+    rowStride: Int, columnStride: Int, filters: Int, rotate: Bool, scratch: UnsafeMutablePointer<Float>
 ) {
-    var column = 0
-    while column < columns {
-        gatherTaps(scratch, taps + column * filterStride, filterStride, filters - column, rotate)
-        let lines = scratch + 9 * laneCount
+    eachFilter(taps, rows, columns, rowStride, columnStride, filters, rotate, scratch) { tap, lines, row, column in
         for x in 0..<3 {
-            put(
-                filterLine(
-                    (
-                        load(scratch + x * laneCount), load(scratch + (3 + x) * laneCount),
-                        load(scratch + (6 + x) * laneCount)
-                    )), lines + x * laneCount, 3 * laneCount)
+            put(filterLine((load(tap(x)), load(tap(3 + x)), load(tap(6 + x)))), lines + x * laneCount, 3 * laneCount)
         }
         for y in 0..<6 {
             let line = lines + 3 * y * laneCount
             put(
                 filterLine((load(line), load(line + laneCount), load(line + 2 * laneCount))),
-                u + 6 * y * planeStride + column, planeStride)
+                u + 6 * y * planeStride + row * columns + column, planeStride)
         }
-        column += laneCount
     }
 }
 
@@ -294,19 +287,56 @@ public func winogradGradientOutput(
     }
 }
 
-/// Nine vectors, one for each tap, of up to laneCount filters `filterStride` floats apart; zeros for filters that are not
-/// there.
+/// Calls `body` for each row and each vector of columns with the place of a tap's vector, room for eighteen vectors, the row
+/// and the column; zeros stand for filters that are not there.
 @inline(always)
-func gatherTaps(
-    _ target: UnsafeMutablePointer<Float>, _ taps: UnsafePointer<Float>, _ filterStride: Int, _ filters: Int,
-    _ rotate: Bool
+func eachFilter(
+    _ taps: UnsafePointer<Float>, _ rows: Int, _ columns: Int, _ rowStride: Int, _ columnStride: Int, _ filters: Int,
+    _ rotate: Bool, _ scratch: UnsafeMutablePointer<Float>,
+    _ body: (
+        _ tap: (Int) -> UnsafePointer<Float>, _ lines: UnsafeMutablePointer<Float>, _ row: Int, _ column: Int
+    ) -> Void
 ) {
-    let valid = max(0, min(laneCount, filters))
-    for tap in 0..<9 {
-        let source = taps + (rotate ? 8 - tap : tap)
-        let vector = target + tap * laneCount
-        for lane in 0..<valid { vector[lane] = source[lane * filterStride] }
-        for lane in valid..<laneCount { vector[lane] = 0 }
+    let lines = scratch + 9 * laneCount * laneCount
+    var column = 0
+    while column < columns {
+        var first = 0
+        while first < rows {
+            let count = min(laneCount, rows - first)
+            gatherTaps(
+                scratch, taps + first * rowStride + column * columnStride, count, rowStride, columnStride,
+                filters - column)
+            for row in 0..<count {
+                let vectors = UnsafePointer(scratch + 9 * row * laneCount)
+                body({ vectors + (rotate ? 8 - $0 : $0) * laneCount }, lines, first + row, column)
+            }
+            first += count
+        }
+        column += laneCount
+    }
+}
+
+/// target[row][tap][column] of up to laneCount rows and as many columns.
+@inline(always)
+private func gatherTaps(
+    _ target: UnsafeMutablePointer<Float>, _ taps: UnsafePointer<Float>, _ rows: Int, _ rowStride: Int,
+    _ columnStride: Int, _ filters: Int
+) {
+    if filters >= laneCount, rowStride == 9, rows == laneCount {
+        for tap in 0..<9 {
+            ccpu_transpose(taps + tap * laneCount, columnStride, target + tap * laneCount * laneCount)
+        }
+    } else if filters >= laneCount, columnStride == 9 {
+        for row in 0..<rows { ccpu_gather_taps(taps + row * rowStride, target + 9 * row * laneCount) }
+    } else {
+        let valid = max(0, min(laneCount, filters))
+        for row in 0..<rows {
+            for tap in 0..<9 {
+                let vector = target + (9 * row + tap) * laneCount
+                for lane in 0..<valid { vector[lane] = taps[row * rowStride + lane * columnStride + tap] }
+                for lane in valid..<laneCount { vector[lane] = 0 }
+            }
+        }
     }
 }
 

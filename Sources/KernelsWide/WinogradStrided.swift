@@ -56,19 +56,20 @@ private func gradientLine(_ g: Four) -> Five {
     )
 }
 
-/// v[position][tile][channel] of 9×9 pixels; position = 9 · row + column.
+/// v[position][tile][channel − first] of 9×9 pixels, in the channels `first ..< end`; position = 9 · row + column.
 ///
 /// - pointers: [tile][81], rows and columns in the order q0 … q4, e0 … e3; zeros in the padding.
 /// - scale, planeStride, rowStride: as in `winogradInput`.
 public func stridedInput(
     _ v: UnsafeMutablePointer<Float>, planeStride: Int, rowStride: Int,
-    pointers: UnsafePointer<UnsafePointer<Float>>, tiles: Int, channels: Int, scale: UnsafePointer<Float>?
+    pointers: UnsafePointer<UnsafePointer<Float>>, tiles: Int, from first: Int, to end: Int,
+    scale: UnsafePointer<Float>?
 ) {
     for tile in 0..<tiles {
         let pixels = pointers + 81 * tile
-        var channel = 0
-        while channel < channels {
-            let target = v + tile * rowStride + channel
+        var channel = first
+        while channel < end {
+            let target = v + tile * rowStride + channel - first
             let factor = scale.map { load($0 + channel) } ?? Lanes(repeating: 1)
             @inline(always)
             func pixel(_ y: Int, _ x: Int) -> Lanes {
@@ -214,30 +215,30 @@ public func stridedGradientOutput(
     }
 }
 
-/// u[6 · row + column] = the transformed filter: five points of taps 0 and 2, then tap 1, along both axes. Parameters as
-/// in `winogradFilter`.
-public func stridedFilter(
-    _ u: UnsafeMutablePointer<Float>, planeStride: Int, columns: Int, taps: UnsafePointer<Float>, filterStride: Int,
-    filters: Int, rotate: Bool, scratch: UnsafeMutablePointer<Float>
+/// u[position][row][column] of 6×6 positions, along both axes five points of taps 0 and 2, then tap 1. Parameters as in
+/// `winogradFilters`.
+public func stridedFilters(
+    _ u: UnsafeMutablePointer<Float>, planeStride: Int, rows: Int, columns: Int, taps: UnsafePointer<Float>,
+    rowStride: Int, columnStride: Int, filters: Int, rotate: Bool, scratch: UnsafeMutablePointer<Float>
 ) {
-    var column = 0
-    while column < columns {
-        gatherTaps(scratch, taps + column * filterStride, filterStride, filters - column, rotate)
-        let lines = scratch + 9 * laneCount
+    eachFilter(taps, rows, columns, rowStride, columnStride, filters, rotate, scratch) { tap, lines, row, column in
         for x in 0..<3 {
-            putFilterLine(scratch + x * laneCount, 3 * laneCount, lines + x * laneCount, 3 * laneCount)
+            putFilterLine(load(tap(x)), load(tap(3 + x)), load(tap(6 + x)), lines + x * laneCount, 3 * laneCount)
         }
         for y in 0..<6 {
-            putFilterLine(lines + 3 * y * laneCount, laneCount, u + 6 * y * planeStride + column, planeStride)
+            let line = lines + 3 * y * laneCount
+            putFilterLine(
+                load(line), load(line + laneCount), load(line + 2 * laneCount),
+                u + 6 * y * planeStride + row * columns + column, planeStride)
         }
-        column += laneCount
     }
 }
 
-/// G g for the three taps at `g`, to six places at `out`.
+/// G g for three taps, to six places at `out`.
 @inline(always)
-private func putFilterLine(_ g: UnsafePointer<Float>, _ step: Int, _ out: UnsafeMutablePointer<Float>, _ outStep: Int) {
-    let (first, middle, last) = (load(g), load(g + step), load(g + 2 * step))
+private func putFilterLine(
+    _ first: Lanes, _ middle: Lanes, _ last: Lanes, _ out: UnsafeMutablePointer<Float>, _ outStep: Int
+) {
     store(first, out)
     store(times(0.5, last, plus: first) * (-8.0 / 9), out + outStep)
     store((first - last) * (-2.0 / 9), out + 2 * outStep)

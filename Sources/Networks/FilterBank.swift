@@ -1,8 +1,8 @@
 import Kernels
 import Runtime
 
-/// A network's filters in Winograd's form: made once per weight update and shared by its programs for inference and
-/// training, because they take four times the room of the weights.
+/// A network's filters for Winograd's algorithm: made once per weight update and shared by its programs for inference and
+/// training, because those that are kept take four times the room of the weights.
 final class FilterBank {
     private var filters: [Int: WinogradFilters] = [:]
     /// In order of first use.
@@ -29,6 +29,8 @@ final class FilterBank {
     func update(from network: Network) {
         guard version != network.version else { return }
         version = network.version
-        for weight in parameters { filters[weight]?.set(weights: network.pointer(to: weight)) }
+        for weight in parameters {
+            filters[weight]?.set(weights: network.weights, from: network.parameters[weight].offset)
+        }
     }
 }

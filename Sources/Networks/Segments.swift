@@ -16,6 +16,8 @@ extension Segment {
     private static let nearWeights = 1 << 16
     private static let rowsForWeights = 64
     private static let tilesForWeights = 32
+    /// More samples than any batch has.
+    private static let wholeBatch = Int.max
 
     /// The segments of a program in inference, where samples do not depend on each other.
     static func segments(of program: Program, capacity: Int) -> [Segment] {
@@ -26,7 +28,11 @@ extension Segment {
         func close(_ end: Int) {
             guard end > start else { return }
             // A few pieces for every thread, or it is not worth it.
-            segments.append(Segment(steps: start..<end, samples: samples <= capacity / 4 ? samples : nil))
+            if samples <= capacity / 4 {
+                segments.append(Segment(steps: start..<end, samples: samples))
+            } else {
+                segments += (start..<end).map { Segment(steps: $0..<($0 + 1), samples: nil) }
+            }
             start = end
         }
         for (index, step) in program.steps.enumerated() {
@@ -53,6 +59,7 @@ extension Segment {
 
     private static func leastSamples(_ step: Step) -> Int {
         guard case .convolution(let g, _, _, _) = step.kind else { return 1 }
+        if g.transformsFiltersInPieces { return wholeBatch }
         if g.fitsWinograd {
             let tiles = ((g.output.height + 3) / 4) * ((g.output.width + 3) / 4)
             return g.weightCount * 4 > nearWeights ? (tilesForWeights + tiles - 1) / tiles : 1

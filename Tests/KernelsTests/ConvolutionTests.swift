@@ -47,7 +47,10 @@ struct ConvolutionCase: CustomTestStringConvertible {
             ConvolutionCase(1, ImageShape(16, 6, 6), 16, 3),
             ConvolutionCase(2, ImageShape(24, 7, 10), 40, 3, padding: 2),
             ConvolutionCase(9, ImageShape(64, 32, 32), 64, 3, padding: 1),
+            // Filters transformed in pieces: uneven ones, and more tiles than one round has.
             ConvolutionCase(7, ImageShape(160, 8, 8), 208, 3, padding: 1),
+            ConvolutionCase(2, ImageShape(187, 5, 9), 201, 3, padding: 1),
+            ConvolutionCase(3, ImageShape(130, 31, 28), 260, 3, padding: 1),
             ConvolutionCase(40, ImageShape(80, 4, 4), 72, 3, padding: 1),
         ]
         // The same with stride 2, and every padding that fits.
@@ -56,6 +59,7 @@ struct ConvolutionCase: CustomTestStringConvertible {
             ConvolutionCase(3, ImageShape(20, 7, 13), 35, 3, stride: 2, padding: 1),
             ConvolutionCase(5, ImageShape(64, 16, 16), 128, 3, stride: 2, padding: 1),
             ConvolutionCase(1, ImageShape(17, 17, 19), 24, 3, stride: 2),
+            ConvolutionCase(5, ImageShape(145, 17, 15), 230, 3, stride: 2, padding: 1),
             ConvolutionCase(2, ImageShape(16, 13, 6), 33, 3, stride: 2, padding: 2),
         ]
         var right = ConvolutionCase(2, ImageShape(16, 16, 14), 16, 3, stride: 2)
@@ -108,7 +112,7 @@ func preparedWeights(_ g: ConvolutionGeometry, _ path: CPUPath) throws -> (Prepa
 func setWeights(
     _ weights: PreparedWeights, _ filters: WinogradFilters?, _ values: [Float], scale: [Float]?, bias: [Float]?
 ) {
-    filters?.set(weights: values)
+    if let copy = try? buffer(values) { filters?.set(weights: copy, from: 0) }
     weights.set(weights: values, scale: scale, bias: bias)
 }
 

@@ -33,4 +33,69 @@ static inline void ccpu_signs(const void *values, unsigned char *signs, int coun
     for (int i = 0; i < count; i++) signs[i] = x[i] > 0.0f;
 }
 
+/* 3x3 filters from memory, nine taps each, into vectors across filters: shuffles of whole vectors, for which Swift has no
+ * words. CCPU_LANES is the number of floats in a vector. */
+#if defined(__AVX512F__)
+#define CCPU_LANES 16
+#define CCPU_EACH_LANE(f, a, b) \
+    f(a, b, 0), f(a, b, 1), f(a, b, 2), f(a, b, 3), f(a, b, 4), f(a, b, 5), f(a, b, 6), f(a, b, 7), f(a, b, 8), \
+        f(a, b, 9), f(a, b, 10), f(a, b, 11), f(a, b, 12), f(a, b, 13), f(a, b, 14), f(a, b, 15)
+#elif defined(__AVX2__)
+#define CCPU_LANES 8
+#define CCPU_EACH_LANE(f, a, b) \
+    f(a, b, 0), f(a, b, 1), f(a, b, 2), f(a, b, 3), f(a, b, 4), f(a, b, 5), f(a, b, 6), f(a, b, 7)
+#else
+#define CCPU_LANES 4
+#define CCPU_EACH_LANE(f, a, b) f(a, b, 0), f(a, b, 1), f(a, b, 2), f(a, b, 3)
+#endif
+
+typedef float ccpu_lanes __attribute__((vector_size(4 * CCPU_LANES), aligned(4)));
+
+/* target[column][row] of a square of CCPU_LANES rows, `stride` floats apart. */
+static inline void ccpu_transpose(const float *source, long stride, float *target) {
+    ccpu_lanes a[CCPU_LANES], b[CCPU_LANES];
+#pragma clang loop unroll(full)
+    for (int i = 0; i < CCPU_LANES; i++) a[i] = *(const ccpu_lanes *)(source + i * stride);
+    /* Each round merges row i with row i + CCPU_LANES/2, element by element; after log2(CCPU_LANES) rounds an element
+     * has changed its row with its column. */
+#define CCPU_LOW(x, y, lane) ((lane) / 2 + (lane) % 2 * CCPU_LANES)
+#define CCPU_HIGH(x, y, lane) (CCPU_LANES / 2 + (lane) / 2 + (lane) % 2 * CCPU_LANES)
+#pragma clang loop unroll(full)
+    for (int width = 1; width < CCPU_LANES; width *= 2) {
+#pragma clang loop unroll(full)
+        for (int i = 0; i < CCPU_LANES / 2; i++) {
+            b[2 * i] = __builtin_shufflevector(a[i], a[i + CCPU_LANES / 2], CCPU_EACH_LANE(CCPU_LOW, 0, 0));
+            b[2 * i + 1] = __builtin_shufflevector(a[i], a[i + CCPU_LANES / 2], CCPU_EACH_LANE(CCPU_HIGH, 0, 0));
+        }
+#pragma clang loop unroll(full)
+        for (int i = 0; i < CCPU_LANES; i++) a[i] = b[i];
+    }
+#pragma clang loop unroll(full)
+    for (int i = 0; i < CCPU_LANES; i++) *(ccpu_lanes *)(target + i * CCPU_LANES) = a[i];
+}
+
+/* target[tap][filter] of CCPU_LANES filters that lie one after the other. Tap t of filter c is element 9c + t, and because 9 is
+ * odd the elements of a tap lie in different lanes: each is taken where it is, from one of nine vectors, and then they are
+ * put in order. */
+static inline void ccpu_gather_taps(const float *source, float *target) {
+    ccpu_lanes a[9];
+#pragma clang loop unroll(full)
+    for (int i = 0; i < 9; i++) a[i] = *(const ccpu_lanes *)(source + i * CCPU_LANES);
+/* The filter whose tap is in a lane: 9 is its own inverse modulo 16, 8 and 4. */
+#define CCPU_FILTER(tap, lane) ((9 * ((lane) + 16 - (tap))) % CCPU_LANES)
+#define CCPU_TAKE(tap, vector, lane) \
+    ((9 * CCPU_FILTER(tap, lane) + (tap)) / CCPU_LANES == (vector) ? CCPU_LANES + (lane) : (lane))
+#define CCPU_ORDER(tap, unused, lane) ((9 * (lane) + (tap)) % CCPU_LANES)
+#define CCPU_TAP_FROM(tap, vector) x = __builtin_shufflevector(x, a[vector], CCPU_EACH_LANE(CCPU_TAKE, tap, vector));
+#define CCPU_TAP(tap)                                                                                  \
+    {                                                                                                  \
+        ccpu_lanes x = a[0];                                                                           \
+        CCPU_TAP_FROM(tap, 1) CCPU_TAP_FROM(tap, 2) CCPU_TAP_FROM(tap, 3) CCPU_TAP_FROM(tap, 4)        \
+        CCPU_TAP_FROM(tap, 5) CCPU_TAP_FROM(tap, 6) CCPU_TAP_FROM(tap, 7) CCPU_TAP_FROM(tap, 8)        \
+        x = __builtin_shufflevector(x, x, CCPU_EACH_LANE(CCPU_ORDER, tap, 0));                         \
+        *(ccpu_lanes *)(target + (tap) * CCPU_LANES) = x;                                              \
+    }
+    CCPU_TAP(0) CCPU_TAP(1) CCPU_TAP(2) CCPU_TAP(3) CCPU_TAP(4) CCPU_TAP(5) CCPU_TAP(6) CCPU_TAP(7) CCPU_TAP(8)
+}
+
 #endif
