@@ -56,14 +56,18 @@ final class TrainingMemory {
             throw EngineError(.outOfMemory, "cannot allocate memory for batches of \(capacity) samples")
         }
         self.capacity = capacity
-        studentInference = try InferencePass(network, capacity: capacity)
-        teacherInference = try teacherNetwork.map { try InferencePass($0, capacity: capacity) }
+        // The inference passes are over when the training passes begin.
+        let (studentMemory, teacherMemory) = (try PassMemory(), try PassMemory())
+        studentInference = try InferencePass(network, capacity: capacity, memory: studentMemory)
+        teacherInference = try teacherNetwork.map {
+            try InferencePass($0, capacity: capacity, memory: teacherMemory)
+        }
         let objective = try inner.makeObjective(
             student: studentInference, teacher: teacherInference, capacity: capacity)
         attack = try GradientAttack(objective, plan: plan, capacity: capacity)
-        adversarialPass = try TrainingPass(network, capacity: capacity)
+        adversarialPass = try TrainingPass(network, capacity: capacity, memory: studentMemory)
         cleanPass = method.needs.contains(.studentClean) ? try TrainingPass(network, capacity: capacity) : nil
-        mirroredPass = usesMirror ? try TrainingPass(network, capacity: capacity) : nil
+        mirroredPass = usesMirror ? try TrainingPass(network, capacity: capacity, memory: teacherMemory) : nil
         adversarial = try FloatBuffer(capacity * pixels)
         mirrored = try FloatBuffer(usesMirror ? capacity * pixels : 0)
         student = try Logits(capacity * classes)

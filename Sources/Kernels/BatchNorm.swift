@@ -94,6 +94,19 @@ public final class BatchNormKernel {
         }
     }
 
+    /// y once more, from the same x, until the backward pass: without a residual.
+    public func forwardAgain(
+        _ y: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, pixels: Int, rectify: Bool,
+        signs: UnsafeMutablePointer<UInt8>?
+    ) {
+        let scale = expanded.pointer
+        eachChunk(pixels) { start, count in
+            self.table.scaleShift(
+                y + start, x + start, count, scale, scale + self.layout.period, self.layout.period, nil, rectify,
+                signs.map { $0 + start })
+        }
+    }
+
     /// Mean and biased variance of each channel. A chunk's float mean is a first guess only: deviations from it correct
     /// the mean and give the squares. Chunks are combined in a fixed order (Chan, Golub and LeVeque, "Updating formulae
     /// and a pairwise algorithm for computing sample variances", 1979).

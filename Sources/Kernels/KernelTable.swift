@@ -88,7 +88,8 @@ public struct KernelTable: @unchecked Sendable {
     let denseProducts:
         (
             Output, _ mPlane: Int, _ mRow: Int, Input, _ vPlane: Int, _ vRow: Int, Input, _ uPlane: Int,
-            _ planes: UnsafePointer<Int>, _ positions: Int, _ rows: Int, _ depth: Int, _ columns: Int, _ accumulate: Bool
+            _ planes: UnsafePointer<Int>, _ positions: Int, _ rows: Int, _ depth: Int, _ columns: Int,
+            _ accumulate: Bool
         ) -> Void
     let denseOuterProducts:
         (

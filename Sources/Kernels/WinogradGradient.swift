@@ -98,7 +98,8 @@ private struct GradientJob {
             tiles.pointers(
                 pointers, to: x + channel, tiles.inputs, positions, tiles.input, first: first, count: size, zeros)
             tiles.transform(
-                table, input, plane: tilePlane, row: tileRow, UnsafePointer(pointers), tiles: size, channels: 0..<height,
+                table, input, plane: tilePlane, row: tileRow, UnsafePointer(pointers), tiles: size,
+                channels: 0..<height,
                 scale: nil)
             tiles.pointers(pointers, to: dy + column, tiles.outputs, 16, tiles.output, first: first, count: size, zeros)
             let transform = positions == 36 ? table.winogradGradient : table.stridedGradient

@@ -21,6 +21,11 @@ struct MemoryPlan {
     /// Where a value's activation is, and its gradient; by node. nil: it has none.
     private(set) var activation: [Place?]
     private(set) var gradient: [Place?]
+    /// By node: where an activation is in the backward pass that was not kept until then but is made again; behind those of
+    /// the whole batch are the signs of a ReLU, in bytes.
+    private(set) var remade: [Place?]
+    /// By step: the step to be computed again before this one's backward step, because its output was not kept.
+    private(set) var remakes: [Int?]
     /// By step, then by operand: the gradient is added to what another step has left there.
     private(set) var accumulates: [[Bool]]
     /// By step: it is the last to write the gradient of its input, the output of a ReLU, and applies the gradient of
@@ -45,12 +50,14 @@ struct MemoryPlan {
             mode == .training ? Segment.single(program) : Segment.segments(of: program, capacity: capacity)
         activation = .init(repeating: nil, count: nodes)
         gradient = .init(repeating: nil, count: nodes)
+        remade = .init(repeating: nil, count: nodes)
         signs = .init(repeating: nil, count: nodes)
         accumulates = program.steps.map { .init(repeating: false, count: $0.inputs.count) }
         masksInput = .init(repeating: false, count: program.steps.count)
         masksOutput = program.steps.map(\.rectify)
         needsGradient = .init(repeating: false, count: nodes)
         let lifetimes = Lifetimes(program, mode: mode)
+        remakes = lifetimes.remakes
         if mode != .inference {
             needsGradient = lifetimes.needsGradient
             var written = [Bool](repeating: false, count: nodes)
@@ -62,7 +69,8 @@ struct MemoryPlan {
                 }
             }
             fuseMasks(program)
-            for step in program.steps where step.isRectified && needsGradient[step.output] {
+            for step in program.steps
+            where step.isRectified && needsGradient[step.output] && !lifetimes.isRemade[step.output] {
                 signs[step.output] = signBytes
                 signBytes += step.shape.count
             }
@@ -122,6 +130,10 @@ struct MemoryPlan {
                 activation[value] = Place(
                     start: start, isLocal: isLocal, stride: program.graph.nodes[value].shape.count)
             }
+            for value in block.remade {
+                remade[value] = Place(
+                    start: start, isLocal: isLocal, stride: program.graph.nodes[value].shape.count)
+            }
             for value in block.gradients {
                 gradient[value] = Place(
                     start: start, isLocal: isLocal, stride: program.graph.nodes[value].shape.count)
@@ -135,6 +147,7 @@ private struct Lifetimes {
     struct Block {
         var activations: [Int] = []
         var gradients: [Int] = []
+        var remade: [Int] = []
         var floats = 0
         /// Read or written by the caller of the pass.
         var isExternal = false
@@ -144,6 +157,13 @@ private struct Lifetimes {
 
     private(set) var blocks: [Block] = []
     private(set) var needsGradient: [Bool]
+    /// By node.
+    private(set) var isRemade: [Bool]
+    private(set) var remakes: [Int?]
+
+    /// The output of a BatchNorm is made again in the backward pass, from its input, which is kept in any case, where the
+    /// convolutions that want it have so many multiply-adds for each of its numbers that the time does not count.
+    private static let workThatHidesNorm = 256
 
     init(_ program: Program, mode: PassMode) {
         let steps = program.steps
@@ -194,7 +214,24 @@ private struct Lifetimes {
             }
         }
 
+        remakes = .init(repeating: nil, count: steps.count)
+        isRemade = .init(repeating: false, count: count)
+        if mode == .training {
+            for (index, step) in steps.enumerated() where step.residual == nil {
+                guard case .batchNorm = step.kind else { continue }
+                let readers = consumers[step.output].filter { readsInput(steps[$0]) && steps[$0].input == step.output }
+                let work = readers.reduce(0) { sum, reader in
+                    guard case .convolution(let geometry, _, _, _) = steps[reader].kind else { return sum }
+                    return sum + geometry.multiplyAdds
+                }
+                guard let first = readers.last, work >= Self.workThatHidesNorm * step.shape.count else { continue }
+                isRemade[step.output] = true
+                remakes[first] = index
+            }
+        }
+
         var activationBlock = [Int](repeating: -1, count: count)
+        var remadeBlock = [Int](repeating: -1, count: count)
         var gradientBlock = [Int](repeating: -1, count: count)
         for (index, step) in steps.enumerated() {
             let x = step.input
@@ -211,7 +248,15 @@ private struct Lifetimes {
             blocks[own].floats = max(blocks[own].floats, step.shape.count)
             extend(own, index)
             for input in step.inputs { extend(activationBlock[input], index) }
-            if readsInput(step) { extend(activationBlock[x], backwardTime(index)) }
+            if readsInput(step) {
+                if isRemade[x], remadeBlock[x] < 0 {
+                    let floats = steps[producer[x]].shape.count
+                    blocks.append(Block(remade: [x], floats: floats + (floats + 3) / 4))
+                    remadeBlock[x] = blocks.count - 1
+                    extend(remadeBlock[x], backwardTime(producer[x]))
+                }
+                extend(isRemade[x] ? remadeBlock[x] : activationBlock[x], backwardTime(index))
+            }
         }
         // The logits are read by the caller between the passes.
         if let last = steps.last {

@@ -11,20 +11,19 @@ final class Pass {
     /// Of the last forward pass; made anew when the network's arithmetic changes.
     private var prepared: PreparedNetwork
     private let plan: MemoryPlan
-    private let arena: FloatBuffer
-    /// Signs of the outputs of ReLUs, one value after the other, each for a whole batch.
-    private let signMemory: FloatBuffer
+    /// Also of the signs of the outputs of ReLUs, one value after the other, each for a whole batch.
+    private let memory: PassMemory
     /// By step, in training.
     private var norms: [BatchNormKernel?] = []
 
-    init(_ network: Network, mode: PassMode, capacity: Int) throws {
+    init(_ network: Network, mode: PassMode, capacity: Int, memory: PassMemory) throws {
         self.network = network
         self.mode = mode
         self.capacity = capacity
         prepared = try network.prepared(for: mode)
         plan = MemoryPlan(prepared.program, mode: mode, capacity: capacity)
-        arena = try FloatBuffer(plan.size)
-        signMemory = try FloatBuffer((plan.signBytes * capacity + 3) / 4)
+        self.memory = memory
+        try memory.reserve(floats: plan.size, signs: plan.signBytes * capacity)
         norms = try prepared.program.steps.map { step in
             guard case .batchNorm = step.kind else { return nil }
             return try BatchNormKernel(
@@ -41,9 +40,9 @@ final class Pass {
     }
 
     private func pointer(_ place: MemoryPlan.Place?, _ piece: Piece) -> UnsafeMutablePointer<Float> {
-        guard let place else { return arena.pointer }
+        guard let place else { return memory.arena }
         if place.isLocal, let local = piece.local { return local + place.start }
-        return arena.pointer + place.start + piece.first * place.stride
+        return memory.arena + place.start + piece.first * place.stride
     }
 
     private func activation(_ value: Int, _ piece: Piece) -> UnsafeMutablePointer<Float> {
@@ -54,11 +53,31 @@ final class Pass {
         pointer(plan.gradient[value], piece)
     }
 
+    /// The input of a convolution in its backward step, made again where it was not kept.
+    private func keptActivation(of index: Int, _ piece: Piece) -> UnsafePointer<Float> {
+        let value = prepared.program.steps[index].input
+        guard let place = plan.remade[value] else { return UnsafePointer(activation(value, piece)) }
+        let x = pointer(place, piece)
+        if let producer = plan.remakes[index] {
+            let step = prepared.program.steps[producer]
+            norms[producer]?.forwardAgain(
+                x, activation(step.input, piece), pixels: piece.count * step.shape.pixels, rectify: step.rectify,
+                signs: step.rectify ? mask(value, piece) : nil)
+        }
+        return UnsafePointer(x)
+    }
+
+    /// The signs of a ReLU's output in the backward pass.
+    private func mask(_ value: Int, _ piece: Piece) -> UnsafeMutablePointer<UInt8>? {
+        guard let place = plan.remade[value] else { return signs(value, piece) }
+        return UnsafeMutableRawPointer(memory.arena + place.start + capacity * place.stride)
+            .assumingMemoryBound(to: UInt8.self)
+    }
+
     private func signs(_ value: Int, _ piece: Piece) -> UnsafeMutablePointer<UInt8>? {
         guard let start = plan.signs[value] else { return nil }
         let stride = prepared.program.graph.nodes[value].shape.count
-        return UnsafeMutableRawPointer(signMemory.pointer).assumingMemoryBound(to: UInt8.self)
-            + start * capacity + piece.first * stride
+        return memory.signs + start * capacity + piece.first * stride
     }
 
     /// Runs `body` over a segment's pieces of the batch: side by side, each on one thread, or one after the other with all
@@ -162,7 +181,7 @@ final class Pass {
         let pixels = count * step.shape.pixels
         let wanted = plan.needsGradient[step.input]
         let accumulate = plan.accumulates[index][0]
-        if plan.masksOutput[index], let signs = signs(step.output, piece) {
+        if plan.masksOutput[index], let signs = mask(step.output, piece) {
             reluBackward(g, gradient: g, signs: signs, count: floats, accumulate: false)
         }
         switch step.kind {
@@ -176,7 +195,7 @@ final class Pass {
             passOn(g, to: step.residual, index, operand: 1, piece)
             if let parameters {
                 convolutionWeightGradient(
-                    parameters + network.parameters[weight].offset, activation(step.input, piece), g, count: count,
+                    parameters + network.parameters[weight].offset, keptActivation(of: index, piece), g, count: count,
                     weights)
                 if let bias { addBiasGradient(parameters + network.parameters[bias].offset, g, pixels, step) }
             }
@@ -186,7 +205,7 @@ final class Pass {
                     dx, g, count: count, weights,
                     ConvolutionEpilogue(
                         residual: accumulate ? UnsafePointer(dx) : nil,
-                        mask: plan.masksInput[index] ? signs(step.input, piece).map { UnsafePointer($0) } : nil))
+                        mask: plan.masksInput[index] ? mask(step.input, piece).map { UnsafePointer($0) } : nil))
             }
         case .channelAffine:
             prepared.affines[index]?.backward(
@@ -201,7 +220,7 @@ final class Pass {
                 dgamma: parameters + network.parameters[norm.weight].offset,
                 dbeta: parameters + network.parameters[norm.bias].offset)
         case .relu:
-            guard let signs = signs(step.output, piece) else { return }
+            guard let signs = mask(step.output, piece) else { return }
             reluBackward(
                 gradient(step.input, piece), gradient: g, signs: signs, count: floats, accumulate: accumulate)
         case .silu:
@@ -250,17 +269,20 @@ public final class InferencePass {
     public let network: Network
     /// Samples that are computed at a time.
     public let capacity: Int
+    private let memory: PassMemory
     private var forwardOnly: Pass?
     private var withGradient: Pass?
     private var retained = 0
 
-    public init(_ network: Network, capacity: Int) throws {
+    /// - Parameter memory: shared with passes that are not under way when this one is; nil = its own.
+    public init(_ network: Network, capacity: Int, memory: PassMemory? = nil) throws {
         self.network = network
         self.capacity = max(capacity, 1)
+        self.memory = try memory ?? PassMemory()
     }
 
     /// logits (count, classes) of images (count, C, H, W) in [0,1]. `retain` keeps what `inputGradient` needs; then
-    /// `count` must not exceed `capacity`. Throws `outOfMemory`.
+    /// `count` must not exceed `capacity`; the next forward pass ends it. Throws `outOfMemory`.
     public func forward(
         _ images: UnsafePointer<Float>, count: Int, logits: UnsafeMutablePointer<Float>, retain: Bool
     ) throws {
@@ -268,12 +290,13 @@ public final class InferencePass {
             guard count <= capacity else {
                 throw EngineError(.internal, "a pass of \(capacity) samples was given \(count)")
             }
-            let pass = try withGradient ?? Pass(network, mode: .inputGradient, capacity: capacity)
+            let pass = try withGradient ?? Pass(network, mode: .inputGradient, capacity: capacity, memory: memory)
             withGradient = pass
             try pass.forward(images, count: count, logits: logits, updateStatistics: false)
             retained = count
         } else {
-            let pass = try forwardOnly ?? Pass(network, mode: .inference, capacity: capacity)
+            retained = 0
+            let pass = try forwardOnly ?? Pass(network, mode: .inference, capacity: capacity, memory: memory)
             forwardOnly = pass
             var first = 0
             while first < count {
@@ -302,8 +325,10 @@ public final class InferencePass {
 public final class TrainingPass {
     private let pass: Pass
 
-    public init(_ network: Network, capacity: Int) throws {
-        pass = try Pass(network, mode: .training, capacity: max(capacity, 1))
+    /// - Parameter memory: shared with passes that are not under way when this one is; nil = its own.
+    public init(_ network: Network, capacity: Int, memory: PassMemory? = nil) throws {
+        pass = try Pass(
+            network, mode: .training, capacity: max(capacity, 1), memory: try memory ?? PassMemory())
     }
 
     /// logits (count, classes), each BatchNorm with the statistics of this batch; `updateStatistics` moves the running
