@@ -116,7 +116,7 @@ private func put(_ v: Six, _ p: UnsafeMutablePointer<Float>, _ step: Int) {
 }
 
 /// Floats of working memory that the transforms of filters and of their gradients want.
-public let winogradScratch = (9 * laneCount + 36) * laneCount
+public let winogradScratch = 9 * max(laneCount, 4) * laneCount
 
 /// v[position][tile][channel − first] = (Bᵀ d B)[position]: the transformed input tiles, in the channels `first ..< end`.
 ///
@@ -211,16 +211,17 @@ public func winogradFilters(
     _ u: UnsafeMutablePointer<Float>, planeStride: Int, rows: Int, columns: Int, taps: UnsafePointer<Float>,
     rowStride: Int, columnStride: Int, filters: Int, rotate: Bool, scratch: UnsafeMutablePointer<Float>
 ) {
-    eachFilter(taps, rows, columns, rowStride, columnStride, filters, rotate, scratch) { tap, lines, row, column in
-        for x in 0..<3 {
-            put(filterLine((load(tap(x)), load(tap(3 + x)), load(tap(6 + x)))), lines + x * laneCount, 3 * laneCount)
-        }
-        for y in 0..<6 {
-            let line = lines + 3 * y * laneCount
-            put(
-                filterLine((load(line), load(line + laneCount), load(line + 2 * laneCount))),
-                u + 6 * y * planeStride + row * columns + column, planeStride)
-        }
+    eachFilter(taps, rows, columns, rowStride, columnStride, filters, rotate, scratch) { tap, row, column in
+        @inline(always)
+        func line(_ x: Int) -> Six { filterLine((load(tap(x)), load(tap(3 + x)), load(tap(6 + x)))) }
+        let (c0, c1, c2) = (line(0), line(1), line(2))
+        let target = u + row * columns + column
+        put(filterLine((c0.0, c1.0, c2.0)), target, planeStride)
+        put(filterLine((c0.1, c1.1, c2.1)), target + 6 * planeStride, planeStride)
+        put(filterLine((c0.2, c1.2, c2.2)), target + 12 * planeStride, planeStride)
+        put(filterLine((c0.3, c1.3, c2.3)), target + 18 * planeStride, planeStride)
+        put(filterLine((c0.4, c1.4, c2.4)), target + 24 * planeStride, planeStride)
+        put(filterLine((c0.5, c1.5, c2.5)), target + 30 * planeStride, planeStride)
     }
 }
 
@@ -287,17 +288,14 @@ public func winogradGradientOutput(
     }
 }
 
-/// Calls `body` for each row and each vector of columns with the place of a tap's vector, room for eighteen vectors, the row
-/// and the column; zeros stand for filters that are not there.
+/// Calls `body` for each row and each vector of columns with the places of the taps' vectors, the row and the column; zeros
+/// stand for filters that are not there.
 @inline(always)
 func eachFilter(
     _ taps: UnsafePointer<Float>, _ rows: Int, _ columns: Int, _ rowStride: Int, _ columnStride: Int, _ filters: Int,
     _ rotate: Bool, _ scratch: UnsafeMutablePointer<Float>,
-    _ body: (
-        _ tap: (Int) -> UnsafePointer<Float>, _ lines: UnsafeMutablePointer<Float>, _ row: Int, _ column: Int
-    ) -> Void
+    _ body: (_ tap: (Int) -> UnsafePointer<Float>, _ row: Int, _ column: Int) -> Void
 ) {
-    let lines = scratch + 9 * laneCount * laneCount
     var column = 0
     while column < columns {
         var first = 0
@@ -308,7 +306,7 @@ func eachFilter(
                 filters - column)
             for row in 0..<count {
                 let vectors = UnsafePointer(scratch + 9 * row * laneCount)
-                body({ vectors + (rotate ? 8 - $0 : $0) * laneCount }, lines, first + row, column)
+                body({ vectors + (rotate ? 8 - $0 : $0) * laneCount }, first + row, column)
             }
             first += count
         }

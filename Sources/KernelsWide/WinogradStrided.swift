@@ -12,6 +12,7 @@
 // (F(4, 2) with the rotated filter), those between from one. So it begins with the same transform, of five and four output
 // gradients, and ends with the two kinds of pixels apart, 8×8 for a tile.
 
+private typealias Six = (Lanes, Lanes, Lanes, Lanes, Lanes, Lanes)
 private typealias Five = (Lanes, Lanes, Lanes, Lanes, Lanes)
 private typealias Four = (Lanes, Lanes, Lanes, Lanes)
 
@@ -221,30 +222,36 @@ public func stridedFilters(
     _ u: UnsafeMutablePointer<Float>, planeStride: Int, rows: Int, columns: Int, taps: UnsafePointer<Float>,
     rowStride: Int, columnStride: Int, filters: Int, rotate: Bool, scratch: UnsafeMutablePointer<Float>
 ) {
-    eachFilter(taps, rows, columns, rowStride, columnStride, filters, rotate, scratch) { tap, lines, row, column in
-        for x in 0..<3 {
-            putFilterLine(load(tap(x)), load(tap(3 + x)), load(tap(6 + x)), lines + x * laneCount, 3 * laneCount)
+    eachFilter(taps, rows, columns, rowStride, columnStride, filters, rotate, scratch) { tap, row, column in
+        @inline(always)
+        func line(_ x: Int) -> Six { filterLine(load(tap(x)), load(tap(3 + x)), load(tap(6 + x))) }
+        let (c0, c1, c2) = (line(0), line(1), line(2))
+        @inline(always)
+        func put(_ g: Six, _ y: Int) {
+            let target = u + 6 * y * planeStride + row * columns + column
+            store(g.0, target)
+            store(g.1, target + planeStride)
+            store(g.2, target + 2 * planeStride)
+            store(g.3, target + 3 * planeStride)
+            store(g.4, target + 4 * planeStride)
+            store(g.5, target + 5 * planeStride)
         }
-        for y in 0..<6 {
-            let line = lines + 3 * y * laneCount
-            putFilterLine(
-                load(line), load(line + laneCount), load(line + 2 * laneCount),
-                u + 6 * y * planeStride + row * columns + column, planeStride)
-        }
+        put(filterLine(c0.0, c1.0, c2.0), 0)
+        put(filterLine(c0.1, c1.1, c2.1), 1)
+        put(filterLine(c0.2, c1.2, c2.2), 2)
+        put(filterLine(c0.3, c1.3, c2.3), 3)
+        put(filterLine(c0.4, c1.4, c2.4), 4)
+        put(filterLine(c0.5, c1.5, c2.5), 5)
     }
 }
 
-/// G g for three taps, to six places at `out`.
+/// G g.
 @inline(always)
-private func putFilterLine(
-    _ first: Lanes, _ middle: Lanes, _ last: Lanes, _ out: UnsafeMutablePointer<Float>, _ outStep: Int
-) {
-    store(first, out)
-    store(times(0.5, last, plus: first) * (-8.0 / 9), out + outStep)
-    store((first - last) * (-2.0 / 9), out + 2 * outStep)
-    store(times(2, last, plus: first) * (1.0 / 9), out + 3 * outStep)
-    store(last, out + 4 * outStep)
-    store(middle, out + 5 * outStep)
+private func filterLine(_ first: Lanes, _ middle: Lanes, _ last: Lanes) -> Six {
+    (
+        first, times(0.5, last, plus: first) * (-8.0 / 9), (first - last) * (-2.0 / 9),
+        times(2, last, plus: first) * (1.0 / 9), last, middle
+    )
 }
 
 /// v[position][tile][column] of 4×4 output gradients: the second factor of the filter's gradient.
