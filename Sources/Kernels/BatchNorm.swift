@@ -31,10 +31,15 @@ private func chunkCount(_ pixels: Int) -> Int { (pixels + pixelsPerChunk - 1) / 
 
 /// BatchNorm over `channels` channels (Ioffe and Szegedy 2015) with its working memory; one object per layer and pass,
 /// because the backward pass needs the batch statistics of the forward pass.
+///
+/// The forward pass has three parts, so that they can be run where their numbers are in a cache: `takeStatistics` of
+/// some samples at a time, in any order; `finish` once all have been seen; `apply`.
 public final class BatchNormKernel {
     let channels: Int
     let epsilon: Float
     let momentum: Float
+    /// Pixels of a sample.
+    private let pixels: Int
     private let layout: Periodic
     private let table: KernelTable
     /// Chunk results, [chunk][3][period], and expanded parameters, [4][period].
@@ -44,16 +49,19 @@ public final class BatchNormKernel {
     private let inverseDeviation: FloatBuffer
     private let sums: UnsafeMutablePointer<Double>
 
-    /// `largestPixels`: samples × height × width of the largest batch.
+    /// `pixels`: height × width of a sample; `capacity`: samples of the largest batch.
     public init(
-        channels: Int, epsilon: Float, momentum: Float, largestPixels: Int, table: KernelTable = .active
+        channels: Int, epsilon: Float, momentum: Float, pixels: Int, capacity: Int, table: KernelTable = .active
     ) throws {
         self.channels = channels
         self.epsilon = epsilon
         self.momentum = momentum
+        self.pixels = pixels
         self.table = table
         layout = Periodic(channels: channels, laneCount: table.laneCount)
-        partial = try FloatBuffer(chunkCount(largestPixels) * 3 * layout.period)
+        let group = Self.samplesPerGroup(pixels: pixels)
+        let groups = (capacity + group - 1) / group
+        partial = try FloatBuffer(groups * chunkCount(group * pixels) * 3 * layout.period)
         expanded = try FloatBuffer(4 * layout.period)
         mean = try FloatBuffer(channels)
         inverseDeviation = try FloatBuffer(channels)
@@ -62,15 +70,58 @@ public final class BatchNormKernel {
 
     deinit { sums.deallocate() }
 
-    /// y = act( (x − μ_B)/√(σ²_B + ε)·γ + β + residual ) with the batch's own statistics. Where `runningMean` and
-    /// `runningVariance` are given they move towards the batch's mean and unbiased variance by `momentum`, as in PyTorch.
-    public func forward(
-        _ y: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, pixels: Int, gamma: UnsafePointer<Float>,
-        beta: UnsafePointer<Float>, runningMean: UnsafeMutablePointer<Float>?,
-        runningVariance: UnsafeMutablePointer<Float>?, residual: UnsafePointer<Float>? = nil, rectify: Bool = false,
-        signs: UnsafeMutablePointer<UInt8>? = nil
+    /// Statistics are taken of groups of so many samples at least, each in chunks of its own.
+    public static func samplesPerGroup(pixels: Int) -> Int { max(1, pixelsPerChunk / max(pixels, 1)) }
+
+    /// The chunks of a batch: which pixels, and where their results are.
+    private func chunks(_ samples: Int) -> (perGroup: Int, count: Int) {
+        let group = Self.samplesPerGroup(pixels: pixels)
+        let perGroup = chunkCount(group * pixels)
+        let whole = samples / group
+        return (perGroup, whole * perGroup + chunkCount(samples % group * pixels))
+    }
+
+    /// Means and squared deviations of `count` samples, x being the first of them, number `first` of its batch: a multiple
+    /// of `samplesPerGroup`. A chunk's float mean is a first guess only: deviations from it correct the mean.
+    public func takeStatistics(_ x: UnsafePointer<Float>, first: Int, count: Int) {
+        let period = layout.period
+        let channels = channels
+        let group = Self.samplesPerGroup(pixels: pixels)
+        let (perGroup, chunkCount) = chunks(count)
+        let results = partial.pointer + first / group * perGroup * 3 * period
+        WorkerPool.parallelFor(chunkCount) { chunk in
+            let (start, n) = self.extent(chunk, of: count, perGroup)
+            let source = x + start * channels
+            let guess = results + chunk * 3 * period
+            guess.update(repeating: 0, count: 3 * period)
+            self.table.periodicSums(guess, source, n * channels, period)
+            for c in 0..<channels {
+                var total: Float = 0
+                for p in stride(from: c, to: period, by: channels) { total += guess[p] }
+                for p in stride(from: c, to: period, by: channels) { guess[p] = total / Float(n) }
+            }
+            self.table.periodicDeviations(guess + period, guess + 2 * period, source, guess, n * channels, period)
+        }
+    }
+
+    /// First pixel and pixels of a chunk.
+    private func extent(_ chunk: Int, of samples: Int, _ perGroup: Int) -> (start: Int, count: Int) {
+        let group = Self.samplesPerGroup(pixels: pixels) * pixels
+        let first = chunk / perGroup * group
+        let within = chunk % perGroup * pixelsPerChunk
+        return (first + within, min(pixelsPerChunk, group - within, samples * pixels - first - within))
+    }
+
+    /// Mean and biased variance of each channel of a batch of `count` samples. Chunks are combined in a fixed order (Chan,
+    /// Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979). Where
+    /// `runningMean` and `runningVariance` are given they move towards the batch's mean and unbiased variance by
+    /// `momentum`, as in PyTorch.
+    public func finish(
+        count: Int, gamma: UnsafePointer<Float>, beta: UnsafePointer<Float>, runningMean: UnsafeMutablePointer<Float>?,
+        runningVariance: UnsafeMutablePointer<Float>?
     ) {
-        statistics(x, pixels: pixels)
+        combine(count)
+        let pixels = count * self.pixels
         if let runningMean, let runningVariance {
             let unbiased = pixels > 1 ? Double(pixels) / Double(pixels - 1) : 1
             for c in 0..<channels {
@@ -87,53 +138,18 @@ public final class BatchNormKernel {
             scale[p] = gamma[c] * inverseDeviation.pointer[c]
             shift[p] = beta[c] - mean.pointer[c] * scale[p]
         }
-        eachChunk(pixels) { start, count in
-            self.table.scaleShift(
-                y + start, x + start, count, scale, shift, self.layout.period, residual.map { $0 + start }, rectify,
-                signs.map { $0 + start })
-        }
     }
 
-    /// y once more, from the same x, until the backward pass: without a residual.
-    public func forwardAgain(
-        _ y: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, pixels: Int, rectify: Bool,
-        signs: UnsafeMutablePointer<UInt8>?
-    ) {
-        let scale = expanded.pointer
-        eachChunk(pixels) { start, count in
-            self.table.scaleShift(
-                y + start, x + start, count, scale, scale + self.layout.period, self.layout.period, nil, rectify,
-                signs.map { $0 + start })
-        }
-    }
-
-    /// Mean and biased variance of each channel. A chunk's float mean is a first guess only: deviations from it correct
-    /// the mean and give the squares. Chunks are combined in a fixed order (Chan, Golub and LeVeque, "Updating formulae
-    /// and a pairwise algorithm for computing sample variances", 1979).
-    private func statistics(_ x: UnsafePointer<Float>, pixels: Int) {
+    private func combine(_ samples: Int) {
         let period = layout.period
         let channels = channels
-        let chunks = chunkCount(pixels)
-        WorkerPool.parallelFor(chunks) { chunk in
-            let start = chunk * pixelsPerChunk
-            let n = min(pixelsPerChunk, pixels - start)
-            let source = x + start * channels
-            let guess = self.partial.pointer + chunk * 3 * period
-            guess.update(repeating: 0, count: 3 * period)
-            self.table.periodicSums(guess, source, n * channels, period)
-            for c in 0..<channels {
-                var total: Float = 0
-                for p in stride(from: c, to: period, by: channels) { total += guess[p] }
-                for p in stride(from: c, to: period, by: channels) { guess[p] = total / Float(n) }
-            }
-            self.table.periodicDeviations(guess + period, guess + 2 * period, source, guess, n * channels, period)
-        }
+        let (perGroup, chunkCount) = chunks(samples)
         let deviations = sums + 2 * channels
         let squares = sums + 3 * channels
         sums.update(repeating: 0, count: 2 * channels)
         var seen = 0.0
-        for chunk in 0..<chunks {
-            let n = Double(min(pixelsPerChunk, pixels - chunk * pixelsPerChunk))
+        for chunk in 0..<chunkCount {
+            let n = Double(extent(chunk, of: samples, perGroup).count)
             let guess = partial.pointer + chunk * 3 * period
             deviations.update(repeating: 0, count: 2 * channels)
             layout.fold(guess + period, into: deviations)
@@ -147,9 +163,24 @@ public final class BatchNormKernel {
             seen += n
         }
         for c in 0..<channels {
-            sums[channels + c] = max(sums[channels + c] / Double(pixels), 0)
+            sums[channels + c] = max(sums[channels + c] / Double(samples * pixels), 0)
             mean.pointer[c] = Float(sums[c])
             inverseDeviation.pointer[c] = Float(1 / (sums[channels + c] + Double(epsilon)).squareRoot())
+        }
+    }
+
+    /// y = act( (x − μ_B)/√(σ²_B + ε)·γ + β + residual ) with the statistics that `finish` has found; until the backward pass
+    /// it can be done again.
+    public func apply(
+        _ y: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, pixels: Int,
+        residual: UnsafePointer<Float>? = nil, rectify: Bool = false, signs: UnsafeMutablePointer<UInt8>? = nil
+    ) {
+        let scale = expanded.pointer
+        let shift = expanded.pointer + layout.period
+        eachChunk(pixels) { start, count in
+            self.table.scaleShift(
+                y + start, x + start, count, scale, shift, self.layout.period, residual.map { $0 + start }, rectify,
+                signs.map { $0 + start })
         }
     }
 

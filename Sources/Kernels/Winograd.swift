@@ -22,7 +22,7 @@ func winogradConvolution(
     let job = WinogradJob(
         out: out, x: x, total: count * tiles.count, tiles: tiles, filters: filters, zeros: zeros, scale: scale,
         epilogue: epilogue)
-    if let panels = filters.panels, job.total >= 6 * blockSizes.lowerBound {
+    if let panels = filters.panels, job.total >= 4 * blockSizes.lowerBound {
         job.runByBlocks(panels)
     } else {
         job.runInRounds()

@@ -39,15 +39,17 @@ struct MemoryPlan {
     private(set) var signs: [Int?]
     /// Bytes of signs of one sample.
     private(set) var signBytes = 0
+    /// Of the forward pass, and of the backward pass, each in order of the steps.
     let segments: [Segment]
+    let backwardSegments: [Segment]
     /// Floats of the arena, and of a thread's memory.
     private(set) var size = 0
     private(set) var localSize = 0
 
     init(_ program: Program, mode: PassMode, capacity: Int) {
         let nodes = program.graph.nodes.count
-        segments =
-            mode == .training ? Segment.single(program) : Segment.segments(of: program, capacity: capacity)
+        segments = Segment.segments(of: program, capacity: capacity)
+        backwardSegments = mode == .training ? Segment.single(program) : segments
         activation = .init(repeating: nil, count: nodes)
         gradient = .init(repeating: nil, count: nodes)
         remade = .init(repeating: nil, count: nodes)
@@ -99,20 +101,23 @@ struct MemoryPlan {
             let isLocal: Bool
         }
         let steps = program.steps.count
-        var segmentOf: [Int] = []
-        for (index, segment) in segments.enumerated() { segmentOf += segment.steps.map { _ in index } }
+        let order = segments + backwardSegments.reversed()
+        func segmentOfSteps(_ segments: [Segment]) -> [Int] {
+            segments.enumerated().flatMap { index, segment in segment.steps.map { _ in index } }
+        }
+        let forward = segmentOfSteps(segments)
+        let backward = segmentOfSteps(backwardSegments)
         func moment(_ time: Int) -> Int {
-            time < steps ? segmentOf[time] : 2 * segments.count - 1 - segmentOf[2 * steps - 1 - time]
+            time < steps ? forward[time] : order.count - 1 - backward[2 * steps - 1 - time]
         }
         var placed: [Placed] = []
-        let order = blocks.indices.sorted {
+        let bySize = blocks.indices.sorted {
             (blocks[$1].floats, $0) < (blocks[$0].floats, $1)
         }
-        for index in order {
+        for index in bySize {
             let block = blocks[index]
             let moments = moment(block.first)...moment(block.last)
-            let segment = segments[
-                moments.lowerBound < segments.count ? moments.lowerBound : 2 * segments.count - 1 - moments.lowerBound]
+            let segment = order[moments.lowerBound]
             let isLocal = !block.isExternal && moments.count == 1 && segment.samples != nil
             let times = isLocal ? block.first...block.last : moments
             // Whole cache lines, so that no two blocks share one.

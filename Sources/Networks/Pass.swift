@@ -15,6 +15,8 @@ final class Pass {
     private let memory: PassMemory
     /// By step, in training.
     private var norms: [BatchNormKernel?] = []
+    /// By step: the BatchNorms that take the statistics of its output.
+    private var normsAfter: [[Int]] = []
 
     init(_ network: Network, mode: PassMode, capacity: Int, memory: PassMemory) throws {
         self.network = network
@@ -28,8 +30,10 @@ final class Pass {
             guard case .batchNorm = step.kind else { return nil }
             return try BatchNormKernel(
                 channels: step.shape.channels, epsilon: Graph.batchNormEpsilon, momentum: Graph.batchNormMomentum,
-                largestPixels: capacity * step.shape.pixels)
+                pixels: step.shape.pixels, capacity: capacity)
         }
+        let steps = prepared.program.steps
+        normsAfter = steps.map { step in steps.indices.filter { norms[$0] != nil && steps[$0].input == step.output } }
     }
 
     /// A run of samples of the batch, with the memory for what lives within a segment.
@@ -60,7 +64,7 @@ final class Pass {
         let x = pointer(place, piece)
         if let producer = plan.remakes[index] {
             let step = prepared.program.steps[producer]
-            norms[producer]?.forwardAgain(
+            norms[producer]?.apply(
                 x, activation(step.input, piece), pixels: piece.count * step.shape.pixels, rectify: step.rectify,
                 signs: step.rectify ? mask(value, piece) : nil)
         }
@@ -102,8 +106,16 @@ final class Pass {
     ) throws {
         prepared = try network.prepared(for: mode)
         for segment in plan.segments {
+            finishStatistics(segment.steps.lowerBound, count, updateStatistics)
             eachPiece(segment, count) { piece in
-                for index in segment.steps { runForward(index, images, piece, updateStatistics) }
+                for index in segment.steps {
+                    runForward(index, images, piece)
+                    for norm in normsAfter[index] {
+                        norms[norm]?.takeStatistics(
+                            activation(prepared.program.steps[index].output, piece), first: piece.first,
+                            count: piece.count)
+                    }
+                }
             }
         }
         if let last = prepared.program.steps.last {
@@ -112,9 +124,16 @@ final class Pass {
         }
     }
 
-    private func runForward(
-        _ index: Int, _ images: UnsafePointer<Float>, _ piece: Piece, _ updateStatistics: Bool
-    ) {
+    /// Where a BatchNorm begins a segment: all samples have been seen.
+    private func finishStatistics(_ index: Int, _ count: Int, _ update: Bool) {
+        guard case .batchNorm(let norm) = prepared.program.steps[index].kind else { return }
+        norms[index]?.finish(
+            count: count, gamma: network.pointer(to: norm.weight), beta: network.pointer(to: norm.bias),
+            runningMean: update ? network.pointer(to: norm.mean) : nil,
+            runningVariance: update ? network.pointer(to: norm.variance) : nil)
+    }
+
+    private func runForward(_ index: Int, _ images: UnsafePointer<Float>, _ piece: Piece) {
         let step = prepared.program.steps[index]
         let count = piece.count
         let out = activation(step.output, piece)
@@ -135,12 +154,10 @@ final class Pass {
             convolutionForward(out, x, count: count, weights, epilogue)
         case .channelAffine:
             prepared.affines[index]?.forward(out, x, pixels: pixels, rectify: step.rectify, signs: signs)
-        case .batchNorm(let norm):
-            norms[index]?.forward(
-                out, x, pixels: pixels, gamma: network.pointer(to: norm.weight), beta: network.pointer(to: norm.bias),
-                runningMean: updateStatistics ? network.pointer(to: norm.mean) : nil,
-                runningVariance: updateStatistics ? network.pointer(to: norm.variance) : nil,
-                residual: step.residual.map { UnsafePointer(activation($0, piece)) }, rectify: step.rectify,
+        case .batchNorm:
+            norms[index]?.apply(
+                out, x, pixels: pixels, residual: step.residual.map { UnsafePointer(activation($0, piece)) },
+                rectify: step.rectify,
                 signs: signs)
         case .relu: reluForward(out, x, count: floats, signs: signs)
         case .silu: siluForward(out, x, count: floats)
@@ -162,7 +179,7 @@ final class Pass {
         guard let last = steps.last else { return }
         gradient(last.output, Piece(first: 0, count: count, local: nil))
             .update(from: cotangent, count: count * last.shape.count)
-        for segment in plan.segments.reversed() {
+        for segment in plan.backwardSegments.reversed() {
             eachPiece(segment, count) { piece in
                 for index in segment.steps.reversed() where plan.needsGradient[steps[index].output] {
                     runBackward(index, piece, parameters, images)

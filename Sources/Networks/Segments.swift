@@ -19,7 +19,8 @@ extension Segment {
     /// More samples than any batch has.
     private static let wholeBatch = Int.max
 
-    /// The segments of a program in inference, where samples do not depend on each other.
+    /// The segments of a program's forward pass, and in inference of its backward pass. In inference samples do not depend on
+    /// each other; in training each BatchNorm has to wait for the statistics of the whole batch.
     static func segments(of program: Program, capacity: Int) -> [Segment] {
         var segments: [Segment] = []
         var start = 0
@@ -28,7 +29,7 @@ extension Segment {
         func close(_ end: Int) {
             guard end > start else { return }
             // A few pieces for every thread, or it is not worth it.
-            if samples <= capacity / 4 {
+            if let samples = wholeGroups(samples, program, start..<end), samples <= capacity / 4 {
                 segments.append(Segment(steps: start..<end, samples: samples))
             } else {
                 segments += (start..<end).map { Segment(steps: $0..<($0 + 1), samples: nil) }
@@ -39,7 +40,9 @@ extension Segment {
             let inputs = step.inputs.reduce(0) { $0 + program.graph.nodes[$1].shape.count }
             let needed = leastSamples(step)
             let wanted = max(needed, cacheBytes / ((inputs + step.shape.count) * MemoryLayout<Float>.stride))
-            if index > start, max(least, needed) <= samples {
+            var waits = false
+            if case .batchNorm = step.kind { waits = true }
+            if index > start, !waits, max(least, needed) <= samples {
                 least = max(least, needed)
                 samples = max(least, min(samples, wanted))
             } else {
@@ -52,7 +55,17 @@ extension Segment {
         return segments
     }
 
-    /// In training every step is a segment: BatchNorm wants the whole batch.
+    /// Samples rounded up to whole groups of all statistics that are taken of the steps' outputs; nil: there is no such
+    /// number worth looking for.
+    private static func wholeGroups(_ samples: Int, _ program: Program, _ steps: Range<Int>) -> Int? {
+        guard program.training, samples < wholeBatch else { return samples }
+        let groups = steps.map { BatchNormKernel.samplesPerGroup(pixels: program.steps[$0].shape.pixels) }
+        let largest = groups.max() ?? 1
+        guard groups.allSatisfy({ largest % $0 == 0 }) else { return nil }
+        return (samples + largest - 1) / largest * largest
+    }
+
+    /// Every step a segment: in the backward pass of training the gradients of BatchNorms and weights want the whole batch.
     static func single(_ program: Program) -> [Segment] {
         program.steps.indices.map { Segment(steps: $0..<($0 + 1), samples: nil) }
     }

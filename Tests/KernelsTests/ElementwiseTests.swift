@@ -7,10 +7,31 @@ import Testing
 /// Pixels and channels: one, fewer than a vector, more than a chunk, no multiple of anything.
 private let sizes = [(1, 1), (5, 3), (7, 8), (600, 1), (513, 5), (1030, 24), (40, 37), (3, 130)]
 
+/// The forward pass of a BatchNorm, the statistics taken as in several pieces, the last one first.
+func batchNormForward(
+    _ kernel: BatchNormKernel, _ y: FloatBuffer, _ x: FloatBuffer, samples: Int, pixels: Int, gamma: [Float],
+    beta: [Float], runningMean: FloatBuffer? = nil, runningVariance: FloatBuffer? = nil
+) {
+    let group = 2 * BatchNormKernel.samplesPerGroup(pixels: pixels)
+    for first in stride(from: 0, to: samples, by: group).reversed() {
+        kernel.takeStatistics(
+            x.pointer + first * pixels * gamma.count, first: first, count: min(group, samples - first))
+    }
+    kernel.finish(
+        count: samples, gamma: gamma, beta: beta, runningMean: runningMean?.pointer,
+        runningVariance: runningVariance?.pointer)
+    kernel.apply(y.pointer, x.pointer, pixels: samples * pixels)
+}
+
 @Suite struct BatchNormTests {
     @Test(arguments: sizes, CPUPath.available)
     func matchesReference(_ size: (pixels: Int, channels: Int), _ path: CPUPath) throws {
-        let (pixels, channels) = size
+        for samples in [1, 7] { try compare(samples, size, path) }
+    }
+
+    private func compare(_ samples: Int, _ size: (pixels: Int, channels: Int), _ path: CPUPath) throws {
+        let channels = size.channels
+        let pixels = samples * size.pixels
         let n = pixels * channels
         // A mean that is large against the deviation is where single-pass formulas fail.
         let x = randomFloats(n, seed: 1).enumerated().map { $1 + Float(20 * ($0 % channels % 5)) }
@@ -19,16 +40,16 @@ private let sizes = [(1, 1), (5, 3), (7, 8), (600, 1), (513, 5), (1030, 24), (40
         let beta = randomFloats(channels, seed: 4)
         let epsilon = 1e-5
         let kernel = try BatchNormKernel(
-            channels: channels, epsilon: Float(epsilon), momentum: 0.1, largestPixels: pixels + 9,
+            channels: channels, epsilon: Float(epsilon), momentum: 0.1, pixels: size.pixels, capacity: samples + 3,
             table: KernelTable.table(for: path))
         let (xs, gs) = (try buffer(x), try buffer(g))
         let (y, dx) = (try FloatBuffer(n), try buffer(randomFloats(n, seed: 5)))
         let (mean, variance) = (try FloatBuffer(channels), try FloatBuffer(channels))
         let (dgamma, dbeta) = (try FloatBuffer(channels), try FloatBuffer(channels))
         let before = array(dx)
-        kernel.forward(
-            y.pointer, xs.pointer, pixels: pixels, gamma: gamma, beta: beta, runningMean: mean.pointer,
-            runningVariance: variance.pointer)
+        batchNormForward(
+            kernel, y, xs, samples: samples, pixels: size.pixels, gamma: gamma, beta: beta, runningMean: mean,
+            runningVariance: variance)
         kernel.backward(
             dx.pointer, accumulate: true, gradient: gs.pointer, xs.pointer, pixels: pixels, gamma: gamma,
             dgamma: dgamma.pointer, dbeta: dbeta.pointer)

@@ -160,13 +160,11 @@ private struct ConvolutionReference {
         }
         for path in CPUPath.available {
             let kernel = try BatchNormKernel(
-                channels: channels, epsilon: 1e-5, momentum: 0.1, largestPixels: pixels,
+                channels: channels, epsilon: 1e-5, momentum: 0.1, pixels: pixels, capacity: 1,
                 table: KernelTable.table(for: path))
             let (xs, gs, ys, dxs) = (try buffer(x), try buffer(g), try FloatBuffer(n), try FloatBuffer(n))
             let (dgammas, dbetas) = (try FloatBuffer(channels), try FloatBuffer(channels))
-            kernel.forward(
-                ys.pointer, xs.pointer, pixels: pixels, gamma: gamma, beta: beta, runningMean: nil, runningVariance: nil
-            )
+            batchNormForward(kernel, ys, xs, samples: 1, pixels: pixels, gamma: gamma, beta: beta)
             kernel.backward(
                 dxs.pointer, accumulate: false, gradient: gs.pointer, xs.pointer, pixels: pixels, gamma: gamma,
                 dgamma: dgammas.pointer, dbeta: dbetas.pointer)
