@@ -1,19 +1,31 @@
 import Runtime
 
-/// A square pooling window without padding.
+/// A square pooling window. Padding counts as zeros in a mean and is no candidate for a maximum, PyTorch's defaults.
 public struct PoolingGeometry: Equatable, Sendable {
     public var input: ImageShape
     public var window: Int
     public var stride: Int
+    public var padding: Int
 
-    public init(input: ImageShape, window: Int, stride: Int) {
+    /// The caller has seen to it that every window has a pixel of the image, as it has where padding <= window / 2.
+    public init(input: ImageShape, window: Int, stride: Int, padding: Int = 0) {
         self.input = input
         self.window = window
         self.stride = stride
+        self.padding = padding
     }
 
     public var output: ImageShape {
-        ImageShape(input.channels, (input.height - window) / stride + 1, (input.width - window) / stride + 1)
+        ImageShape(
+            input.channels, (input.height + 2 * padding - window) / stride + 1,
+            (input.width + 2 * padding - window) / stride + 1)
+    }
+
+    /// The lines of a window that lie inside an image of so many lines.
+    @inline(__always)
+    func lines(_ output: Int, of size: Int) -> Range<Int> {
+        let first = output * stride - padding
+        return max(0, -first)..<min(window, size - first)
     }
 }
 
@@ -84,16 +96,15 @@ public func globalAveragePoolBackward(
     }
 }
 
-/// Calls `body(output pixel, input pixel)` for every pixel of every window.
+/// Calls `body(output pixel, input pixel)` for every pixel of every window that lies inside the image.
 @inline(__always)
 private func eachWindowPixel(_ g: PoolingGeometry, _ body: (Int, Int) -> Void) {
     let output = g.output
     for y in 0..<output.height {
         for x in 0..<output.width {
-            for r in 0..<g.window {
-                for s in 0..<g.window {
-                    body(y * output.width + x, (y * g.stride + r) * g.input.width + x * g.stride + s)
-                }
+            for r in g.lines(y, of: g.input.height) {
+                let line = (y * g.stride - g.padding + r) * g.input.width + x * g.stride - g.padding
+                for s in g.lines(x, of: g.input.width) { body(y * output.width + x, line + s) }
             }
         }
     }

@@ -34,6 +34,7 @@ public enum Operation: Sendable {
     case activation(Activation)
     case add
     case averagePool(PoolingGeometry)
+    case maxPool(PoolingGeometry)
     case globalAveragePool
     case linear(weight: Int, bias: Int)
 }
@@ -78,14 +79,19 @@ public struct Graph: Sendable {
 
     var input: Value { Value(node: 0, shape: nodes[0].shape) }
 
-    /// Convolution without bias, the field's usual: BatchNorm follows or precedes.
+    /// Convolution, by default without bias, the field's usual: BatchNorm follows or precedes.
     mutating func convolution(
-        _ name: String, _ x: Value, channels: Int, kernel: Int, stride: Int = 1, padding: Int = 0, groups: Int = 1
+        _ name: String, _ x: Value, channels: Int, kernel: Int, stride: Int = 1, padding: Padding = 0, groups: Int = 1,
+        bias: Bool = false
     ) -> Value {
         var geometry = ConvolutionGeometry(
             input: x.shape, outputChannels: channels, kernelHeight: kernel, kernelWidth: kernel, stride: stride,
-            padding: padding, groups: groups)
-        if x.shape.height + 2 * padding < kernel || x.shape.width + 2 * padding < kernel {
+            groups: groups)
+        (geometry.padTop, geometry.padLeft) = (padding.top, padding.left)
+        (geometry.padBottom, geometry.padRight) = (padding.bottom, padding.right)
+        if x.shape.height + padding.top + padding.bottom < kernel
+            || x.shape.width + padding.left + padding.right < kernel
+        {
             note("\(name): the image has shrunk to \(x.shape), too small for a \(kernel)x\(kernel) window")
             geometry = ConvolutionGeometry(input: x.shape, outputChannels: channels, kernelHeight: 1, kernelWidth: 1)
         }
@@ -96,7 +102,8 @@ public struct Graph: Sendable {
         let weight = parameter(
             name + ".weight", [channels, geometry.depth, geometry.kernelHeight, geometry.kernelWidth],
             .weight(fanIn: fanIn))
-        return append(.convolution(geometry, weight: weight, bias: nil), [x], geometry.output)
+        let biasIndex = bias ? parameter(name + ".bias", [channels], .weight(fanIn: fanIn)) : nil
+        return append(.convolution(geometry, weight: weight, bias: biasIndex), [x], geometry.output)
     }
 
     mutating func batchNorm(_ name: String, _ x: Value) -> Value {
@@ -126,6 +133,19 @@ public struct Graph: Sendable {
             geometry = PoolingGeometry(input: x.shape, window: 1, stride: 1)
         }
         return append(.averagePool(geometry), [x], geometry.output)
+    }
+
+    /// The largest value of each window; padding, at most half a window, is no candidate.
+    mutating func maxPool(_ x: Value, window: Int, stride: Int, padding: Int = 0) -> Value {
+        var geometry = PoolingGeometry(input: x.shape, window: window, stride: stride, padding: padding)
+        if x.shape.height + 2 * padding < window || x.shape.width + 2 * padding < window {
+            note("max pooling: the image has shrunk to \(x.shape), too small for a \(window)x\(window) window")
+            geometry = PoolingGeometry(input: x.shape, window: 1, stride: 1)
+        }
+        if window > maxPoolLargestWindow || 2 * padding > window {
+            note("max pooling: a \(window)x\(window) window with padding \(padding) is not supported")
+        }
+        return append(.maxPool(geometry), [x], geometry.output)
     }
 
     mutating func globalAveragePool(_ x: Value) -> Value {

@@ -35,7 +35,8 @@ struct MemoryPlan {
     private(set) var masksOutput: [Bool]
     /// Values whose gradient is asked for.
     private(set) var needsGradient: [Bool]
-    /// By node: where the signs of a ReLU's output are kept for its gradient, in bytes of one sample, in order.
+    /// By node: where the signs of a ReLU's output or the positions of maxima are kept for the gradient, in bytes of one
+    /// sample, in order.
     private(set) var signs: [Int?]
     /// Bytes of signs of one sample.
     private(set) var signBytes = 0
@@ -72,9 +73,9 @@ struct MemoryPlan {
             }
             fuseMasks(program)
             for step in program.steps
-            where step.isRectified && needsGradient[step.output] && !lifetimes.isRemade[step.output] {
+            where step.bytesPerOutput > 0 && needsGradient[step.output] && !lifetimes.isRemade[step.output] {
                 signs[step.output] = signBytes
-                signBytes += step.shape.count
+                signBytes += step.bytesPerOutput * step.shape.count
             }
         }
         place(lifetimes.blocks, program, capacity: capacity)

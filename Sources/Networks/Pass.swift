@@ -11,7 +11,8 @@ final class Pass {
     /// Of the last forward pass; made anew when the network's arithmetic changes.
     private var prepared: PreparedNetwork
     private let plan: MemoryPlan
-    /// Also of the signs of the outputs of ReLUs, one value after the other, each for a whole batch.
+    /// Also of the signs of the outputs of ReLUs and the positions of maxima, one value after the other, each for a whole
+    /// batch.
     private let memory: PassMemory
     /// By step, in training.
     private var norms: [BatchNormKernel?] = []
@@ -165,6 +166,7 @@ final class Pass {
             guard let other = step.residual else { return }
             addForward(out, x, activation(other, piece), count: floats, rectify: step.rectify, signs: signs)
         case .averagePool(let geometry): averagePoolForward(out, x, count: count, geometry)
+        case .maxPool(let geometry): maxPoolForward(out, x, count: count, geometry, positions: signs)
         case .globalAveragePool(let shape): globalAveragePoolForward(out, x, count: count, shape)
         }
     }
@@ -251,6 +253,11 @@ final class Pass {
         case .averagePool(let geometry):
             averagePoolBackward(
                 gradient(step.input, piece), gradient: g, count: count, geometry, accumulate: accumulate)
+        case .maxPool(let geometry):
+            guard let positions = signs(step.output, piece) else { return }
+            maxPoolBackward(
+                gradient(step.input, piece), gradient: g, positions: positions, count: count, geometry,
+                accumulate: accumulate)
         case .globalAveragePool(let shape):
             globalAveragePoolBackward(
                 gradient(step.input, piece), gradient: g, count: count, shape, accumulate: accumulate)

@@ -24,6 +24,7 @@ struct Step {
         case silu
         case add
         case averagePool(PoolingGeometry)
+        case maxPool(PoolingGeometry)
         case globalAveragePool(ImageShape)
     }
 
@@ -48,6 +49,12 @@ struct Step {
     var isRectified: Bool {
         if case .relu = kind { return true }
         return rectify
+    }
+
+    /// Bytes that the gradient wants for each number of the output: the signs of a ReLU, the positions of maxima.
+    var bytesPerOutput: Int {
+        if case .maxPool = kind { return 1 }
+        return isRectified ? 1 : 0
     }
 
     var inputs: [Int] { residual.map { [input, $0] } ?? [input] }
@@ -90,7 +97,7 @@ struct Program {
             steps[host].output == value, !steps[host].rectify
         else { return nil }
         switch (node.operation, steps[host].kind) {
-        case (.batchNorm, .convolution(_, _, nil, foldedNorm: nil)):
+        case (.batchNorm, .convolution(_, _, _, foldedNorm: nil)):
             return !training && steps[host].residual == nil ? host : nil
         case (.add, .convolution), (.add, .batchNorm):
             guard steps[host].residual == nil, let other = node.inputs.min(), let before = stepOf[other] else {
@@ -139,6 +146,7 @@ struct Program {
             kind = .add
             residual = node.inputs[1]
         case .averagePool(let geometry): kind = .averagePool(geometry)
+        case .maxPool(let geometry): kind = .maxPool(geometry)
         case .globalAveragePool: kind = .globalAveragePool(graph.nodes[input].shape)
         }
         return Step(kind: kind, input: input, residual: residual, output: index, shape: node.shape)

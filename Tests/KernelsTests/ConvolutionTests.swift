@@ -74,6 +74,27 @@ struct ConvolutionCase: CustomTestStringConvertible {
         same.geometry.padBottom = 1
         same.geometry.padRight = 1
         cases.append(same)
+        // TensorFlow's SAME padding and others that differ from side to side, for every form of the weights.
+        let sides: [(top: Int, left: Int, bottom: Int, right: Int)] = [
+            (0, 0, 1, 1), (1, 0, 0, 1), (0, 1, 1, 0), (0, 0, 1, 0), (2, 0, 0, 1), (0, 2, 2, 1),
+        ]
+        let shapes: [(ImageShape, channels: Int, kernel: Int, stride: Int, groups: Int)] = [
+            (ImageShape(20, 12, 10), 35, 3, 2, 1), (ImageShape(32, 7, 9), 16, 3, 2, 1),
+            (ImageShape(18, 9, 8), 20, 3, 1, 1), (ImageShape(3, 10, 7), 24, 3, 2, 1),
+            (ImageShape(12, 6, 5), 20, 3, 2, 4), (ImageShape(7, 8, 9), 7, 3, 1, 7),
+            (ImageShape(7, 9, 8), 7, 3, 2, 7), (ImageShape(9, 8, 7), 11, 5, 3, 1), (ImageShape(16, 2, 3), 17, 3, 2, 1),
+        ]
+        for (input, channels, kernel, stride, groups) in shapes {
+            for pad in sides {
+                var test = ConvolutionCase(2, input, channels, kernel, stride: stride, groups: groups)
+                (test.geometry.padTop, test.geometry.padLeft) = (pad.top, pad.left)
+                (test.geometry.padBottom, test.geometry.padRight) = (pad.bottom, pad.right)
+                // Where the window is larger than the padded image there is no output.
+                if input.height + pad.top + pad.bottom >= kernel, input.width + pad.left + pad.right >= kernel {
+                    cases.append(test)
+                }
+            }
+        }
         var oblong = ConvolutionCase(2, ImageShape(4, 9, 6), 7, 3)
         oblong.geometry.kernelWidth = 1
         oblong.geometry.padTop = 1

@@ -170,6 +170,86 @@ func batchNormForward(
         #expect(relativeError(array(dx), gradient) < 1e-6)
     }
 
+    /// Window, stride, padding and image: overlapping and with gaps, windows that reach over both borders.
+    static let maxCases: [PoolingGeometry] = [
+        PoolingGeometry(input: ImageShape(5, 7, 6), window: 3, stride: 2, padding: 1),
+        PoolingGeometry(input: ImageShape(19, 8, 8), window: 3, stride: 2, padding: 1),
+        PoolingGeometry(input: ImageShape(3, 1, 1), window: 3, stride: 2, padding: 1),
+        PoolingGeometry(input: ImageShape(2, 1, 5), window: 4, stride: 1, padding: 2),
+        PoolingGeometry(input: ImageShape(4, 6, 9), window: 2, stride: 2),
+        PoolingGeometry(input: ImageShape(1, 9, 8), window: 2, stride: 3, padding: 1),
+        PoolingGeometry(input: ImageShape(2, 20, 16), window: 15, stride: 1, padding: 7),
+    ]
+
+    @Test(arguments: maxCases)
+    func maximum(_ g: PoolingGeometry) throws {
+        // Of few different values, so that most windows have equal ones.
+        for levels: Float in [2, 1000] {
+            let x = randomFloats(3 * g.input.count, seed: 1).map { ($0 * levels).rounded() / levels }
+            let dy = randomFloats(3 * g.output.count, seed: 2)
+            let expected = referenceMaxPool(x: x, count: 3, g)
+            let (xs, gs, y) = (try buffer(x), try buffer(dy), try FloatBuffer(dy.count))
+            maxPoolForward(y.pointer, xs.pointer, count: 3, g)
+            #expect(array(y) == expected.y)
+            var positions = [UInt8](repeating: 255, count: dy.count)
+            maxPoolForward(y.pointer, xs.pointer, count: 3, g, positions: &positions)
+            #expect(array(y) == expected.y)
+            var gradient = [Float](repeating: 0, count: x.count)
+            for (index, value) in zip(expected.indices, dy) { gradient[index] += value }
+            let dx = try buffer(x)
+            maxPoolBackward(dx.pointer, gradient: gs.pointer, positions: positions, count: 3, g, accumulate: false)
+            #expect(array(dx) == gradient)
+            let sum = try buffer(x)
+            maxPoolBackward(sum.pointer, gradient: gs.pointer, positions: positions, count: 3, g, accumulate: true)
+            #expect(relativeError(array(sum), zip(gradient, x).map { $0 + $1 }) < 1e-6)
+        }
+    }
+
+    /// Values that are further apart than the step: the maximum is linear between its two ends.
+    @Test(arguments: maxCases)
+    func maximumAgreesWithDifferences(_ g: PoolingGeometry) throws {
+        let n = g.input.count
+        // A permutation of n equidistant values, by a factor that is prime to every n here.
+        var x = (0..<n).map { Float($0 * 7919 % n) }
+        let dy = randomFloats(g.output.count, seed: 4)
+        var positions = [UInt8](repeating: 0, count: dy.count)
+        let (xs, y, gs, dx) = (try buffer(x), try FloatBuffer(dy.count), try buffer(dy), try FloatBuffer(n))
+        maxPoolForward(y.pointer, xs.pointer, count: 1, g, positions: &positions)
+        maxPoolBackward(dx.pointer, gradient: gs.pointer, positions: positions, count: 1, g, accumulate: false)
+        func loss() -> Double {
+            zip(referenceMaxPool(x: x, count: 1, g).y, dy).reduce(0) { $0 + Double($1.0) * Double($1.1) }
+        }
+        for i in stride(from: 0, to: n, by: max(n / 40, 1)) {
+            let value = x[i]
+            x[i] = value + 0.25
+            let up = loss()
+            x[i] = value - 0.25
+            let down = loss()
+            x[i] = value
+            #expect(abs((up - down) / 0.5 - Double(dx.pointer[i])) < 1e-5)
+        }
+    }
+
+    @Test func maximumKeepsNaNAndInfinity() throws {
+        let g = PoolingGeometry(input: ImageShape(1, 2, 4), window: 2, stride: 2)
+        let xs = try buffer([1, .nan, -.infinity, -.infinity, .infinity, 3, -.infinity, -.infinity])
+        let y = try FloatBuffer(2)
+        var positions: [UInt8] = [9, 9]
+        maxPoolForward(y.pointer, xs.pointer, count: 1, g, positions: &positions)
+        #expect(y.pointer[0].isNaN && y.pointer[1] == -.infinity)
+        #expect(positions == [1, 0])
+    }
+
+    /// Padding counts as zeros.
+    @Test func averageOfPadding() throws {
+        let g = PoolingGeometry(input: ImageShape(1, 2, 2), window: 2, stride: 2, padding: 1)
+        let (xs, y, dx) = (try buffer([4, 8, 12, 16]), try FloatBuffer(4), try FloatBuffer(4))
+        averagePoolForward(y.pointer, xs.pointer, count: 1, g)
+        #expect(array(y) == [1, 2, 3, 4])
+        averagePoolBackward(dx.pointer, gradient: xs.pointer, count: 1, g, accumulate: false)
+        #expect(array(dx) == [1, 2, 3, 4])
+    }
+
     @Test func globalAverage() throws {
         let shape = ImageShape(3, 5, 4)
         let x = randomFloats(2 * shape.count, seed: 1)

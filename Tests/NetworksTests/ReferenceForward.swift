@@ -80,6 +80,22 @@ struct ReferenceForward {
                         }
                         return sum / Double(g.window * g.window)
                     })
+            case .maxPool(let g):
+                values.append(
+                    (0..<(count * shape.count)).map { i in
+                        let plane = i / shape.pixels
+                        let (top, left) = (i % shape.pixels / shape.width, i % shape.width)
+                        var best = -Double.infinity
+                        for r in 0..<g.window {
+                            for s in 0..<g.window {
+                                let y = top * g.stride + r - g.padding
+                                let x0 = left * g.stride + s - g.padding
+                                guard y >= 0, y < g.input.height, x0 >= 0, x0 < g.input.width else { continue }
+                                best = max(best, x[plane * g.input.pixels + y * g.input.width + x0])
+                            }
+                        }
+                        return best
+                    })
             case .globalAveragePool:
                 let pixels = x.count / (count * shape.channels)
                 values.append(
