@@ -47,7 +47,7 @@ let package = Package(
         .executableTarget(name: "kernel-bench", dependencies: ["Kernels", "Runtime"], path: "Benchmarks/Kernels"),
         .testTarget(name: "RuntimeTests", dependencies: ["Runtime"]),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels", "Runtime"]),
-        .testTarget(name: "NetworksTests", dependencies: ["Networks", "Kernels", "Runtime"]),
+        .testTarget(name: "NetworksTests", dependencies: ["Networks", "Kernels", "Runtime"], exclude: ["Fixtures"]),
         .testTarget(name: "StorageTests", dependencies: ["Storage", "Networks", "Kernels", "Runtime", "CHDF5"]),
         .testTarget(name: "AttacksTests", dependencies: ["Attacks", "Networks", "Kernels", "Runtime"]),
         .testTarget(

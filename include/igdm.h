@@ -142,7 +142,7 @@ IGDM_API int32_t igdm_set_log_callback(igdm_log_callback callback, void *user);
 
 /* Names that the library knows, as one static comma-separated string each. Patterns have their numbers as capitals:
  * "wrn_D_K" stands for wrn_16_2, wrn_28_10, ... */
-IGDM_API const char *igdm_architectures(void); /* "resnet8,resnet14,resnet20,resnet18,wrn_D_K,small_cnn,mobilenet_v2" */
+IGDM_API const char *igdm_architectures(void); /* "resnet8,resnet14,...": see igdm_model_create */
 IGDM_API const char *igdm_attacks(void);       /* "fgsm,pgd,cw" */
 IGDM_API const char *igdm_methods(void);       /* "pgd-at,ard,rslad,adaad" */
 
@@ -161,13 +161,17 @@ typedef struct igdm_model_options {
     int64_t height;             /* input height in pixels. Default 32 */
     int64_t width;              /* input width in pixels. Default 32 */
     int64_t base_width;         /* channels of the first stage; 0 (default) = the architecture's own: 16 for resnet8/14/20,
-                                   64 for resnet18, 32 for small_cnn and mobilenet_v2 (its stem; all else in
-                                   proportion, rounded up). wrn_D_K has its width in the name: leave 0 */
+                                   64 for the larger residual networks, 32 for small_cnn and mobilenet_v2 (its stem; all
+                                   else in proportion, rounded up). wrn_D_K and dm_wrn_D_K have it in the name: leave 0 */
     uint64_t seed;              /* of the random initial weights. Default 0 */
     const float *mean;          /* per-channel mean subtracted from the input, -1e6 ... 1e6, or NULL (default) for none */
     const float *std;           /* per-channel divisor, 1e-6 ... 1e6, or NULL (default) for none. Both or neither */
     size_t normalisation_count; /* length of mean and of std; must equal channels where they are given. Default 0 */
-    int64_t reserved[4];
+    const char *shortcut_input; /* preact_resnet18: what the convolutions on its shortcuts see, "activated" (as NULL, the
+                                   default) or "raw". Weights do not tell: ask where they come from. */
+    int64_t final_bn;           /* preact_resnet18: 1 = BatchNorm and ReLU after the last block (the weights have bn.weight).
+                                   Default 0. */
+    int64_t reserved[2];
 } igdm_model_options;
 
 /* Fills in the defaults. Errors: INVALID_ARGUMENT (NULL). */
@@ -175,9 +179,17 @@ IGDM_API int32_t igdm_model_options_init(igdm_model_options *options);
 
 /* A new model with random weights (convolutions and linear layers as PyTorch's defaults: uniform Kaiming; BatchNorm 1
  * and 0).
- *   architecture  resnet8, resnet14, resnet20 (He et al. 2016, section 4.2), resnet18 (its CIFAR form), wrn_D_K with
- *                 D = 6n+4 (Zagoruyko and Komodakis 2016), small_cnn, mobilenet_v2 (Sandler et al. 2018, its CIFAR form
- *                 with ReLU, not ReLU6)
+ *   architecture  weights have the names of the field's PyTorch definitions, in brackets where they are of a certain one
+ *                 resnet8, resnet14, resnet20            He et al. 2016, section 4.2
+ *                 resnet18, resnet34, resnet50           the CIFAR form: 3x3 stem, no max pooling
+ *                 imagenet_resnet18, _34, _50            7x7 stem of stride 2, max pooling [torchvision]
+ *                 preact_resnet18                        He et al. 2016b, pre-activation; options shortcut_input, final_bn
+ *                 wrn_D_K                                D = 6n+4; Zagoruyko and Komodakis 2016 [TRADES]
+ *                 dm_wrn_D_K, dm_preact_resnet18         Gowal et al. 2020: SiLU, TensorFlow's padding [DeepMind]. Their
+ *                                                        files hold no mean and std: give them
+ *                 mobilenet_v2                           Sandler et al. 2018, the CIFAR form with ReLU, not ReLU6
+ *                 small_cnn                              four 3x3 convolutions
+ *                 Each takes any number of classes and channels and any image size that it does not shrink to nothing.
  *   options       NULL = defaults
  *   model         receives the handle
  * Errors: INVALID_ARGUMENT (unknown name: the message lists the known ones; an option out of range), SHAPE (the image is too
@@ -214,7 +226,9 @@ typedef struct igdm_model_info {
     int64_t multiply_adds;      /* of one forward pass of one sample, convolutions and linear layers */
     const char *architecture;   /* owned by the model, valid until its release */
     int64_t has_normalisation;  /* 1 if mean and std are set */
-    int64_t reserved[4];
+    const char *shortcut_input; /* the one in use, static; NULL where the architecture has no such option. */
+    int64_t final_bn;           /* as in igdm_model_options. */
+    int64_t reserved[2];
 } igdm_model_info;
 
 /* Describes the model. */

@@ -25,7 +25,9 @@ AT(igdm_model_options, seed, 48);
 AT(igdm_model_options, mean, 56);
 AT(igdm_model_options, std, 64);
 AT(igdm_model_options, normalisation_count, 72);
-AT(igdm_model_options, reserved, 80);
+AT(igdm_model_options, shortcut_input, 80);
+AT(igdm_model_options, final_bn, 88);
+AT(igdm_model_options, reserved, 96);
 
 SIZE(igdm_model_info, 112);
 AT(igdm_model_info, struct_size, 0);
@@ -39,7 +41,9 @@ AT(igdm_model_info, parameter_count, 48);
 AT(igdm_model_info, multiply_adds, 56);
 AT(igdm_model_info, architecture, 64);
 AT(igdm_model_info, has_normalisation, 72);
-AT(igdm_model_info, reserved, 80);
+AT(igdm_model_info, shortcut_input, 80);
+AT(igdm_model_info, final_bn, 88);
+AT(igdm_model_info, reserved, 96);
 
 SIZE(igdm_dataset_info, 80);
 AT(igdm_dataset_info, struct_size, 0);

@@ -54,6 +54,9 @@ final class ModelHandle: Handle {
     }
 }
 
+private let rawText = StaticText(ShortcutInput.raw.rawValue)
+private let activatedText = StaticText(ShortcutInput.activated.rawValue)
+
 private func defaultModelOptions() -> igdm_model_options {
     var options = igdm_model_options()
     let defaults = NetworkOptions()
@@ -81,12 +84,16 @@ public func igdm_model_create(
             options, "options", defaults: defaultModelOptions(), firstSize: FirstSize.modelOptions)
         let model = try pointer(model, "model")
         let r = given.reserved
-        try checkReserved(Int64(given.reserved0), r.0, r.1, r.2, r.3, argument: "options")
+        try checkReserved(Int64(given.reserved0), r.0, r.1, argument: "options")
         var network = NetworkOptions()
         network.classes = Int(given.classes)
         network.shape = ImageShape(Int(given.channels), Int(given.height), Int(given.width))
         network.baseWidth = Int(given.base_width)
         (network.mean, network.std) = try normalisation(given)
+        if given.shortcut_input != nil {
+            network.shortcutInput = try ShortcutInput(named: text(given.shortcut_input, "options.shortcut_input"))
+        }
+        network.finalBN = try dimension(given.final_bn, "options.final_bn", 0...1) == 1
         let made = try Network(architecture: name, options: network, seed: given.seed)
         model.pointee = HandleTable.register(ModelHandle(made))
     }
@@ -169,6 +176,12 @@ public func igdm_model_get_info(_ model: OpaquePointer!, _ info: UnsafeMutablePo
         result.multiply_adds = Int64(network.multiplyAdds)
         result.architecture = handle.architecture.pointer
         result.has_normalisation = network.options.mean.isEmpty ? 0 : 1
+        switch network.options.shortcutInput {
+        case .raw: result.shortcut_input = rawText.pointer
+        case .activated: result.shortcut_input = activatedText.pointer
+        case nil: break
+        }
+        result.final_bn = network.options.finalBN ? 1 : 0
         try fill(info, "info", result, firstSize: FirstSize.modelInfo)
     }
 }

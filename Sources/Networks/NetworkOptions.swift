@@ -1,6 +1,24 @@
 import Kernels
 import Runtime
 
+/// What the convolution on a shortcut of a pre-activation block sees: the block's input, or that after the block's first
+/// BatchNorm and activation.
+public enum ShortcutInput: String, Sendable, CaseIterable {
+    case raw
+    case activated
+
+    /// Where the choice is left to the architecture.
+    public static let standard = ShortcutInput.activated
+
+    /// Throws `invalidArgument`, with the names that there are.
+    public init(named name: String) throws {
+        guard let value = ShortcutInput(rawValue: name) else {
+            throw EngineError.unknownName("shortcut_input", got: name, known: Self.allCases.map(\.rawValue))
+        }
+        self = value
+    }
+}
+
 /// What an architecture leaves open.
 public struct NetworkOptions: Equatable, Sendable {
     /// Number of logits.
@@ -12,6 +30,10 @@ public struct NetworkOptions: Equatable, Sendable {
     /// Per channel, or both empty for no normalisation.
     public var mean: [Float] = []
     public var std: [Float] = []
+    /// preact_resnet18 only; nil = the architecture's own.
+    public var shortcutInput: ShortcutInput?
+    /// preact_resnet18 only: BatchNorm and activation after the last block.
+    public var finalBN = false
 
     public init() {}
 
@@ -36,6 +58,15 @@ public struct NetworkOptions: Equatable, Sendable {
         for (index, value) in std.enumerated() where !(1e-6...1e6).contains(value) {
             throw EngineError.invalid("std[\(index)]", got: value, want: "1e-6 ... 1e6, on the [0,1] pixel scale")
         }
+    }
+
+    /// For architectures without these options: throws `invalidArgument` where one is set.
+    func requireNoPreActivation(_ architecture: String) throws {
+        if let shortcutInput {
+            throw EngineError.invalid(
+                "shortcut_input", got: "\"\(shortcutInput.rawValue)\"", want: "none: \(architecture) has no such option")
+        }
+        if finalBN { throw EngineError.invalid("final_bn", got: 1, want: "0: \(architecture) has no such option") }
     }
 
     private func check(_ name: String, _ value: Int, _ range: ClosedRange<Int>) throws {

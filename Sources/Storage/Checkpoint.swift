@@ -31,6 +31,9 @@ public struct Checkpoint: Sendable {
     /// Per channel; both empty where the network has no normalisation.
     public var mean: [Float]
     public var std: [Float]
+    /// nil where the architecture has no such option or its own value.
+    public var shortcutInput: String?
+    public var finalBN: Bool
     /// Free text about the file (recipe, accuracy, ...): unique keys, sorted when read back.
     public var metadata: [(key: String, value: String)]
     /// In state_dict order.
@@ -38,7 +41,7 @@ public struct Checkpoint: Sendable {
 
     public init(
         architecture: String, classes: Int, shape: ImageShape, baseWidth: Int, mean: [Float] = [], std: [Float] = [],
-        metadata: [(key: String, value: String)] = [], weights: [NamedTensor] = []
+        shortcutInput: String? = nil, finalBN: Bool = false, metadata: [(key: String, value: String)] = [], weights: [NamedTensor] = []
     ) {
         self.architecture = architecture
         self.classes = classes
@@ -46,6 +49,8 @@ public struct Checkpoint: Sendable {
         self.baseWidth = baseWidth
         self.mean = mean
         self.std = std
+        self.shortcutInput = shortcutInput
+        self.finalBN = finalBN
         self.metadata = metadata
         self.weights = weights
     }

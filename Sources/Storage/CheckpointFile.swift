@@ -43,6 +43,12 @@ struct CheckpointFile: ~Copyable {
             checkpoint.mean = try file.floats("mean", of: file.root, count: shape.channels)
             checkpoint.std = try file.floats("std", of: file.root, count: shape.channels)
         }
+        if file.hasAttribute("shortcut_input", of: file.root) {
+            checkpoint.shortcutInput = try file.string("shortcut_input", of: file.root)
+        }
+        if file.hasAttribute("final_bn", of: file.root) {
+            checkpoint.finalBN = try file.integer("final_bn", of: file.root, in: 0...1) == 1
+        }
         if file.has("metadata", in: file.root) {
             let group = try file.openGroup("metadata", in: file.root, label: "metadata")
             for key in try file.attributeNames(of: group) {

@@ -71,6 +71,9 @@ extension Checkpoint {
         try write(baseWidth, as: "base_width", to: root)
         if !mean.isEmpty { try write(mean, as: "mean", to: root) }
         if !std.isEmpty { try write(std, as: "std", to: root) }
+        // Only what differs from the default, which leaves the files of all other models as they always were.
+        if let shortcutInput { try write(shortcutInput, as: "shortcut_input", to: root) }
+        if finalBN { try write(1, as: "final_bn", to: root) }
     }
 
     private func writeMetadata(to root: borrowing HDF5Object) throws {

@@ -26,7 +26,9 @@ extension Network {
     public func save(to path: String, metadata: [(key: String, value: String)] = []) throws {
         try Checkpoint(
             architecture: architecture, classes: options.classes, shape: options.shape, baseWidth: options.baseWidth,
-            mean: options.mean, std: options.std, metadata: metadata,
+            mean: options.mean, std: options.std,
+            shortcutInput: options.shortcutInput == .standard ? nil : options.shortcutInput?.rawValue,
+            finalBN: options.finalBN, metadata: metadata,
             weights: try parameters.map { parameter in
                 let values = UnsafeBufferPointer(start: pointer(to: parameter), count: parameter.count)
                 return NamedTensor(name: parameter.name, shape: parameter.shape, values: try Buffer(copying: values))
@@ -71,7 +73,9 @@ extension Network {
         options.baseWidth = description.baseWidth
         options.mean = description.mean
         options.std = description.std
+        options.finalBN = description.finalBN
         do {
+            options.shortcutInput = try description.shortcutInput.map(ShortcutInput.init(named:))
             try self.init(architecture: description.architecture, options: options)
         } catch let error as EngineError where error.code == .invalidArgument || error.code == .shape {
             throw EngineError(.format, "\(quoted(path)): \(error.message)")

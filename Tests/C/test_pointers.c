@@ -163,8 +163,8 @@ CALL(igdm_set_log_callback, NULL, p[0])
 /* The pointers inside option structs, as further rows of the function that takes the struct. */
 static int32_t call_model_create_options(void **p) {
     igdm_model_options options = model_options();
-    options.mean = p[0], options.std = p[1], options.normalisation_count = 1;
-    return igdm_model_create("small_cnn", &options, p[2]);
+    options.mean = p[0], options.std = p[1], options.normalisation_count = 1, options.shortcut_input = p[2];
+    return igdm_model_create("preact_resnet18", &options, p[3]);
 }
 
 static int32_t call_attack_options(void **p) {
@@ -220,7 +220,7 @@ static const struct row *make_table(size_t *count) {
         ROW(igdm_model_create, IN(architecture, "small_cnn"), IN_OR_NULL(options, shape), NEW(model, model)),
         {"igdm_model_create",
          call_model_create_options,
-         {IN(mean, bias_values), IN(std, bias_values), NEW(model, model)}},
+         {IN(mean, bias_values), IN(std, bias_values), IN_OR_NULL(shortcut_input, "raw"), NEW(model, model)}},
         ROW(igdm_model_load, IN(path, checkpoint), NEW(model, model)),
         ROW(igdm_model_load_weights, LIVING(model, model), IN(path, checkpoint)),
         ROW(igdm_model_save, LIVING(model, model), IN(path, copy_path)),

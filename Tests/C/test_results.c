@@ -16,7 +16,9 @@ static void the_library_describes_itself(void) {
     CHECK(strcmp(igdm_version_string(), version) == 0);
     static const char *const keys[] = {"version=", "swift=", "openblas=", "hdf5=", "cpu=", "threads="};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) CHECK(contains(igdm_build_info(), keys[i]));
-    CHECK(strcmp(igdm_architectures(), "resnet8,resnet14,resnet20,resnet18,wrn_D_K,small_cnn,mobilenet_v2") == 0);
+    CHECK(strcmp(igdm_architectures(), "resnet8,resnet14,resnet20,resnet18,resnet34,resnet50,preact_resnet18,wrn_D_K,"
+                                       "dm_wrn_D_K,dm_preact_resnet18,imagenet_resnet18,imagenet_resnet34,"
+                                       "imagenet_resnet50,small_cnn,mobilenet_v2") == 0);
     CHECK(strcmp(igdm_attacks(), "fgsm,pgd,cw") == 0);
     CHECK(strcmp(igdm_methods(), "pgd-at,ard,rslad,adaad") == 0);
     CHECK(strcmp(igdm_status_name(IGDM_OK), "IGDM_OK") == 0);

@@ -225,7 +225,7 @@ static void defaults_are_complete(void) {
 
     CHECK(shape.struct_size == sizeof shape && shape.classes == 10 && shape.channels == 3 && shape.height == 32);
     CHECK(shape.width == 32 && shape.base_width == 0 && shape.seed == 0 && shape.mean == NULL && shape.std == NULL);
-    CHECK(shape.normalisation_count == 0 && shape.reserved0 == 0);
+    CHECK(shape.normalisation_count == 0 && shape.reserved0 == 0 && shape.shortcut_input == NULL && shape.final_bn == 0);
 
     CHECK(attacking.struct_size == sizeof attacking && attacking.random_start == 1 && attacking.early_stop == 0);
     CHECK(!strcmp(attacking.attack, "pgd") && !strcmp(attacking.norm, "linf") && !strcmp(attacking.loss, "ce"));

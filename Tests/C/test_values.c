@@ -81,6 +81,39 @@ static void model_normalisation(void) {
     predict(made_model, logits); /* finite at the ends of both ranges */
 }
 
+/* Two options of one architecture only. */
+static void model_options_of_pre_activation(void) {
+    static const char *const wrong[] = {"", "Raw", "raw ", "activated\n", "\xff"};
+    igdm_model_options shape = model_options();
+    igdm_model_info info = {.struct_size = sizeof info};
+    for EACH (wrong, i) {
+        shape.shortcut_input = wrong[i];
+        INVALID(igdm_model_create("preact_resnet18", &shape, &made_model), "shortcut_input");
+        INVALID(igdm_model_create("preact_resnet18", &shape, &made_model), "raw, activated");
+    }
+    shape.shortcut_input = "activated";
+    INVALID(igdm_model_create("small_cnn", &shape, &made_model), "shortcut_input");
+    shape = model_options();
+    static const int64_t not_flags[] = {2, -1, INT64_MIN, INT64_MAX, (int64_t)1 << 32};
+    for EACH (not_flags, i) {
+        shape.final_bn = not_flags[i];
+        INVALID(igdm_model_create("preact_resnet18", &shape, &made_model), "final_bn");
+    }
+    shape.final_bn = 1;
+    INVALID(igdm_model_create("small_cnn", &shape, &made_model), "final_bn");
+    shape.shortcut_input = "raw";
+    OK(igdm_model_create("preact_resnet18", &shape, &made_model));
+    OK(igdm_model_get_info(made_model, &info));
+    CHECK(strcmp(info.shortcut_input, "raw") == 0 && info.final_bn == 1);
+    shape.shortcut_input = NULL, shape.final_bn = 0;
+    OK(igdm_model_create("preact_resnet18", &shape, &made_model));
+    OK(igdm_model_get_info(made_model, &info));
+    CHECK(strcmp(info.shortcut_input, "activated") == 0 && info.final_bn == 0);
+    OK(igdm_model_create("small_cnn", NULL, &made_model));
+    OK(igdm_model_get_info(made_model, &info));
+    CHECK(info.shortcut_input == NULL && info.final_bn == 0);
+}
+
 static void unknown_names(void) {
     static const char *const wrong[] = {"",           "resnet",    "PGD-AT", " ard", "ard ",
                                         "resnet20\n", "\xff\xfe", "wrn",    "%s%n"};
@@ -510,7 +543,8 @@ static void overflowing_outputs(void) {
 
 int main(int argc, char **argv) {
     static const struct test tests[] = {
-        TEST(threads), TEST(model_sizes), TEST(model_normalisation), TEST(unknown_names), TEST(wide_resnet_names),
+        TEST(threads), TEST(model_sizes), TEST(model_normalisation),
+        TEST(model_options_of_pre_activation), TEST(unknown_names), TEST(wide_resnet_names),
         TEST(attack_lists), TEST(image_values), TEST(label_values), TEST(counts), TEST(attack_numbers),
         TEST(trainer_numbers), TEST(evaluate_numbers), TEST(enormous_numbers_do_no_harm), TEST(things_that_do_not_fit),
         TEST(parameters), TEST(overflowing_outputs),

@@ -5,72 +5,6 @@ import Testing
 @testable import Networks
 
 @Suite struct ArchitectureTests {
-    /// Parameter counts of the published definitions, 10 classes, 3×32×32.
-    @Test(arguments: [
-        ("resnet18", 11_173_962), ("wrn_28_10", 36_479_194), ("wrn_34_10", 46_160_474), ("mobilenet_v2", 2_296_922),
-    ])
-    func parameterCounts(_ name: String, _ expected: Int) throws {
-        var options = NetworkOptions()
-        let graph = try Architecture.graph(name, &options)
-        #expect(graph.parameters.filter(\.trainable).reduce(0) { $0 + $1.count } == expected)
-    }
-
-    @Test func namesAndShapes() throws {
-        var options = NetworkOptions()
-        let graph = try Architecture.graph("resnet18", &options)
-        let table = Dictionary(uniqueKeysWithValues: graph.parameters.map { ($0.name, $0.shape) })
-        #expect(graph.parameters.count == 102)
-        #expect(table["layer2.0.shortcut.0.weight"] == [128, 64, 1, 1])
-        #expect(table["layer4.1.bn2.running_var"] == [512])
-        #expect(table["linear.weight"] == [10, 512])
-        var wide = NetworkOptions()
-        let wrn = try Architecture.graph("wrn_28_10", &wide)
-        #expect(wrn.parameters[0].name == "conv1.weight")
-        #expect(wrn.parameters[1].name == "block1.layer.0.bn1.weight")
-        #expect(wrn.parameters.map(\.name).contains("block1.layer.0.convShortcut.weight"))
-        #expect(wide.baseWidth == 10)
-    }
-
-    /// Every key of the field's state_dict, in its order, but for num_batches_tracked.
-    @Test func namesAndShapesOfMobileNetV2() throws {
-        var options = NetworkOptions()
-        options.classes = 100
-        let graph = try Architecture.graph("mobilenet_v2", &options)
-        var expected: [(name: String, shape: [Int])] = []
-        func norm(_ name: String, _ channels: Int) {
-            for part in ["weight", "bias", "running_mean", "running_var"] {
-                expected.append(("\(name).\(part)", [channels]))
-            }
-        }
-        expected.append(("conv1.weight", [32, 3, 3, 3]))
-        norm("bn1", 32)
-        for (index, block) in Self.mobileNetBlocks.enumerated() {
-            let name = "layers.\(index)"
-            expected.append(("\(name).conv1.weight", [block.hidden, block.from, 1, 1]))
-            norm("\(name).bn1", block.hidden)
-            expected.append(("\(name).conv2.weight", [block.hidden, 1, 3, 3]))
-            norm("\(name).bn2", block.hidden)
-            expected.append(("\(name).conv3.weight", [block.to, block.hidden, 1, 1]))
-            norm("\(name).bn3", block.to)
-            guard [0, 1, 10, 16].contains(index) else { continue }
-            expected.append(("\(name).shortcut.0.weight", [block.to, block.from, 1, 1]))
-            norm("\(name).shortcut.1", block.to)
-        }
-        expected.append(("conv2.weight", [1280, 320, 1, 1]))
-        norm("bn2", 1280)
-        expected += [("linear.weight", [100, 1280]), ("linear.bias", [100])]
-        #expect(graph.parameters.map(\.name) == expected.map(\.name))
-        #expect(graph.parameters.map(\.shape) == expected.map(\.shape))
-        #expect(options.baseWidth == 32)
-    }
-
-    /// Channels before, inside and after each block of MobileNetV2 at its own width.
-    private static let mobileNetBlocks: [(from: Int, hidden: Int, to: Int)] = [
-        (32, 32, 16), (16, 96, 24), (24, 144, 24), (24, 144, 32), (32, 192, 32), (32, 192, 32), (32, 192, 64),
-        (64, 384, 64), (64, 384, 64), (64, 384, 64), (64, 384, 96), (96, 576, 96), (96, 576, 96), (96, 576, 160),
-        (160, 960, 160), (160, 960, 160), (160, 960, 320),
-    ]
-
     /// In proportion to the base width, rounded up: 24 channels of 32 become 4.5 of 6.
     @Test func widthsOfMobileNetV2FollowTheBase() throws {
         var options = NetworkOptions()
@@ -99,7 +33,8 @@ import Testing
 
     @Test(arguments: [
         "resnet9", "wrn", "wrn_", "wrn_28", "wrn_27_10", "wrn_28_0", "wrn_28_10_1", "", "RESNET18",
-        "wrn_99999999999999999999_1",
+        "wrn_99999999999999999999_1", "dm_wrn", "dm_wrn_28", "dm_wrn_27_10", "dm_wrn_28_10_", "dm_resnet18", "preact_resnet",
+        "imagenet_resnet8", "resnet50 ",
     ])
     func unknownNamesAreRefused(_ name: String) {
         var options = NetworkOptions()
@@ -142,8 +77,52 @@ import Testing
             } != nil)
     }
 
+    @Test func optionsOfOtherArchitecturesAreRefused() throws {
+        for name in ["resnet18", "wrn_10_1", "dm_preact_resnet18", "small_cnn"] {
+            var options = NetworkOptions()
+            options.shortcutInput = .activated
+            let input = #expect(throws: EngineError.self) { try Architecture.graph(name, &options) }
+            #expect(input?.message.hasPrefix("shortcut_input: got \"activated\"") == true)
+            options = NetworkOptions()
+            options.finalBN = true
+            let last = #expect(throws: EngineError.self) { try Architecture.graph(name, &options) }
+            #expect(last?.message.hasPrefix("final_bn: got 1") == true)
+        }
+        var options = NetworkOptions()
+        _ = try Architecture.graph("preact_resnet18", &options)
+        #expect(options.shortcutInput == .activated && !options.finalBN)
+    }
+
+    /// TensorFlow's rule: ⌈size / stride⌉ outputs, the odd line at the bottom and right.
+    @Test(arguments: [
+        (8, 8, 3, 2, [0, 0, 1, 1]), (7, 9, 3, 2, [1, 1, 1, 1]), (8, 7, 3, 2, [0, 1, 1, 1]), (6, 5, 1, 2, [0, 0, 0, 0]),
+        (6, 5, 3, 1, [1, 1, 1, 1]), (1, 2, 3, 2, [1, 0, 1, 1]), (10, 10, 4, 1, [1, 1, 2, 2]),
+    ])
+    func samePadding(_ height: Int, _ width: Int, _ kernel: Int, _ stride: Int, _ expected: [Int]) {
+        let padding = Padding.same(ImageShape(3, height, width), kernel: kernel, stride: stride)
+        #expect([padding.top, padding.left, padding.bottom, padding.right] == expected)
+    }
+
+    /// In DeepMind's networks every strided convolution has it, for sizes that are even and odd.
+    @Test(arguments: ["dm_wrn_10_2", "dm_preact_resnet18"], [32, 28, 27])
+    func deepMindPadsLikeTensorFlow(_ name: String, _ size: Int) throws {
+        var options = NetworkOptions()
+        options.shape = ImageShape(3, size, size)
+        var strided = 0
+        for node in try Architecture.graph(name, &options).nodes {
+            guard case .convolution(let g, _, _) = node.operation, g.stride == 2 else { continue }
+            strided += 1
+            #expect(g.output.height == (g.input.height + 1) / 2 && g.output.width == (g.input.width + 1) / 2)
+            let odd = g.input.height % 2
+            let before = g.kernelHeight == 3 ? odd : 0
+            let after = g.kernelHeight == 3 ? 1 : 0
+            #expect([g.padTop, g.padLeft, g.padBottom, g.padRight] == [before, before, after, after])
+        }
+        #expect(strided == (name == "dm_wrn_10_2" ? 4 : 6))
+    }
+
     /// Folding must have happened: a residual network in inference is its convolutions, the pooling and the import.
-    @Test(arguments: ["resnet18", "mobilenet_v2"]) func programsAreFused(_ name: String) throws {
+    @Test(arguments: ["resnet18", "resnet50", "mobilenet_v2"]) func programsAreFused(_ name: String) throws {
         var options = NetworkOptions()
         let graph = try Architecture.graph(name, &options)
         let program = Program(graph, training: false)

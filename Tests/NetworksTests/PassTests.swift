@@ -14,11 +14,16 @@ func randomFloats(_ count: Int, seed: UInt64) -> [Float] {
 
 /// A small network with random weights, running statistics and normalisation. Convolutions are √6 times the default, He
 /// et al.'s scale (arXiv 1502.01852, eq. 10): a deep network would lose the image on the way to the logits.
-func testNetwork(_ architecture: String, _ shape: ImageShape, baseWidth: Int) throws -> Network {
+func testNetwork(
+    _ architecture: String, _ shape: ImageShape, baseWidth: Int, shortcutInput: ShortcutInput? = nil,
+    finalBN: Bool = false
+) throws -> Network {
     var options = NetworkOptions()
     options.classes = 5
     options.shape = shape
     options.baseWidth = baseWidth
+    options.shortcutInput = shortcutInput
+    options.finalBN = finalBN
     options.mean = (0..<shape.channels).map { 0.3 + 0.1 * Float($0) }
     options.std = (0..<shape.channels).map { 0.2 + 0.05 * Float($0) }
     let network = try Network(architecture: architecture, options: options, seed: 3)
@@ -39,7 +44,15 @@ struct NetworkCase: CustomTestStringConvertible {
     let architecture: String
     let shape: ImageShape
     let baseWidth: Int
-    var testDescription: String { "\(architecture) \(shape) width \(baseWidth)" }
+    var shortcutInput: ShortcutInput?
+    var finalBN = false
+    var testDescription: String {
+        "\(architecture) \(shape) width \(baseWidth)\(shortcutInput.map { " \($0)" } ?? "")\(finalBN ? " final BN" : "")"
+    }
+
+    func network() throws -> Network {
+        try testNetwork(architecture, shape, baseWidth: baseWidth, shortcutInput: shortcutInput, finalBN: finalBN)
+    }
 
     static let all = [
         NetworkCase(architecture: "resnet8", shape: ImageShape(1, 9, 7), baseWidth: 3),
@@ -49,6 +62,21 @@ struct NetworkCase: CustomTestStringConvertible {
         NetworkCase(architecture: "wrn_16_2", shape: ImageShape(1, 4, 4), baseWidth: 0),
         NetworkCase(architecture: "small_cnn", shape: ImageShape(1, 11, 10), baseWidth: 5),
         NetworkCase(architecture: "mobilenet_v2", shape: ImageShape(2, 9, 11), baseWidth: 3),
+        NetworkCase(architecture: "resnet50", shape: ImageShape(2, 5, 6), baseWidth: 1),
+        NetworkCase(architecture: "imagenet_resnet18", shape: ImageShape(3, 19, 24), baseWidth: 3),
+        NetworkCase(architecture: "preact_resnet18", shape: ImageShape(3, 7, 8), baseWidth: 3),
+        NetworkCase(
+            architecture: "preact_resnet18", shape: ImageShape(2, 8, 6), baseWidth: 4, shortcutInput: .raw),
+        NetworkCase(
+            architecture: "preact_resnet18", shape: ImageShape(1, 9, 9), baseWidth: 3, shortcutInput: .activated,
+            finalBN: true),
+        NetworkCase(
+            architecture: "preact_resnet18", shape: ImageShape(3, 8, 8), baseWidth: 2, shortcutInput: .raw,
+            finalBN: true),
+        NetworkCase(architecture: "dm_wrn_10_1", shape: ImageShape(3, 4, 6), baseWidth: 0),
+        NetworkCase(architecture: "dm_wrn_10_1", shape: ImageShape(1, 5, 7), baseWidth: 0),
+        NetworkCase(architecture: "dm_preact_resnet18", shape: ImageShape(3, 8, 8), baseWidth: 3),
+        NetworkCase(architecture: "dm_preact_resnet18", shape: ImageShape(2, 9, 6), baseWidth: 4),
     ]
 }
 
@@ -57,7 +85,7 @@ struct NetworkCase: CustomTestStringConvertible {
 
     @Test(arguments: NetworkCase.all)
     func inferenceMatchesReference(_ test: NetworkCase) throws {
-        let network = try testNetwork(test.architecture, test.shape, baseWidth: test.baseWidth)
+        let network = try test.network()
         let images = randomFloats(count * test.shape.count, seed: 11)
         let expected = ReferenceForward(network).logits(images.map(Double.init), count: count, training: false)
         let pass = try InferencePass(network, capacity: count)
@@ -70,7 +98,7 @@ struct NetworkCase: CustomTestStringConvertible {
 
     @Test(arguments: NetworkCase.all)
     func inputGradientMatchesFiniteDifferences(_ test: NetworkCase) throws {
-        let network = try testNetwork(test.architecture, test.shape, baseWidth: test.baseWidth)
+        let network = try test.network()
         let images = randomFloats(count * test.shape.count, seed: 11)
         let cotangent = randomFloats(count * 5, seed: 12)
         let pass = try InferencePass(network, capacity: 4)
@@ -87,7 +115,7 @@ struct NetworkCase: CustomTestStringConvertible {
 
     @Test(arguments: NetworkCase.all)
     func parameterGradientsMatchFiniteDifferences(_ test: NetworkCase) throws {
-        let network = try testNetwork(test.architecture, test.shape, baseWidth: test.baseWidth)
+        let network = try test.network()
         let images = randomFloats(count * test.shape.count, seed: 11)
         let cotangent = randomFloats(count * 5, seed: 12)
         let pass = try TrainingPass(network, capacity: count)
@@ -157,7 +185,7 @@ struct NetworkCase: CustomTestStringConvertible {
     /// Logits and input gradients of a sample are the same in any batch, bit for bit.
     @Test(arguments: NetworkCase.all)
     func sampleDoesNotDependOnItsBatch(_ test: NetworkCase) throws {
-        let network = try testNetwork(test.architecture, test.shape, baseWidth: test.baseWidth)
+        let network = try test.network()
         let images = randomFloats(7 * test.shape.count, seed: 21)
         let cotangent = randomFloats(7 * 5, seed: 22)
         func run(_ first: Int, _ count: Int, capacity: Int) throws -> ([Float], [Float]) {
@@ -187,7 +215,7 @@ struct NetworkCase: CustomTestStringConvertible {
             let before = WorkerPool.threads
             WorkerPool.setThreads(threads)
             defer { WorkerPool.setThreads(before) }
-            let network = try testNetwork(test.architecture, test.shape, baseWidth: test.baseWidth)
+            let network = try test.network()
             let pass = try TrainingPass(network, capacity: 40)
             var logits = [Float](repeating: 0, count: 33 * 5)
             var gradient = [Float](repeating: 0, count: network.trainableCount)

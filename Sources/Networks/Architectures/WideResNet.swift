@@ -9,20 +9,7 @@ import Runtime
 
 extension Architecture {
     static let wideResNet = Architecture(pattern: "wrn_D_K") { name, options in
-        let parts = name.split(separator: "_", omittingEmptySubsequences: false)
-        guard parts.count == 3, parts[0] == "wrn" else { return nil }
-        guard let depth = Int(plain: parts[1]), let factor = Int(plain: parts[2]), (10...1000).contains(depth),
-            depth % 6 == 4, (1...64).contains(factor)
-        else {
-            throw EngineError.invalid(
-                "architecture", got: "\"\(name)\"",
-                want: "wrn_D_K with D = 6n + 4 (10, 16, 22, 28, 34 ...) and K = 1 ... 64")
-        }
-        guard options.baseWidth == 0 || options.baseWidth == factor else {
-            throw EngineError.invalid(
-                "base_width", got: options.baseWidth, want: "0: \(name) has its width in the name")
-        }
-        options.baseWidth = factor
+        guard let (depth, factor) = try wideResNetSize(name, prefix: "wrn_", &options) else { return nil }
         var graph = Graph(input: options.shape)
         var x = graph.convolution("conv1", graph.input, channels: 16, kernel: 3, padding: 1)
         for stage in 0..<3 {
@@ -35,6 +22,28 @@ extension Architecture {
         x = graph.relu(graph.batchNorm("bn1", x))
         _ = graph.linear("fc", graph.globalAveragePool(x), outputs: options.classes)
         return graph
+    }
+
+    /// Depth and factor of the width of a name `<prefix>D_K`, which become the options' base width; nil for other names.
+    static func wideResNetSize(
+        _ name: String, prefix: String, _ options: inout NetworkOptions
+    ) throws -> (depth: Int, factor: Int)? {
+        guard name.hasPrefix(prefix) else { return nil }
+        let parts = name.dropFirst(prefix.count).split(separator: "_", omittingEmptySubsequences: false)
+        guard parts.count == 2 else { return nil }
+        guard let depth = Int(plain: parts[0]), let factor = Int(plain: parts[1]), (10...1000).contains(depth),
+            depth % 6 == 4, (1...64).contains(factor)
+        else {
+            throw EngineError.invalid(
+                "architecture", got: "\"\(name)\"",
+                want: "\(prefix)D_K with D = 6n + 4 (10, 16, 22, 28, 34 ...) and K = 1 ... 64")
+        }
+        guard options.baseWidth == 0 || options.baseWidth == factor else {
+            throw EngineError.invalid(
+                "base_width", got: options.baseWidth, want: "0: \(name) has its width in the name")
+        }
+        options.baseWidth = factor
+        return (depth, factor)
     }
 }
 

@@ -286,6 +286,7 @@ def _model_facts(path: str) -> tuple[dict[str, Any], str]:
         "multiply-adds": info.multiply_adds,
         "mean": "none" if info.mean is None else ", ".join(f"{value:.4g}" for value in info.mean),
         "std": "none" if info.std is None else ", ".join(f"{value:.4g}" for value in info.std),
+        **({"shortcut input": info.shortcut_input, "final bn": info.final_bn} if info.shortcut_input else {}),
         "digest": model.digest(),
         "parameters": parameters,
     }

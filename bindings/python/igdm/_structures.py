@@ -132,7 +132,9 @@ class ModelOptions(Struct):
         ("mean", POINTER(c_float)),
         ("std", POINTER(c_float)),
         ("normalisation_count", c_size_t),
-        ("reserved", c_int64 * 4),
+        ("shortcut_input", c_char_p),
+        ("final_bn", c_int64),
+        ("reserved", c_int64 * 2),
     ]
 
 
@@ -149,7 +151,9 @@ class ModelInfo(Struct):
         ("multiply_adds", c_int64),
         ("architecture", c_char_p),
         ("has_normalisation", c_int64),
-        ("reserved", c_int64 * 4),
+        ("shortcut_input", c_char_p),
+        ("final_bn", c_int64),
+        ("reserved", c_int64 * 2),
     ]
 
 

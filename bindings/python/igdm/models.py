@@ -38,6 +38,10 @@ class ModelInfo:
     mean: tuple[float, ...] | None
     """Per-channel mean that the model subtracts from its input, or None."""
     std: tuple[float, ...] | None
+    shortcut_input: str | None
+    """What the convolutions on the shortcuts see, "raw" or "activated", where the architecture has this option."""
+    final_bn: bool
+    """Whether BatchNorm and ReLU follow the last block, where the architecture has this option."""
 
 
 @dataclass(frozen=True)
@@ -61,22 +65,26 @@ class Model(Handle):
         seed: int | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        shortcut_input: str | None = None,
+        final_bn: bool | None = None,
         exact: bool = False,
     ) -> None:
         """A new model with random weights.
 
-        architecture  one of architectures(): "resnet8", "wrn_16_2", ...
-        classes       number of logits
-        input_shape   (channels, height, width)
-        width         channels of the first stage; the architecture's own where left out
-        seed          of the random weights
-        mean, std     per-channel normalisation that the model applies to its input; both or neither
-        exact         see the property
+        architecture    one of architectures(): "resnet8", "wrn_16_2", ...
+        classes         number of logits
+        input_shape     (channels, height, width)
+        width           channels of the first stage; the architecture's own where left out
+        seed            of the random weights
+        mean, std       per-channel normalisation that the model applies to its input; both or neither
+        shortcut_input  of preact_resnet18: its shortcuts' convolutions see the "activated" or the "raw" input
+        final_bn        of preact_resnet18: BatchNorm and ReLU after the last block
+        exact           see the property
         What is left out has the library's default.
         """
         options = structures.ModelOptions()
         call("igdm_model_options_init", options)
-        options.assign(classes=classes, base_width=width, seed=seed)
+        options.assign(classes=classes, base_width=width, seed=seed, shortcut_input=shortcut_input, final_bn=final_bn)
         if input_shape is not None:
             if len(input_shape) != 3:
                 raise ShapeError(f"input_shape: got {tuple(input_shape)}, want (channels, height, width)")
@@ -186,7 +194,10 @@ class Model(Handle):
         """SHA-256 over architecture, names, shapes and values: equal for models that compute the same bits, if they are
         both exact or both not."""
         info = self.info
-        sha = hashlib.sha256(repr((info.architecture, info.classes, info.input_shape, info.mean, info.std)).encode())
+        facts: list[object] = [info.architecture, info.classes, info.input_shape, info.mean, info.std]
+        if info.shortcut_input is not None:
+            facts += [info.shortcut_input, info.final_bn]
+        sha = hashlib.sha256(repr(tuple(facts)).encode())
         for name, values in self.parameters.items():
             sha.update(f"{name}{values.shape}".encode())
             sha.update(values.tobytes())
@@ -216,6 +227,8 @@ class Model(Handle):
             multiply_adds=info.multiply_adds,
             mean=tuple(mean.tolist()) if normalised else None,
             std=tuple(std.tolist()) if normalised else None,
+            shortcut_input=info.shortcut_input and info.shortcut_input.decode(),
+            final_bn=bool(info.final_bn),
         )
 
     def _read_parameter_table(self) -> dict[str, _Parameter]:
