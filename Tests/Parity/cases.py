@@ -72,12 +72,15 @@ class ModelSpec:
     normalised: bool = False
     seed: int = 0
     positive: bool = False
+    shortcut_input: str | None = None
+    final_bn: bool = False
 
     @property
     def id(self) -> str:
         shape = "x".join(map(str, self.shape))
         options = f"w{self.width}-{shape}-c{self.classes}-n{int(self.normalised)}-s{self.seed}"
-        return f"{self.architecture}-{options}{'-positive' * self.positive}"
+        form = f"-{self.shortcut_input}" * bool(self.shortcut_input) + "-bn" * self.final_bn
+        return f"{self.architecture}{form}-{options}{'-positive' * self.positive}"
 
     @property
     def mean(self) -> NDArray[np.float32] | None:
@@ -209,6 +212,7 @@ class StepCase:
 
 Case = ModelCase | AttackCase | StepCase
 FASHION, CIFAR, ODD, TINY = (1, 28, 28), (3, 32, 32), (3, 17, 23), (3, 9, 11)
+SMALL_CIFAR, LARGER = (3, 16, 16), (3, 65, 48)
 
 MODELS = [
     ModelCase(ModelSpec("resnet8", FASHION, width=4), 3),
@@ -224,6 +228,20 @@ MODELS = [
     ModelCase(ModelSpec("small_cnn", ODD, normalised=True), 2, seed=3),
     ModelCase(ModelSpec("mobilenet_v2", CIFAR, width=4), 2, seed=15),
     ModelCase(ModelSpec("mobilenet_v2", ODD, classes=7, width=6, normalised=True), 2, seed=21),
+    ModelCase(ModelSpec("resnet34", ODD, width=4), 2),
+    ModelCase(ModelSpec("resnet50", SMALL_CIFAR, width=4, normalised=True), 2, seed=3),
+    ModelCase(ModelSpec("preact_resnet18", ODD, width=6), 2, seed=1),
+    ModelCase(ModelSpec("preact_resnet18", CIFAR, width=4, normalised=True, shortcut_input="raw"), 2),
+    ModelCase(ModelSpec("preact_resnet18", ODD, width=4, classes=7, shortcut_input="activated", final_bn=True), 2),
+    ModelCase(ModelSpec("preact_resnet18", SMALL_CIFAR, width=6, shortcut_input="raw", final_bn=True), 2),
+    ModelCase(ModelSpec("dm_wrn_10_1", CIFAR, normalised=True), 2),
+    ModelCase(ModelSpec("dm_wrn_16_2", SMALL_CIFAR, classes=100), 2),
+    ModelCase(ModelSpec("dm_wrn_10_2", ODD, classes=7, normalised=True), 2),
+    ModelCase(ModelSpec("dm_preact_resnet18", CIFAR, width=6, normalised=True), 2),
+    ModelCase(ModelSpec("dm_preact_resnet18", ODD, width=8), 2),
+    ModelCase(ModelSpec("imagenet_resnet18", (3, 48, 40), width=6, classes=20, normalised=True), 2),
+    ModelCase(ModelSpec("imagenet_resnet34", (1, 33, 37), width=4), 2),
+    ModelCase(ModelSpec("imagenet_resnet50", (3, 32, 35), width=4, normalised=True), 2, seed=1),
 ]
 LIVE_MODELS = [
     ModelCase(ModelSpec("resnet20", CIFAR, normalised=True), 2),
@@ -231,6 +249,16 @@ LIVE_MODELS = [
     ModelCase(ModelSpec("wrn_16_4", CIFAR), 2),
     ModelCase(ModelSpec("wrn_28_10", CIFAR, normalised=True), 2),
     ModelCase(ModelSpec("mobilenet_v2", CIFAR, normalised=True), 2, seed=1),
+    ModelCase(ModelSpec("resnet34", CIFAR, classes=100), 1),
+    ModelCase(ModelSpec("resnet50", CIFAR, normalised=True), 1),
+    ModelCase(ModelSpec("preact_resnet18", CIFAR, classes=100, normalised=True, final_bn=True), 1),
+    ModelCase(ModelSpec("preact_resnet18", CIFAR, shortcut_input="raw"), 1),
+    ModelCase(ModelSpec("wrn_34_20", CIFAR), 1),
+    ModelCase(ModelSpec("dm_wrn_28_10", CIFAR, normalised=True), 2),
+    ModelCase(ModelSpec("dm_preact_resnet18", CIFAR, normalised=True), 2),
+    ModelCase(ModelSpec("imagenet_resnet18", (3, 96, 96), classes=1000, normalised=True), 1),
+    ModelCase(ModelSpec("imagenet_resnet34", (3, 64, 64), normalised=True), 1),
+    ModelCase(ModelSpec("imagenet_resnet50", (3, 64, 64), classes=1000, normalised=True), 1),
 ]
 
 _CNN = ModelSpec("small_cnn", ODD, width=8, normalised=True)
@@ -253,6 +281,7 @@ _STUDENT = ModelSpec("resnet8", FASHION, classes=4, width=4, seed=1)
 _TEACHER = ModelSpec("small_cnn", FASHION, classes=4, width=8, normalised=True)
 _ODD_STUDENT = ModelSpec("small_cnn", ODD, width=4, normalised=True, seed=1)
 _ODD_TEACHER = ModelSpec("wrn_16_2", ODD)
+_TINY_TEACHER, _LARGER_TEACHER = ModelSpec("wrn_10_1", TINY, seed=3), ModelSpec("small_cnn", LARGER, width=4)
 _MOBILENET = ModelSpec("mobilenet_v2", TINY, width=3, positive=True)
 _PAIR = {"student": _STUDENT, "teacher": _TEACHER}
 _ODD_PAIR = {"student": _ODD_STUDENT, "teacher": _ODD_TEACHER}
@@ -278,8 +307,23 @@ STEPS = [
     StepCase("resnet18-student", "adaad", ModelSpec("resnet18", ODD, width=4), _ODD_TEACHER, igdm=4),
     StepCase("wrn-student", "rslad", ModelSpec("wrn_10_1", TINY), ModelSpec("resnet14", TINY, width=6), igdm=4),
     StepCase("mobilenet-student", "ard", _MOBILENET, ModelSpec("resnet8", TINY, width=8), igdm=8),
+    StepCase("resnet34-student", "pgd-at", ModelSpec("resnet34", TINY, width=2)),
+    StepCase("resnet50-student", "rslad", ModelSpec("resnet50", TINY, width=2), _TINY_TEACHER),
+    StepCase("preact-student", "ard", ModelSpec("preact_resnet18", TINY, width=3), _TINY_TEACHER, igdm=4),
+    StepCase("preact-raw-student", "pgd-at", ModelSpec("preact_resnet18", TINY, width=3, shortcut_input="raw")),
+    StepCase("preact-bn-student", "pgd-at", ModelSpec("preact_resnet18", TINY, width=3, final_bn=True)),
+    StepCase(
+        "preact-raw-bn-student",
+        "rslad",
+        ModelSpec("preact_resnet18", TINY, width=3, shortcut_input="raw", final_bn=True),
+        ModelSpec("preact_resnet18", TINY, width=4, seed=2),
+    ),
+    StepCase("dm-wrn-student", "ard", ModelSpec("dm_wrn_10_1", TINY), ModelSpec("dm_wrn_10_2", TINY), igdm=8),
+    StepCase("dm-preact-student", "rslad", ModelSpec("dm_preact_resnet18", TINY, width=3), _TINY_TEACHER, igdm=4),
+    StepCase("imagenet-resnet18-student", "ard", ModelSpec("imagenet_resnet18", LARGER, width=3), _LARGER_TEACHER, igdm=4),
+    StepCase("imagenet-resnet34-student", "pgd-at", ModelSpec("imagenet_resnet34", LARGER, width=2), seed=1),
+    StepCase("imagenet-resnet50-student", "pgd-at", ModelSpec("imagenet_resnet50", LARGER, width=2), seed=2),
 ]
-_SMALL_CIFAR = (3, 16, 16)
 LIVE_STEPS = [
     StepCase(
         "wrn-16-2-student",
@@ -293,8 +337,8 @@ LIVE_STEPS = [
     StepCase(
         "full-size",
         "ard",
-        ModelSpec("resnet18", _SMALL_CIFAR),
-        ModelSpec("wrn_16_4", _SMALL_CIFAR),
+        ModelSpec("resnet18", SMALL_CIFAR),
+        ModelSpec("wrn_16_4", SMALL_CIFAR),
         igdm=8,
         count=2,
         seed=109,
@@ -309,6 +353,16 @@ LIVE_STEPS = [
         count=2,
         seed=1478,
     ),
+    StepCase("dm-wrn-even-student", "pgd-at", ModelSpec("dm_wrn_16_1", (3, 8, 12))),
+    StepCase("dm-preact-full-size", "pgd-at", ModelSpec("dm_preact_resnet18", CIFAR, normalised=True), count=2),
+    StepCase("dm-wrn-28-10", "pgd-at", ModelSpec("dm_wrn_28_10", CIFAR, normalised=True), count=2),
+]
+# Too many units for all to keep clear of their kinks.
+LARGE_STEPS = [
+    StepCase("wrn-34-20", "pgd-at", ModelSpec("wrn_34_20", (3, 8, 8)), learning_rate=0.01, count=2),
+    StepCase("resnet50-full-size", "pgd-at", ModelSpec("resnet50", SMALL_CIFAR, normalised=True), count=2),
+    StepCase("preact-full-size", "pgd-at", ModelSpec("preact_resnet18", SMALL_CIFAR, final_bn=True), count=2),
+    StepCase("imagenet-resnet50-full-size", "pgd-at", ModelSpec("imagenet_resnet50", (3, 64, 64)), count=2),
 ]
 
 COMMITTED: list[Case] = [*MODELS, *ATTACKS, *STEPS]

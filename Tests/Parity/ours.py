@@ -18,6 +18,8 @@ def empty_model(spec: ModelSpec) -> igdm.Model:
         width=spec.width,
         mean=spec.mean,
         std=spec.std,
+        shortcut_input=spec.shortcut_input,
+        final_bn=spec.final_bn,
         exact=exact,
     )
 

@@ -14,8 +14,7 @@ import pytest
 import torch
 from cases import MODELS, ModelCase, ModelSpec, uniform
 from conftest import Parity
-from reference.compute import build, numbers, stored_names
-from reference.networks import network
+from reference.compute import build, empty, numbers, stored_names
 from report import LOGITS
 
 by_id = pytest.mark.parametrize("case", MODELS, ids=lambda case: case.id)
@@ -42,9 +41,7 @@ def test_checkpoints_of_igdm_load_into_pytorch(case: ModelCase, tmp_path: Path) 
     model.save(path)
     with h5py.File(path) as file:
         state = {k: torch.from_numpy(file["weights/" + k][()]) for k in file["weights"]}
-    spec = case.model
-    normalisation = {} if not spec.normalised else {"mean": torch.tensor(spec.mean), "std": torch.tensor(spec.std)}
-    reference = network(spec.architecture, spec.shape[0], spec.classes, spec.width, **normalisation)
+    reference = empty(case.model)
     missing, unexpected = reference.load_state_dict(state, strict=False)
     assert not unexpected
     assert all(name.endswith("num_batches_tracked") for name in missing)

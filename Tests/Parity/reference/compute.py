@@ -9,13 +9,15 @@ the units within rounding of their kink may change the result (`kink_allowance`)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from cases import Arrays, AttackCase, Case, ModelCase, ModelSpec, StepCase
+from cases import NEEDED_CLEARANCE, Arrays, AttackCase, Case, ModelCase, ModelSpec, StepCase
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from reference import attacks, losses
 from reference.networks import Classifier, network
@@ -35,7 +37,7 @@ class Clearance:
     sign: float = np.inf
 
     def watch(self, model: nn.Module) -> None:
-        model.relu.register_forward_pre_hook(lambda _, inputs: self.at_relu(inputs[0]))
+        on_kinks(model, lambda values, _: self.at_relu(values))
 
     def at_relu(self, values: Tensor) -> None:
         self.relu = min(self.relu, relative_minimum(values))
@@ -44,16 +46,40 @@ class Clearance:
         self.sign = min([self.sign, *(relative_minimum(sample) for sample in gradient if sample.any())])
 
 
+def on_kinks(model: Classifier, see: Callable[[Tensor, Tensor], None]) -> None:
+    """Calls `see(values, output)` on each forward pass through a layer whose derivative jumps where a value is 0.
+
+    A ReLU's values are its inputs. The maximum of a window is its second largest value + relu(largest - second), so
+    the values of max pooling are these differences; where all of a window is 0 there is nothing to jump.
+    """
+
+    def see_pool(pool: nn.MaxPool2d, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        x = inputs[0]
+        windows = functional.unfold(x, pool.kernel_size, padding=pool.padding, stride=pool.stride)
+        largest = windows.view(len(x), x.shape[1], -1, windows.shape[2]).topk(2, dim=2).values
+        first, second = (largest[:, :, place].view_as(output) for place in (0, 1))
+        see(torch.where(first > 0, first - second, largest.max()), output)
+
+    model.relu.register_forward_hook(lambda _, inputs, output: see(inputs[0], output))
+    if isinstance(pool := getattr(model, "maxpool", None), nn.MaxPool2d):
+        pool.register_forward_hook(see_pool)
+
+
 def relative_minimum(values: Tensor) -> float:
     magnitude = values.detach().abs()
     return float(magnitude.min() / magnitude.max())
 
 
+def empty(spec: ModelSpec) -> Classifier:
+    """The network of a spec, with weights of PyTorch's choice."""
+    normalisation = {} if not spec.normalised else {"mean": torch.tensor(spec.mean), "std": torch.tensor(spec.std)}
+    form = {"shortcut_input": spec.shortcut_input or "activated", "final_bn": spec.final_bn}
+    return network(spec.architecture, spec.shape[0], spec.classes, spec.width, **form, **normalisation)
+
+
 def build(spec: ModelSpec, dtype: torch.dtype) -> Classifier:
     """The network with the weights of its spec, in inference mode."""
-    channels = spec.shape[0]
-    normalisation = {} if not spec.normalised else {"mean": torch.tensor(spec.mean), "std": torch.tensor(spec.std)}
-    model = network(spec.architecture, channels, spec.classes, spec.width, **normalisation)
+    model = empty(spec)
     state = model.state_dict()
     values = {name: torch.tensor(spec.parameter(name, tuple(state[name].shape))) for name in stored_names(model)}
     model.load_state_dict(state | values)
@@ -83,7 +109,7 @@ def model_results(case: ModelCase, dtype: torch.dtype) -> Arrays:
     model = build(case.model, dtype)
     clearance.watch(model)
     units: list[tuple[Tensor, Tensor]] = []
-    model.relu.register_forward_hook(lambda _, inputs, output: units.append((inputs[0], output)))
+    on_kinks(model, lambda values, output: units.append((values, output)))
     images = torch.tensor(case.images, dtype=dtype, requires_grad=True)
     logits = model(images)
     target = (logits * torch.tensor(case.cotangent, dtype=dtype)).sum()
@@ -95,24 +121,28 @@ def model_results(case: ModelCase, dtype: torch.dtype) -> Arrays:
         "shapes": np.array(["x".join(map(str, state[name].shape)) for name in names]),
         "logits": numbers(logits),
         "gradient": numbers(gradient),
-        "allowance": numbers(kink_allowance(target, images, units)),
+        "allowance": numbers(kink_allowance(target, [images], units)[0]),
         "clearance": np.array([clearance.relu, clearance.sign]),
     }
 
 
-def kink_allowance(target: Tensor, images: Tensor, units: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """By how much d target / d images changes if every unit with its input within rounding of 0 switches sides.
+def kink_allowance(target: Tensor, leaves: list[Tensor], units: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    """By how much each d target / d leaf changes if every unit with its input within rounding of 0 switches sides.
 
     A unit with input z(x) and output r adds d target / d r * dz/dx where it is on, and nothing where it is off.
     """
+    allowance = [torch.zeros_like(leaf) for leaf in leaves]
+    if not units:
+        return allowance
     slopes = torch.autograd.grad(target, [output for _, output in units], retain_graph=True)
-    allowance = torch.zeros_like(images)
     for (values, _), slope in zip(units, slopes, strict=True):
         inputs = values.flatten()
         near = inputs.detach().abs() < ROUNDING * inputs.detach().abs().max()
         for unit in near.nonzero()[:, 0]:
-            (direction,) = torch.autograd.grad(inputs[unit], images, retain_graph=True)
-            allowance += (slope.flatten()[unit] * direction).abs()
+            directions = torch.autograd.grad(inputs[unit], leaves, retain_graph=True, allow_unused=True)
+            for total, direction in zip(allowance, directions, strict=True):
+                if direction is not None:
+                    total += (slope.flatten()[unit] * direction).abs()
     return allowance
 
 
@@ -147,13 +177,16 @@ def step_results(case: StepCase, dtype: torch.dtype) -> Arrays:
     teacher = None if case.teacher is None else build(case.teacher, dtype)
     clearance = Clearance()
     clearance.watch(student)
+    units: list[tuple[Tensor, Tensor]] = []
+    on_kinks(student, lambda values, output: units.append((values, output)))
     optimiser = torch.optim.SGD(
         student.parameters(), case.learning_rate, case.momentum, 0, case.weight_decay, case.nesterov
     )
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, case.milestones, gamma=0.1)
     results: Arrays = {}
     for step in range(1, case.steps + 1):
-        arrays = one_step(case, step, student, teacher, optimiser)
+        units.clear()
+        arrays = one_step(case, step, student, teacher, optimiser, units)
         results |= {f"{step}/{name}": values for name, values in arrays.items()}
         schedule.step()
     return results | {"clearance": np.array([clearance.relu, clearance.sign])}
@@ -172,8 +205,14 @@ def mirrored_logits(student: Classifier, mirrored: Tensor, moves_statistics: boo
 
 
 def one_step(
-    case: StepCase, step: int, student: Classifier, teacher: Classifier | None, optimiser: torch.optim.SGD
+    case: StepCase,
+    step: int,
+    student: Classifier,
+    teacher: Classifier | None,
+    optimiser: torch.optim.SGD,
+    units: list[tuple[Tensor, Tensor]],
 ) -> Arrays:
+    """Losses, gradients and what is updated; `units` is filled by the student's passes (see `on_kinks`)."""
     dtype = next(student.parameters()).dtype
     x = torch.tensor(case.images(step), dtype=dtype)
     adversarial = torch.tensor(case.adversarial(step), dtype=dtype)
@@ -198,8 +237,13 @@ def one_step(
     igdm = losses.igdm_loss(ours, theirs, case.distance) if case.igdm else torch.zeros((), dtype=dtype)
     weight = case.igdm * step / case.epochs
     loss = base + weight * igdm
+    names, parameters = zip(*student.named_parameters(), strict=True)
+    arrays: Arrays = {}
+    if any(relative_minimum(values) < NEEDED_CLEARANCE[0] for values, _ in units):
+        allowances = kink_allowance(loss, list(parameters), units)
+        arrays |= {f"allowance/{name}": numbers(values) for name, values in zip(names, allowances, strict=True)}
     loss.backward()
-    arrays = {f"gradient/{name}": numbers(parameter.grad) for name, parameter in student.named_parameters()}
+    arrays |= {f"gradient/{name}": numbers(parameter.grad) for name, parameter in zip(names, parameters, strict=True)}
     learning_rate = optimiser.param_groups[0]["lr"]
     optimiser.step()
 
