@@ -36,7 +36,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     tables = {
         "model_case": cases.MODELS + cases.LIVE_MODELS * live,
         "attack_case": cases.ATTACKS,
-        "step_case": cases.STEPS + (cases.LIVE_STEPS + cases.LARGE_STEPS) * live,
+        "step_case": cases.STEPS + cases.LIVE_STEPS * live,
     }
     for name, table in tables.items():
         if name in metafunc.fixturenames:

@@ -37,8 +37,6 @@ LOSS = Quantity("loss and its parts", 1e-5, relative=True)
 # (reference/compute.py, kink_allowance) and, more widely, as they are.
 BEYOND_KINKS = Quantity("input gradient, case with kinks, beyond them", 1e-4, relative=True)
 KINKED_INPUT_GRADIENT = Quantity("input gradient, case with kinks", 1e-2, relative=True)
-KINKED_PARAMETER_GRADIENT = Quantity("parameter gradient, case with kinks", 1e-2, relative=True)
-PARAMETER_BEYOND_KINKS = Quantity("parameter gradient, case with kinks, beyond them", 1e-4, relative=True)
 PARAMETER_GRADIENT = Quantity("parameter gradient", 1e-4, relative=True)
 # Of a shift that every BatchNorm after it takes away, as those of MobileNetV2's linear bottlenecks are: what is
 # computed is rounding and has no size to compare with.

@@ -47,6 +47,10 @@ def test_the_seed_decides_the_weights() -> None:
         ({"mean": [0.5, 0.5], "std": [1.0, 1.0]}, "mean"),
         ({"mean": [0.5], "std": [0.0]}, "std"),
         ({"architecture": "resnet8\0"}, "zero character"),
+        ({"architecture": "preact_resnet18", "shortcut_input": "both"}, "shortcut_input.*raw, activated"),
+        ({"architecture": "preact_resnet18", "final_bn": 2}, "final_bn"),
+        ({"shortcut_input": "raw"}, "shortcut_input.*resnet8 has no such option"),
+        ({"final_bn": True}, "final_bn.*resnet8 has no such option"),
     ],
 )
 def test_bad_options_are_named(arguments: dict[str, object], message: str) -> None:
@@ -172,6 +176,63 @@ def test_save_and_load(tmp_path: Path) -> None:
     assert loaded.digest() == model.digest()
     assert loaded.info == model.info
     assert loaded.loaded_from == path
+
+
+def preact(shortcut_input: str | None = None, final_bn: bool | None = None) -> igdm.Model:
+    return igdm.Model(
+        "preact_resnet18", classes=3, input_shape=(1, 8, 8), width=4, shortcut_input=shortcut_input, final_bn=final_bn
+    )
+
+
+def test_the_four_forms_of_pre_activation(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).random((2, 1, 8, 8), np.float32)
+    logits = []
+    for shortcut_input in ("activated", "raw"):
+        for final_bn in (False, True):
+            model = preact(shortcut_input, final_bn)
+            assert (model.info.shortcut_input, model.info.final_bn) == (shortcut_input, final_bn)
+            assert ("bn.weight" in model.parameters) == final_bn
+            model.save(tmp_path / "model.h5")
+            with h5py.File(tmp_path / "model.h5") as file:
+                assert ("shortcut_input" in file.attrs) == (shortcut_input == "raw")
+                assert ("final_bn" in file.attrs) == final_bn
+            for same in (igdm.Model.load(tmp_path / "model.h5"), model.copy()):
+                assert same.info == model.info
+                assert same.digest() == model.digest()
+            logits.append(model.predict(images))
+    assert not any(np.array_equal(a, b) for i, a in enumerate(logits) for b in logits[:i])
+    assert preact().info == preact("activated", False).info
+    # The same weights, another network.
+    assert preact("activated").digest() != preact("raw").digest()
+    assert make_model().info.shortcut_input is None
+
+
+@pytest.mark.parametrize(
+    ("architecture", "attribute", "value"),
+    [
+        ("preact_resnet18", "shortcut_input", np.bytes_("both")),
+        ("preact_resnet18", "shortcut_input", 1),
+        ("preact_resnet18", "final_bn", 2),
+        ("small_cnn", "final_bn", 1),
+        ("small_cnn", "shortcut_input", np.bytes_("raw")),
+    ],
+)
+def test_wrong_options_in_a_file_are_named(tmp_path: Path, architecture: str, attribute: str, value: object) -> None:
+    igdm.Model(architecture, classes=3, input_shape=(1, 8, 8), width=4).save(tmp_path / "model.h5")
+    with h5py.File(tmp_path / "model.h5", "a") as file:
+        file.attrs[attribute] = value
+    with pytest.raises(igdm.FormatError, match=attribute):
+        igdm.Model.load(tmp_path / "model.h5")
+
+
+def test_every_architecture_can_be_made_and_used() -> None:
+    images = np.random.default_rng(0).random((2, 3, 33, 40), np.float32)
+    for pattern in igdm.architectures():
+        name = pattern.replace("D_K", "10_1")
+        width = None if name != pattern else 4
+        model = igdm.Model(name, classes=7, input_shape=(3, 33, 40), width=width, mean=[0.5] * 3, std=[0.25] * 3)
+        assert model.predict(images).shape == (2, 7)
+        assert np.isfinite(model.input_gradient(images, np.ones((2, 7), np.float32))).all()
 
 
 def test_files_of_igdm_are_plain_hdf5(model: igdm.Model, tmp_path: Path) -> None:

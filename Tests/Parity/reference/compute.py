@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from cases import NEEDED_CLEARANCE, Arrays, AttackCase, Case, ModelCase, ModelSpec, StepCase
+from cases import Arrays, AttackCase, Case, ModelCase, ModelSpec, StepCase
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -121,17 +121,17 @@ def model_results(case: ModelCase, dtype: torch.dtype) -> Arrays:
         "shapes": np.array(["x".join(map(str, state[name].shape)) for name in names]),
         "logits": numbers(logits),
         "gradient": numbers(gradient),
-        "allowance": numbers(kink_allowance(target, [images], units)[0]),
+        "allowance": numbers(kink_allowance(target, images, units)),
         "clearance": np.array([clearance.relu, clearance.sign]),
     }
 
 
-def kink_allowance(target: Tensor, leaves: list[Tensor], units: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
-    """By how much each d target / d leaf changes if every unit with its input within rounding of 0 switches sides.
+def kink_allowance(target: Tensor, images: Tensor, units: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """By how much d target / d images changes if every unit with its input within rounding of 0 switches sides.
 
     A unit with input z(x) and output r adds d target / d r * dz/dx where it is on, and nothing where it is off.
     """
-    allowance = [torch.zeros_like(leaf) for leaf in leaves]
+    allowance = torch.zeros_like(images)
     if not units:
         return allowance
     slopes = torch.autograd.grad(target, [output for _, output in units], retain_graph=True)
@@ -139,10 +139,8 @@ def kink_allowance(target: Tensor, leaves: list[Tensor], units: list[tuple[Tenso
         inputs = values.flatten()
         near = inputs.detach().abs() < ROUNDING * inputs.detach().abs().max()
         for unit in near.nonzero()[:, 0]:
-            directions = torch.autograd.grad(inputs[unit], leaves, retain_graph=True, allow_unused=True)
-            for total, direction in zip(allowance, directions, strict=True):
-                if direction is not None:
-                    total += (slope.flatten()[unit] * direction).abs()
+            (direction,) = torch.autograd.grad(inputs[unit], images, retain_graph=True)
+            allowance += (slope.flatten()[unit] * direction).abs()
     return allowance
 
 
@@ -177,16 +175,13 @@ def step_results(case: StepCase, dtype: torch.dtype) -> Arrays:
     teacher = None if case.teacher is None else build(case.teacher, dtype)
     clearance = Clearance()
     clearance.watch(student)
-    units: list[tuple[Tensor, Tensor]] = []
-    on_kinks(student, lambda values, output: units.append((values, output)))
     optimiser = torch.optim.SGD(
         student.parameters(), case.learning_rate, case.momentum, 0, case.weight_decay, case.nesterov
     )
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, case.milestones, gamma=0.1)
     results: Arrays = {}
     for step in range(1, case.steps + 1):
-        units.clear()
-        arrays = one_step(case, step, student, teacher, optimiser, units)
+        arrays = one_step(case, step, student, teacher, optimiser)
         results |= {f"{step}/{name}": values for name, values in arrays.items()}
         schedule.step()
     return results | {"clearance": np.array([clearance.relu, clearance.sign])}
@@ -205,14 +200,8 @@ def mirrored_logits(student: Classifier, mirrored: Tensor, moves_statistics: boo
 
 
 def one_step(
-    case: StepCase,
-    step: int,
-    student: Classifier,
-    teacher: Classifier | None,
-    optimiser: torch.optim.SGD,
-    units: list[tuple[Tensor, Tensor]],
+    case: StepCase, step: int, student: Classifier, teacher: Classifier | None, optimiser: torch.optim.SGD
 ) -> Arrays:
-    """Losses, gradients and what is updated; `units` is filled by the student's passes (see `on_kinks`)."""
     dtype = next(student.parameters()).dtype
     x = torch.tensor(case.images(step), dtype=dtype)
     adversarial = torch.tensor(case.adversarial(step), dtype=dtype)
@@ -237,13 +226,8 @@ def one_step(
     igdm = losses.igdm_loss(ours, theirs, case.distance) if case.igdm else torch.zeros((), dtype=dtype)
     weight = case.igdm * step / case.epochs
     loss = base + weight * igdm
-    names, parameters = zip(*student.named_parameters(), strict=True)
-    arrays: Arrays = {}
-    if any(relative_minimum(values) < NEEDED_CLEARANCE[0] for values, _ in units):
-        allowances = kink_allowance(loss, list(parameters), units)
-        arrays |= {f"allowance/{name}": numbers(values) for name, values in zip(names, allowances, strict=True)}
     loss.backward()
-    arrays |= {f"gradient/{name}": numbers(parameter.grad) for name, parameter in zip(names, parameters, strict=True)}
+    arrays = {f"gradient/{name}": numbers(parameter.grad) for name, parameter in student.named_parameters()}
     learning_rate = optimiser.param_groups[0]["lr"]
     optimiser.step()
 
