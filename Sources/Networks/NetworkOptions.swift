@@ -64,7 +64,8 @@ public struct NetworkOptions: Equatable, Sendable {
     func requireNoPreActivation(_ architecture: String) throws {
         if let shortcutInput {
             throw EngineError.invalid(
-                "shortcut_input", got: "\"\(shortcutInput.rawValue)\"", want: "none: \(architecture) has no such option")
+                "shortcut_input", got: "\"\(shortcutInput.rawValue)\"", want: "none: \(architecture) has no such option"
+            )
         }
         if finalBN { throw EngineError.invalid("final_bn", got: 1, want: "0: \(architecture) has no such option") }
     }

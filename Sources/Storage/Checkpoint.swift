@@ -41,7 +41,8 @@ public struct Checkpoint: Sendable {
 
     public init(
         architecture: String, classes: Int, shape: ImageShape, baseWidth: Int, mean: [Float] = [], std: [Float] = [],
-        shortcutInput: String? = nil, finalBN: Bool = false, metadata: [(key: String, value: String)] = [], weights: [NamedTensor] = []
+        shortcutInput: String? = nil, finalBN: Bool = false,
+        metadata: [(key: String, value: String)] = [], weights: [NamedTensor] = []
     ) {
         self.architecture = architecture
         self.classes = classes

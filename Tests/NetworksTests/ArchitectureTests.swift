@@ -33,7 +33,8 @@ import Testing
 
     @Test(arguments: [
         "resnet9", "wrn", "wrn_", "wrn_28", "wrn_27_10", "wrn_28_0", "wrn_28_10_1", "", "RESNET18",
-        "wrn_99999999999999999999_1", "dm_wrn", "dm_wrn_28", "dm_wrn_27_10", "dm_wrn_28_10_", "dm_resnet18", "preact_resnet",
+        "wrn_99999999999999999999_1", "dm_wrn", "dm_wrn_28", "dm_wrn_27_10", "dm_wrn_28_10_", "dm_resnet18",
+        "preact_resnet",
         "imagenet_resnet8", "resnet50 ",
     ])
     func unknownNamesAreRefused(_ name: String) {

@@ -62,8 +62,8 @@ class ModelSpec:
     """A network and its weights.
 
     With `positive` biases no channel is nearly always off, which a depthwise filter would hand to a BatchNorm with
-    batch statistics as it is: almost without variance, and the division by that magnifies rounding. A `lift` is added to
-    all biases, which are then positive: the inputs of ReLUs behind a BatchNorm seldom come near 0, so that even the
+    batch statistics as it is: almost without variance, and the division by that magnifies rounding. A `lift` is added
+    to all biases, which are then positive: the inputs of ReLUs behind a BatchNorm seldom come near 0, so that even the
     hundreds of thousands of them in a large network can keep clear of it.
     """
 
@@ -325,7 +325,9 @@ STEPS = [
     ),
     StepCase("dm-wrn-student", "ard", ModelSpec("dm_wrn_10_1", TINY), ModelSpec("dm_wrn_10_2", TINY), igdm=8),
     StepCase("dm-preact-student", "rslad", ModelSpec("dm_preact_resnet18", TINY, width=3), _TINY_TEACHER, igdm=4),
-    StepCase("imagenet-resnet18-student", "ard", ModelSpec("imagenet_resnet18", LARGER, width=3), _LARGER_TEACHER, igdm=4),
+    StepCase(
+        "imagenet-resnet18-student", "ard", ModelSpec("imagenet_resnet18", LARGER, width=3), _LARGER_TEACHER, igdm=4
+    ),
     StepCase("imagenet-resnet34-student", "pgd-at", ModelSpec("imagenet_resnet34", LARGER, width=2), seed=1),
     StepCase("imagenet-resnet50-student", "pgd-at", ModelSpec("imagenet_resnet50", LARGER, width=2), seed=2),
 ]
@@ -365,7 +367,9 @@ LIVE_STEPS = [
     StepCase("resnet34-full-size", "pgd-at", ModelSpec("resnet34", TINY, lift=1.5)),
     StepCase("resnet50-full-size", "pgd-at", ModelSpec("resnet50", TINY, lift=1.5), seed=1),
     StepCase("preact-full-size", "pgd-at", ModelSpec("preact_resnet18", SMALL_CIFAR, final_bn=True, lift=1.5), count=2),
-    StepCase("imagenet-resnet50-full-size", "pgd-at", ModelSpec("imagenet_resnet50", LARGER, lift=1.5), count=2, seed=1),
+    StepCase(
+        "imagenet-resnet50-full-size", "pgd-at", ModelSpec("imagenet_resnet50", LARGER, lift=1.5), count=2, seed=1
+    ),
 ]
 
 COMMITTED: list[Case] = [*MODELS, *ATTACKS, *STEPS]

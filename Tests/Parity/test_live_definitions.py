@@ -73,7 +73,9 @@ DEFINITIONS = [
     Definition(ModelSpec("resnet18", CIFAR), lambda: robustbench("resnet").ResNet18()),
     Definition(ModelSpec("resnet34", CIFAR), lambda: robustbench("resnet").ResNet34()),
     Definition(ModelSpec("resnet50", CIFAR), lambda: robustbench("resnet").ResNet50()),
-    Definition(ModelSpec("wrn_16_2", CIFAR), lambda: robustbench("wide_resnet").WideResNet(16, 10, 2, sub_block1=False)),
+    Definition(
+        ModelSpec("wrn_16_2", CIFAR), lambda: robustbench("wide_resnet").WideResNet(16, 10, 2, sub_block1=False)
+    ),
     Definition(ModelSpec("preact_resnet18", CIFAR), lambda: pre_activation(out_shortcut=True)),
     Definition(ModelSpec("preact_resnet18", CIFAR, shortcut_input="raw"), pre_activation),
     Definition(
