@@ -32,7 +32,7 @@ install_packages() {
 
 setup_packages() {
     local python=$1 missing
-    local packages=(libopenblas-dev libhdf5-dev zlib1g-dev dataset-fashion-mnist pkg-config gcc g++ libc6-dev)
+    local packages=(libopenblas-dev libhdf5-dev zlib1g-dev libjansson-dev dataset-fashion-mnist pkg-config gcc g++ libc6-dev)
     command -v "$python" >/dev/null ||
         fail "$python was not found: install Python 3.10 or newer (Debian: apt-get install python3 python3-venv)."
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
@@ -40,8 +40,8 @@ setup_packages() {
     "$python" -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 
     if ! command -v dpkg-query >/dev/null; then
-        pkg-config --exists openblas hdf5 zlib ||
-            fail "this is not Debian: install OpenBLAS, HDF5 and zlib with their headers and pkg-config files."
+        pkg-config --exists openblas hdf5 zlib jansson ||
+            fail "this is not Debian: install OpenBLAS, HDF5, zlib and Jansson with their headers and pkg-config files."
         return
     fi
     missing=$(missing_packages "${packages[@]}")

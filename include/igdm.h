@@ -9,7 +9,7 @@
  *
  * This header is the contract and the manual. It reads from the simple to the advanced:
  *   1. Library        version, build, errors, threads, logging
- *   2. Models         create, load, save, exact arithmetic, predict, gradients, weights by name
+ *   2. Models         create (by name or from a layer graph), load, save, exact arithmetic, predict, gradients, weights by name
  *   3. Datasets       arrays, IDX, CIFAR and HDF5 files
  *   4. Attacks        FGSM, PGD, C&W-inf on a model
  *   5. Evaluation     a table of accuracies under a list of attacks, gradient agreement with a teacher
@@ -41,7 +41,7 @@
  *               it finished). Each function lists its own errors. Beside those every function that takes a pointer,
  *               handle or struct returns INVALID_ARGUMENT for one that is NULL (where that is not allowed), misaligned,
  *               released or of a wrong size, and for a path that is not UTF-8; and OUT_OF_MEMORY where memory is short.
- *   Handles     igdm_model, igdm_dataset, igdm_trainer and igdm_evaluation are made by the library and released with
+ *   Handles     igdm_model, igdm_checkpoint, igdm_dataset, igdm_trainer and igdm_evaluation are made by the library and released with
  *               the function of their type. Releasing NULL does nothing. A handle keeps alive what it depends on, so
  *               handles may be released in any order. A released or foreign pointer is refused, not followed.
  *   Memory      array arguments are borrowed for the duration of the call only; results are written to memory of the
@@ -53,7 +53,8 @@
  *   Threads     every function may be called from any thread. Calls on different handles run side by side; calls on
  *               one handle wait for each other (a fit holds its trainer and student until it returns). Files are HDF5
  *               through the system's library: a host that uses the same libhdf5 itself must not do so during
- *               igdm_model_load, _load_weights, _save and igdm_dataset_open_hdf5, unless that build is thread-safe.
+ *               igdm_model_load, _load_with_options, _load_weights, _load_mapped, _save, igdm_checkpoint_open and
+ *               igdm_dataset_open_hdf5, unless that build is thread-safe.
  *               After fork() the child goes on with its copies, provided no other thread was inside a call. The library computes on its own pool of threads (igdm_set_threads)
  *               which sleep when idle.
  *   Determinism the same library build, CPU path, exact setting (igdm_model_set_exact), inputs and seed give the same bits,
@@ -104,6 +105,7 @@ extern "C" {
 #define IGDM_ERROR_OUT_OF_MEMORY (-8)    /* the memory asked for is not to be had */
 #define IGDM_ERROR_NOT_FINITE (-9)       /* a NaN or an infinity in inputs, weights or loss */
 #define IGDM_ERROR_INTERNAL (-10)        /* a bug in the library; please report it with the message */
+#define IGDM_ERROR_MISMATCH (-11)        /* a model does not compute what its golden block says */
 
 /* The version of the library that is running; compare with IGDM_VERSION_NUMBER, the header compiled against. */
 IGDM_API int32_t igdm_version_number(void);
@@ -196,22 +198,60 @@ IGDM_API int32_t igdm_model_options_init(igdm_model_options *options);
  * small or too large for the architecture), OUT_OF_MEMORY. */
 IGDM_API int32_t igdm_model_create(const char *architecture, const igdm_model_options *options, igdm_model **model);
 
+/* A new model with random weights from a layer graph: any convolutional network, without Swift (docs/graph-format.md).
+ *   json     the graph, UTF-8, at most 4 MiB
+ *   options  NULL = defaults. The seed counts, and mean and std where the graph has none; the sizes are the graph's, so each
+ *            is to have its default or to say the same; shortcut_input and final_bn are to have their defaults
+ *   model    receives the handle; its info has the architecture "graph" and base_width 0
+ * Errors: INVALID_ARGUMENT (the graph: the message names the layer and the key, what was there and what is wanted; an
+ * option), OUT_OF_MEMORY. */
+IGDM_API int32_t igdm_model_create_from_graph(const char *json, const igdm_model_options *options, igdm_model **model);
+
+/* The layer graph of any model, built-in architectures included: igdm_model_create_from_graph makes of it a model with the
+ * same parameter names which, with the same weights, computes the same bits.
+ *   json  receives a string owned by the model, valid until its release */
+IGDM_API int32_t igdm_model_get_graph(igdm_model *model, const char **json);
+
 /* Loads a checkpoint (docs/checkpoint-format.md): architecture, options, normalisation and weights.
  * Errors: NOT_FOUND, IO, FORMAT (not HDF5, truncated, no igdm checkpoint, a dataset missing, unexpected, misshapen or of
  * the wrong type: the message names it), NOT_FINITE (NaN or infinity in the weights). */
 IGDM_API int32_t igdm_model_load(const char *path, igdm_model **model);
+
+typedef struct igdm_load_options {
+    uint32_t struct_size;       /* set by igdm_load_options_init */
+    uint32_t reserved0;
+    int32_t allow_not_finite;   /* 1: NaN and infinity in the weights are no error, for looking at a training that diverged;
+                                   computing with such a model gives NOT_FINITE, and so does saving it. Default 0 */
+    int32_t verify;             /* 1: igdm_model_verify is part of loading, and there has to be a golden block. Default 0 */
+    double tolerance;           /* of verify; 0 (default) = 1e-4 */
+    int64_t reserved[4];
+} igdm_load_options;
+
+/* Fills in the defaults. Errors: INVALID_ARGUMENT (NULL). */
+IGDM_API int32_t igdm_load_options_init(igdm_load_options *options);
+
+/* igdm_model_load with options; NULL = defaults. Errors: as igdm_model_load and, with verify, as igdm_model_verify. */
+IGDM_API int32_t igdm_model_load_with_options(const char *path, const igdm_load_options *options, igdm_model **model);
 
 /* Replaces the weights of an existing model by those of an HDF5 file that has them under "weights/<name>" with the names
  * of igdm_model_parameter_name; for files written by h5py and the like, which need no igdm attributes.
  * Errors: as igdm_model_load. The model is unchanged on failure. */
 IGDM_API int32_t igdm_model_load_weights(igdm_model *model, const char *path);
 
+/* Replaces the weights of an existing model by those of an HDF5 file of any origin (Keras, MATLAB, Julia, ...).
+ *   map  JSON, UTF-8, at most 4 MiB: where the file has each parameter, and how its axes are to be turned
+ *        (docs/weight-map.md): {"conv1.weight": {"path": "layers/conv/kernel", "transpose": [3, 2, 0, 1]}, ...}
+ * Errors: INVALID_ARGUMENT (the map: no JSON, a parameter that is missing or unknown), NOT_FOUND (the file, or a dataset in
+ * it), IO, FORMAT (a dataset misshapen or of the wrong type: the message names it and what was wanted), NOT_FINITE. The
+ * model is unchanged on failure. */
+IGDM_API int32_t igdm_model_load_mapped(igdm_model *model, const char *path, const char *map);
+
 /* Writes a checkpoint: to a temporary file beside `path`, flushed, then renamed, so that `path` holds either the old or
  * the new file, whole. Errors: IO (the message carries the operating system's reason), NOT_FINITE (training has driven a
  * weight to infinity: no reader would accept the file). */
 IGDM_API int32_t igdm_model_save(igdm_model *model, const char *path);
 
-/* An independent copy: same architecture, options, weights and exact setting. */
+/* An independent copy: same architecture, options, weights, metadata, golden block and exact setting. */
 IGDM_API int32_t igdm_model_copy(igdm_model *model, igdm_model **copy);
 
 typedef struct igdm_model_info {
@@ -221,7 +261,7 @@ typedef struct igdm_model_info {
     int64_t channels;
     int64_t height;
     int64_t width;
-    int64_t base_width;         /* the one in use, never 0 */
+    int64_t base_width;         /* the one in use; 0 only for a model from a graph */
     int64_t parameter_count;    /* trainable numbers (running statistics not counted) */
     int64_t multiply_adds;      /* of one forward pass of one sample, convolutions and linear layers */
     const char *architecture;   /* owned by the model, valid until its release */
@@ -290,8 +330,133 @@ IGDM_API int32_t igdm_model_get_parameter(igdm_model *model, const char *name, f
 /* Copies a parameter in. Errors: NOT_FOUND, SHAPE, NOT_FINITE; INVALID_ARGUMENT (a negative running variance). */
 IGDM_API int32_t igdm_model_set_parameter(igdm_model *model, const char *name, const float *values, size_t count);
 
+/* Copies a parameter out to an array of any layout: the element with the indices (i, j, k, l) goes to
+ * values[i*strides[0] + j*strides[1] + k*strides[2] + l*strides[3]], one stride for each dimension of the parameter; the
+ * array's other elements stay as they are. A host with column-major arrays (Julia, MATLAB, Fortran) so has W(i,j,k,l) with
+ * the strides 1, O, O*I, O*I*H for a shape O, I, H, W; one with channels last has H*W*I, 1, W*I, I.
+ *   count       floats that `values` has room for
+ *   strides     in floats, positive, such that no two elements share a place; those of dimensions of length 1 do not matter
+ *   dimensions  how many strides: those of igdm_model_parameter_info
+ * Errors: NOT_FOUND (no such name), SHAPE (dimensions; an element would lie beyond count), INVALID_ARGUMENT (a stride). */
+IGDM_API int32_t igdm_model_get_parameter_strided(igdm_model *model, const char *name, float *values, size_t count,
+                                                  const int64_t *strides, int64_t dimensions);
+
+/* Copies a parameter in from an array of any layout, as igdm_model_get_parameter_strided copies it out.
+ * Errors: those too; NOT_FINITE; INVALID_ARGUMENT (a negative running variance). */
+IGDM_API int32_t igdm_model_set_parameter_strided(igdm_model *model, const char *name, const float *values, size_t count,
+                                                  const int64_t *strides, int64_t dimensions);
+
+/* Where a parameter lies, contiguous, last dimension fastest; to be read without copying, never written. Valid until the
+ * model's release: training and setting change the values in place, so reading while another thread does that gives a
+ * mixture. Errors: NOT_FOUND. */
+IGDM_API int32_t igdm_model_parameter_data(igdm_model *model, const char *name, const float **values);
+
+/* Metadata: free texts under keys, for people and programs that ask where a model comes from. No computation uses them;
+ * save, load and copy keep them. Keys with a meaning of their own:
+ *   source         what the weights were made from: an id ("Wang2023Better_WRN-28-10"), a file name, an address
+ *   source_sha256  SHA-256 of that file, 64 hexadecimal digits
+ *   dataset        what the model was trained on: "cifar10", "cifar100", ...
+ * Texts that these functions return are valid until the next call of the same function on the same thread. */
+
+/* Sets the text of a key.
+ *   key    UTF-8, 1 ... 255 bytes, without / and control characters; at most 1000 of them
+ *   value  UTF-8, at most 60000 bytes; NULL removes the key
+ * Errors: INVALID_ARGUMENT (what goes beyond that). */
+IGDM_API int32_t igdm_model_set_metadata(igdm_model *model, const char *key, const char *value);
+
+/* The text of a key. Errors: NOT_FOUND (no such key). */
+IGDM_API int32_t igdm_model_get_metadata(igdm_model *model, const char *key, const char **value);
+
+/* How many keys there are. */
+IGDM_API int32_t igdm_model_metadata_count(igdm_model *model, size_t *count);
+
+/* Key and text number `index`, in the order of the keys' bytes. Either pointer may be NULL.
+ * Errors: INVALID_ARGUMENT (index not below the count). */
+IGDM_API int32_t igdm_model_metadata_entry(igdm_model *model, size_t index, const char **key, const char **value);
+
+/* The golden block: images with the logits that the source of the weights (PyTorch, Keras, ...) computes for them. Who
+ * converts weights sets it; who loads them verifies with it that they still mean the same. save, load and copy keep it; it
+ * goes when the weights change (training, igdm_model_set_parameter, igdm_model_load_weights), for then it says nothing of
+ * them any more. */
+
+/* Sets the golden block; to be called when all weights are there.
+ *   inputs  (count, channels, height, width) in [0,1], copied
+ *   count   samples; 0 removes the block, and the other arguments are not looked at
+ *   logits  (count, classes) that the source computes, copied; NULL: those that this model computes
+ *   source  what computed them, UTF-8, at most 60000 bytes; NULL = ""
+ * Errors: INVALID_ARGUMENT (a value outside [0,1]; count), NOT_FINITE (inputs or logits). */
+IGDM_API int32_t igdm_model_set_golden(igdm_model *model, const float *inputs, size_t count, const float *logits,
+                                       const char *source);
+
+/* How many samples the golden block has (0: there is none) and what computed its logits (valid until the next call of this
+ * function on this thread). Either pointer may be NULL. */
+IGDM_API int32_t igdm_model_golden_info(igdm_model *model, size_t *count, const char **source);
+
+/* Copies the golden block: inputs (count, channels, height, width) and logits (count, classes). Either may be NULL.
+ * Errors: NOT_FOUND (there is none), SHAPE (count is not that of igdm_model_golden_info). */
+IGDM_API int32_t igdm_model_get_golden(igdm_model *model, float *inputs, float *logits, size_t count);
+
+/* Compares the model's logits with the golden block's.
+ *   tolerance         largest difference allowed, relative to the largest magnitude among the block's logits (absolute
+ *                     where they are all zero); 0 = 1e-4, which rounding errors in single precision stay far below
+ *   worst_difference  receives the largest difference, measured so; may be NULL
+ *   worst_sample      receives the sample that has it; may be NULL
+ * Errors: MISMATCH (the difference is larger than the tolerance: the message names sample and class; the two outputs are
+ * written all the same), NOT_FOUND (there is no golden block), NOT_FINITE (the model computes a NaN or infinity),
+ * INVALID_ARGUMENT (tolerance negative or not finite). */
+IGDM_API int32_t igdm_model_verify(igdm_model *model, double tolerance, double *worst_difference, size_t *worst_sample);
+
 /* Releases the handle. */
 IGDM_API void igdm_model_release(igdm_model *model);
+
+/* What a checkpoint file says of its model, without the memory and the time for its weights. The file is closed again when
+ * igdm_checkpoint_open returns. */
+typedef struct igdm_checkpoint igdm_checkpoint;
+
+typedef struct igdm_checkpoint_info {
+    uint32_t struct_size;       /* set to sizeof(igdm_checkpoint_info) before the call */
+    uint32_t reserved0;
+    int64_t format_version;     /* of the file's layout; 2 is the newest */
+    int64_t file_bytes;         /* length of the file */
+    const char *architecture;   /* strings are owned by the handle, valid until its release */
+    int64_t classes;
+    int64_t channels;
+    int64_t height;
+    int64_t width;
+    int64_t base_width;
+    int64_t parameter_count;    /* trainable numbers (running statistics not counted) */
+    int64_t multiply_adds;      /* of one forward pass of one sample, convolutions and linear layers */
+    int64_t has_normalisation;  /* 1 if mean and std are set */
+    int64_t array_count;        /* weights, biases and running statistics: for igdm_checkpoint_parameter_info */
+    int64_t metadata_count;     /* for igdm_checkpoint_metadata_entry */
+    int64_t golden_count;       /* samples of the golden block; 0: there is none */
+    const char *golden_source;  /* what computed its logits; "" where that is not known */
+    const char *shortcut_input; /* as in igdm_model_info */
+    int64_t final_bn;
+    int64_t reserved[1];
+} igdm_checkpoint_info;
+
+/* Reads the description. It is checked against the file's arrays: all weights are there with the right shapes and type; only
+ * their values are not looked at.
+ * Errors: NOT_FOUND, IO, FORMAT, as igdm_model_load. */
+IGDM_API int32_t igdm_checkpoint_open(const char *path, igdm_checkpoint **checkpoint);
+
+/* Describes the checkpoint. */
+IGDM_API int32_t igdm_checkpoint_get_info(igdm_checkpoint *checkpoint, igdm_checkpoint_info *info);
+
+/* As igdm_model_get_normalisation. */
+IGDM_API int32_t igdm_checkpoint_get_normalisation(igdm_checkpoint *checkpoint, float *mean, float *std);
+
+/* As igdm_model_parameter_info; the name is owned by this handle. */
+IGDM_API int32_t igdm_checkpoint_parameter_info(igdm_checkpoint *checkpoint, size_t index, const char **name,
+                                                int64_t *shape, int64_t *dimensions, int32_t *trainable);
+
+/* As igdm_model_metadata_entry; the strings are owned by this handle, valid until its release. */
+IGDM_API int32_t igdm_checkpoint_metadata_entry(igdm_checkpoint *checkpoint, size_t index, const char **key,
+                                                const char **value);
+
+/* Releases the handle. */
+IGDM_API void igdm_checkpoint_release(igdm_checkpoint *checkpoint);
 
 /* ------------------------------------------------------------------------------------------------------------------
  * 3. Datasets

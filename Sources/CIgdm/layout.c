@@ -45,6 +45,36 @@ AT(igdm_model_info, shortcut_input, 80);
 AT(igdm_model_info, final_bn, 88);
 AT(igdm_model_info, reserved, 96);
 
+SIZE(igdm_load_options, 56);
+AT(igdm_load_options, struct_size, 0);
+AT(igdm_load_options, reserved0, 4);
+AT(igdm_load_options, allow_not_finite, 8);
+AT(igdm_load_options, verify, 12);
+AT(igdm_load_options, tolerance, 16);
+AT(igdm_load_options, reserved, 24);
+
+SIZE(igdm_checkpoint_info, 152);
+AT(igdm_checkpoint_info, struct_size, 0);
+AT(igdm_checkpoint_info, reserved0, 4);
+AT(igdm_checkpoint_info, format_version, 8);
+AT(igdm_checkpoint_info, file_bytes, 16);
+AT(igdm_checkpoint_info, architecture, 24);
+AT(igdm_checkpoint_info, classes, 32);
+AT(igdm_checkpoint_info, channels, 40);
+AT(igdm_checkpoint_info, height, 48);
+AT(igdm_checkpoint_info, width, 56);
+AT(igdm_checkpoint_info, base_width, 64);
+AT(igdm_checkpoint_info, parameter_count, 72);
+AT(igdm_checkpoint_info, multiply_adds, 80);
+AT(igdm_checkpoint_info, has_normalisation, 88);
+AT(igdm_checkpoint_info, array_count, 96);
+AT(igdm_checkpoint_info, metadata_count, 104);
+AT(igdm_checkpoint_info, golden_count, 112);
+AT(igdm_checkpoint_info, golden_source, 120);
+AT(igdm_checkpoint_info, shortcut_input, 128);
+AT(igdm_checkpoint_info, final_bn, 136);
+AT(igdm_checkpoint_info, reserved, 144);
+
 SIZE(igdm_dataset_info, 80);
 AT(igdm_dataset_info, struct_size, 0);
 AT(igdm_dataset_info, reserved0, 4);

@@ -49,11 +49,17 @@ func text(_ value: UnsafePointer<CChar>?, _ argument: String) throws -> String {
 }
 
 /// A path of the host: UTF-8, because a repaired one would name another file.
-func path(_ value: UnsafePointer<CChar>?, _ argument: String) throws -> String {
-    guard let path = String(validatingCString: try pointer(value, argument)) else {
-        throw EngineError.invalid(argument, got: "bytes that are no UTF-8", want: "a path in UTF-8")
+func path(_ value: UnsafePointer<CChar>?, _ argument: String) throws -> String { try unicode(value, argument) }
+
+/// A string of the host that is kept or used as it is, of at most `longest` bytes.
+func unicode(_ value: UnsafePointer<CChar>?, _ argument: String, longest: Int = .max - 1) throws -> String {
+    guard strnlen(try pointer(value, argument), longest + 1) <= longest else {
+        throw EngineError.invalid(argument, got: "more than \(longest) bytes", want: "at most \(longest)")
     }
-    return path
+    guard let text = String(validatingCString: try pointer(value, argument)) else {
+        throw EngineError.invalid(argument, got: "bytes that are no UTF-8", want: "UTF-8")
+    }
+    return text
 }
 
 /// A number of samples whose images and logits are addressable. size_t arrives as a signed Int.

@@ -1,12 +1,14 @@
-/// Sizes in bytes of the public structs in version 0.1.0, when hosts first saw them: never changed, so that programs
+/// Sizes in bytes of the public structs in the version in which hosts first saw them: never changed, so that programs
 /// compiled against any older header stay accepted. Sources/CIgdm/layout.c has the sizes of today.
 enum FirstSize {
     static let attackOptions = 160
     static let attackReport = 128
     static let batch = 80
+    static let checkpointInfo = 152
     static let datasetInfo = 80
     static let evaluateOptions = 128
     static let evaluationRow = 80
+    static let loadOptions = 56
     static let modelInfo = 112
     static let modelOptions = 112
     static let stepReport = 112

@@ -33,10 +33,16 @@ final class ThreadText {
         UnsafePointer(pthread_getspecific(key)?.assumingMemoryBound(to: CChar.self))
     }
 
-    func set(_ text: String) {
-        guard let copy = strdup(text) else { return }
+    func set(_ text: String) { _ = try? keep(text) }
+
+    /// The copy, valid until the thread's next one. Throws `outOfMemory`.
+    func keep(_ text: String) throws -> UnsafePointer<CChar> {
+        guard let copy = strdup(text) else {
+            throw EngineError(.outOfMemory, "cannot allocate memory for a text of \(text.utf8.count) bytes")
+        }
         free(pthread_getspecific(key))
         pthread_setspecific(key, copy)
+        return UnsafePointer(copy)
     }
 }
 

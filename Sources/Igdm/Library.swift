@@ -28,6 +28,7 @@ private let statusNames: [(status: Int32, name: StaticText)] = [
     (IGDM_ERROR_OUT_OF_MEMORY, StaticText("IGDM_ERROR_OUT_OF_MEMORY")),
     (IGDM_ERROR_NOT_FINITE, StaticText("IGDM_ERROR_NOT_FINITE")),
     (IGDM_ERROR_INTERNAL, StaticText("IGDM_ERROR_INTERNAL")),
+    (IGDM_ERROR_MISMATCH, StaticText("IGDM_ERROR_MISMATCH")),
 ]
 private let unknownStatus = StaticText("unknown")
 

@@ -15,6 +15,8 @@ final class ModelHandle: Handle {
     /// Strings handed out, valid as long as the model.
     let architecture: StaticText
     let names: [StaticText]
+    /// The description, made when somebody first asks for it.
+    private var graphText: StaticText?
     /// The model's own pass for predictions; trainers and evaluations have theirs.
     private var pass: InferencePass?
 
@@ -33,6 +35,12 @@ final class ModelHandle: Handle {
         return pass
     }
 
+    func graph() throws -> UnsafePointer<CChar> {
+        let text = try graphText ?? StaticText(network.graphText())
+        graphText = text
+        return text.pointer
+    }
+
     func parameter(named name: UnsafePointer<CChar>?) throws -> Parameter {
         let wanted = try text(name, "name")
         guard let parameter = network.parameters.first(where: { $0.name == wanted }) else {
@@ -42,6 +50,20 @@ final class ModelHandle: Handle {
                     + "\"\(network.parameters[0].name)\" (igdm_model_parameter_info lists them)")
         }
         return parameter
+    }
+
+    /// Throws for values that no parameter, or not this one, can have.
+    func checkValues(_ values: UnsafePointer<Float>, of parameter: Parameter) throws {
+        try Validation.checkFinite(values, count: parameter.count, argument: "values")
+        guard parameter.name.hasSuffix(".running_var") else { return }
+        for i in 0..<parameter.count where values[i] < 0 {
+            throw EngineError.invalid("values[\(i)]", got: values[i], want: "a running variance >= 0")
+        }
+    }
+
+    func assign(_ values: UnsafePointer<Float>, to parameter: Parameter) {
+        network.pointer(to: parameter).update(from: values, count: parameter.count)
+        network.weightsChanged()
     }
 
     func checkSize(_ parameter: Parameter, _ count: Int) throws {
@@ -57,7 +79,7 @@ final class ModelHandle: Handle {
 private let rawText = StaticText(ShortcutInput.raw.rawValue)
 private let activatedText = StaticText(ShortcutInput.activated.rawValue)
 
-private func defaultModelOptions() -> igdm_model_options {
+func defaultModelOptions() -> igdm_model_options {
     var options = igdm_model_options()
     let defaults = NetworkOptions()
     options.struct_size = UInt32(MemoryLayout<igdm_model_options>.size)
@@ -89,7 +111,7 @@ public func igdm_model_create(
         network.classes = Int(given.classes)
         network.shape = ImageShape(Int(given.channels), Int(given.height), Int(given.width))
         network.baseWidth = Int(given.base_width)
-        (network.mean, network.std) = try normalisation(given)
+        (network.mean, network.std) = try normalisation(given, channels: given.channels)
         if given.shortcut_input != nil {
             network.shortcutInput = try ShortcutInput(named: text(given.shortcut_input, "options.shortcut_input"))
         }
@@ -99,7 +121,10 @@ public func igdm_model_create(
     }
 }
 
-private func normalisation(_ options: igdm_model_options) throws -> (mean: [Float], std: [Float]) {
+/// Both empty where the options have none.
+func normalisation(
+    _ options: igdm_model_options, channels: some BinaryInteger
+) throws -> (mean: [Float], std: [Float]) {
     let mean = try optionalPointer(options.mean, "options.mean")
     let std = try optionalPointer(options.std, "options.std")
     let count = options.normalisation_count
@@ -114,10 +139,10 @@ private func normalisation(_ options: igdm_model_options) throws -> (mean: [Floa
         }
         return ([], [])
     }
-    guard Int64(count) == options.channels, count >= 1, count <= 4096 else {
+    guard count == channels, count >= 1, count <= 4096 else {
         throw EngineError.invalid(
             "options.normalisation_count", got: UInt(bitPattern: count),
-            want: "the number of input channels, \(options.channels)")
+            want: "the number of input channels, \(channels)")
     }
     return (
         Array(UnsafeBufferPointer(start: mean, count: count)), Array(UnsafeBufferPointer(start: std, count: count))
@@ -130,6 +155,38 @@ public func igdm_model_load(_ path: UnsafePointer<CChar>!, _ model: UnsafeMutabl
         let path = try Igdm.path(path, "path")
         let model = try pointer(model, "model")
         model.pointee = HandleTable.register(ModelHandle(try Network.load(path)))
+    }
+}
+
+private func defaultLoadOptions() -> igdm_load_options {
+    var options = igdm_load_options()
+    options.struct_size = UInt32(MemoryLayout<igdm_load_options>.size)
+    return options
+}
+
+@_cdecl("igdm_load_options_init") @implementation
+public func igdm_load_options_init(_ options: UnsafeMutablePointer<igdm_load_options>!) -> Int32 {
+    guarded { try pointer(options, "options").pointee = defaultLoadOptions() }
+}
+
+@_cdecl("igdm_model_load_with_options") @implementation
+public func igdm_model_load_with_options(
+    _ path: UnsafePointer<CChar>!, _ options: UnsafePointer<igdm_load_options>!,
+    _ model: UnsafeMutablePointer<OpaquePointer?>!
+) -> Int32 {
+    guarded {
+        let path = try Igdm.path(path, "path")
+        let given = try Igdm.options(
+            options, "options", defaults: defaultLoadOptions(), firstSize: FirstSize.loadOptions)
+        let model = try pointer(model, "model")
+        let r = given.reserved
+        try checkReserved(Int64(given.reserved0), r.0, r.1, r.2, r.3, argument: "options")
+        let allowNotFinite = try flag(given.allow_not_finite, "options.allow_not_finite")
+        let verify = try flag(given.verify, "options.verify")
+        let tolerance = try verifyTolerance(given.tolerance, "options.tolerance")
+        let handle = ModelHandle(try Network.load(path, allowNotFinite: allowNotFinite))
+        if verify { try handle.golden().worstDifference(of: handle.inference()).check(tolerance) }
+        model.pointee = HandleTable.register(handle)
     }
 }
 
@@ -161,6 +218,15 @@ public func igdm_model_copy(_ model: OpaquePointer!, _ copy: UnsafeMutablePointe
     }
 }
 
+/// NULL where the architecture has no such option.
+func shortcutInputText(_ options: NetworkOptions) -> UnsafePointer<CChar>? {
+    switch options.shortcutInput {
+    case .raw: rawText.pointer
+    case .activated: activatedText.pointer
+    case nil: nil
+    }
+}
+
 @_cdecl("igdm_model_get_info") @implementation
 public func igdm_model_get_info(_ model: OpaquePointer!, _ info: UnsafeMutablePointer<igdm_model_info>!) -> Int32 {
     guarded {
@@ -176,11 +242,7 @@ public func igdm_model_get_info(_ model: OpaquePointer!, _ info: UnsafeMutablePo
         result.multiply_adds = Int64(network.multiplyAdds)
         result.architecture = handle.architecture.pointer
         result.has_normalisation = network.options.mean.isEmpty ? 0 : 1
-        switch network.options.shortcutInput {
-        case .raw: result.shortcut_input = rawText.pointer
-        case .activated: result.shortcut_input = activatedText.pointer
-        case nil: break
-        }
+        result.shortcut_input = shortcutInputText(network.options)
         result.final_bn = network.options.finalBN ? 1 : 0
         try fill(info, "info", result, firstSize: FirstSize.modelInfo)
     }
@@ -192,13 +254,20 @@ public func igdm_model_get_normalisation(
 ) -> Int32 {
     guarded {
         let handle: ModelHandle = try HandleTable.get(model, "model")
-        let mean = try optionalPointer(mean, "mean")
-        let std = try optionalPointer(std, "std")
         let options = handle.network.options
-        for c in 0..<options.shape.channels {
-            mean?[c] = options.mean.isEmpty ? 0 : options.mean[c]
-            std?[c] = options.std.isEmpty ? 1 : options.std[c]
-        }
+        try writeNormalisation(options.mean, options.std, channels: options.shape.channels, mean, std)
+    }
+}
+
+func writeNormalisation(
+    _ means: [Float], _ stds: [Float], channels: Int, _ mean: UnsafeMutablePointer<Float>?,
+    _ std: UnsafeMutablePointer<Float>?
+) throws {
+    let mean = try optionalPointer(mean, "mean")
+    let std = try optionalPointer(std, "std")
+    for c in 0..<channels {
+        mean?[c] = means.isEmpty ? 0 : means[c]
+        std?[c] = stds.isEmpty ? 1 : stds[c]
     }
 }
 
@@ -221,7 +290,7 @@ public func igdm_model_get_exact(_ model: OpaquePointer!, _ exact: UnsafeMutable
 }
 
 /// The larger of what a sample needs as an image and as logits.
-private func floatsPerSample(_ network: Network) -> Int { max(network.shape.count, network.classes) }
+func floatsPerSample(_ network: Network) -> Int { max(network.shape.count, network.classes) }
 
 @_cdecl("igdm_model_predict") @implementation
 public func igdm_model_predict(
@@ -298,22 +367,29 @@ public func igdm_model_parameter_info(
 ) -> Int32 {
     guarded {
         let handle: ModelHandle = try HandleTable.get(model, "model")
-        let parameters = handle.network.parameters
-        guard parameters.indices.contains(index) else {
-            throw EngineError.invalid(
-                "index", got: UInt(bitPattern: index), want: "below the number of parameters, \(parameters.count)")
-        }
-        let name = try optionalPointer(name, "name")
-        let shape = try optionalPointer(shape, "shape")
-        let dimensions = try optionalPointer(dimensions, "dimensions")
-        let trainable = try optionalPointer(trainable, "trainable")
-        let parameter = parameters[index]
-        name?.pointee = handle.names[index].pointer
-        dimensions?.pointee = Int64(parameter.shape.count)
-        trainable?.pointee = parameter.trainable ? 1 : 0
-        if let shape {
-            for (axis, length) in parameter.shape.enumerated() { shape[axis] = Int64(length) }
-        }
+        try writeParameterInfo(handle.network.parameters, handle.names, index, name, shape, dimensions, trainable)
+    }
+}
+
+func writeParameterInfo(
+    _ parameters: [Parameter], _ names: [StaticText], _ index: Int,
+    _ name: UnsafeMutablePointer<UnsafePointer<CChar>?>?, _ shape: UnsafeMutablePointer<Int64>?,
+    _ dimensions: UnsafeMutablePointer<Int64>?, _ trainable: UnsafeMutablePointer<Int32>?
+) throws {
+    guard parameters.indices.contains(index) else {
+        throw EngineError.invalid(
+            "index", got: UInt(bitPattern: index), want: "below the number of parameters, \(parameters.count)")
+    }
+    let name = try optionalPointer(name, "name")
+    let shape = try optionalPointer(shape, "shape")
+    let dimensions = try optionalPointer(dimensions, "dimensions")
+    let trainable = try optionalPointer(trainable, "trainable")
+    let parameter = parameters[index]
+    name?.pointee = names[index].pointer
+    dimensions?.pointee = Int64(parameter.shape.count)
+    trainable?.pointee = parameter.trainable ? 1 : 0
+    if let shape {
+        for (axis, length) in parameter.shape.enumerated() { shape[axis] = Int64(length) }
     }
 }
 
@@ -339,16 +415,8 @@ public func igdm_model_set_parameter(
         let parameter = try handle.parameter(named: name)
         let values = try pointer(values, "values")
         try handle.checkSize(parameter, count)
-        try Validation.checkFinite(values, count: count, argument: "values")
-        if parameter.name.hasSuffix(".running_var") {
-            for i in 0..<count where values[i] < 0 {
-                throw EngineError.invalid("values[\(i)]", got: values[i], want: "a running variance >= 0")
-            }
-        }
-        try locked([handle]) {
-            handle.network.pointer(to: parameter).update(from: values, count: count)
-            handle.network.weightsChanged()
-        }
+        try handle.checkValues(values, of: parameter)
+        try locked([handle]) { handle.assign(values, to: parameter) }
     }
 }
 

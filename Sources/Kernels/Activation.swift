@@ -53,6 +53,31 @@ public func siluBackward(
     }
 }
 
+/// y = x·Φ(x), Φ the normal distribution's function (GELU; Hendrycks and Gimpel 2016, arXiv 1606.08415); y may be x.
+public func geluForward(_ y: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, count: Int) {
+    eachChunk(count) { start, n in
+        for i in start..<(start + n) { y[i] = x[i] * normalDistribution(x[i]) }
+    }
+}
+
+/// dx = g·(Φ(x) + x·φ(x)) for the input x, added to dx where `accumulate`. dx may be g.
+public func geluBackward(
+    _ dx: UnsafeMutablePointer<Float>, gradient g: UnsafePointer<Float>, input x: UnsafePointer<Float>, count: Int,
+    accumulate: Bool
+) {
+    let peak = Float(0.3989422804014327)  // 1/√(2π)
+    eachChunk(count) { start, n in
+        for i in start..<(start + n) {
+            let value = g[i] * (normalDistribution(x[i]) + x[i] * peak * expf(-0.5 * x[i] * x[i]))
+            dx[i] = accumulate ? dx[i] + value : value
+        }
+    }
+}
+
+/// Exact on both sides: 1 + erf would cancel on the left.
+@inline(__always)
+private func normalDistribution(_ x: Float) -> Float { 0.5 * erfcf(-0.7071067811865476 * x) }
+
 /// out = a + b, rectified where asked; out may be either.
 public func addForward(
     _ out: UnsafeMutablePointer<Float>, _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, count: Int, rectify: Bool,

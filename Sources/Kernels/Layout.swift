@@ -34,3 +34,32 @@ public func exportInputGradient(
         }
     }
 }
+
+/// y = the samples of x in CHW order. y: (count, C·H·W).
+public func flattenForward(
+    _ y: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, count: Int, _ shape: ImageShape
+) {
+    WorkerPool.parallelFor(count) { sample in
+        for pixel in 0..<shape.pixels {
+            let source = x + sample * shape.count + pixel * shape.channels
+            let target = y + sample * shape.count + pixel
+            for c in 0..<shape.channels { target[c * shape.pixels] = source[c] }
+        }
+    }
+}
+
+/// dx = or += the gradient back in the order of pixels.
+public func flattenBackward(
+    _ dx: UnsafeMutablePointer<Float>, gradient dy: UnsafePointer<Float>, count: Int, _ shape: ImageShape,
+    accumulate: Bool
+) {
+    WorkerPool.parallelFor(count) { sample in
+        for pixel in 0..<shape.pixels {
+            let source = dy + sample * shape.count + pixel
+            let target = dx + sample * shape.count + pixel * shape.channels
+            for c in 0..<shape.channels {
+                target[c] = (accumulate ? target[c] : 0) + source[c * shape.pixels]
+            }
+        }
+    }
+}

@@ -23,6 +23,7 @@ public struct Parameter: Sendable {
 public enum Activation: String, Sendable {
     case relu
     case silu
+    case gelu
 }
 
 /// What a node of the layer graph computes. Numbers are indices into the graph's parameters.
@@ -30,19 +31,46 @@ public enum Operation: Sendable {
     /// The image, normalised.
     case input
     case convolution(ConvolutionGeometry, weight: Int, bias: Int?)
-    case batchNorm(weight: Int, bias: Int, mean: Int, variance: Int)
+    case batchNorm(NormParameters)
     case activation(Activation)
     case add
     case averagePool(PoolingGeometry)
     case maxPool(PoolingGeometry)
     case globalAveragePool
-    case linear(weight: Int, bias: Int)
+    /// The image as one pixel with a channel for each of its numbers, in PyTorch's order (C, H, W).
+    case flatten
+    /// Of an image of one pixel.
+    case linear(weight: Int, bias: Int?)
+    /// The same linear layer for each pixel: a 1×1 convolution whose weights have two dimensions.
+    case tokenLinear(ConvolutionGeometry, weight: Int, bias: Int?)
+    /// Over the channels of each pixel.
+    case layerNorm(weight: Int, bias: Int, epsilon: Float)
+    case attention(AttentionGeometry)
+    /// One more pixel before all others, learnt.
+    case classToken(Int)
+    /// Something learnt is added to each pixel.
+    case positionEmbedding(Int)
+    case selectToken(Int)
+}
+
+/// A BatchNorm layer: its parameters and constants.
+public struct NormParameters: Sendable {
+    public let weight: Int
+    public let bias: Int
+    public let mean: Int
+    public let variance: Int
+    /// Added to the variance.
+    public let epsilon: Float
+    /// The part of a batch's statistics in the running ones after it.
+    public let momentum: Float
 }
 
 /// A layer graph in order of execution: the inputs of a node come before it. Node 0 is the input, the last one gives
 /// the logits.
 public struct Graph: Sendable {
     public struct Node: Sendable {
+        /// Unique in the graph; the parameters of the node have it before the dot.
+        public let name: String
         public let operation: Operation
         public let inputs: [Int]
         /// Of one sample.
@@ -56,10 +84,15 @@ public struct Graph: Sendable {
     public private(set) var nodes: [Node] = []
     /// In state_dict order: the order of declaration.
     public private(set) var parameters: [Parameter] = []
-    private var trainableCount = 0
+    /// Numbers in the trainable parameters.
+    public private(set) var trainableCount = 0
     private var statisticsCount = 0
     /// The first thing that does not fit (an image too small for a window, sizes beyond memory), reported by `validate`.
     private(set) var problem: String?
+    /// How many nodes of a type have been given a name; by type.
+    private var unnamed: [String: Int] = [:]
+    /// Pixels times filter taps of all convolutions.
+    private var tableEntries = 0
 
     /// A value of the graph: the output of a node.
     public struct Value: Sendable {
@@ -72,9 +105,14 @@ public struct Graph: Sendable {
 
     /// No convolution may have more pixels times filter taps: each has a table of them.
     static let largestTable = 1 << 26
+    /// Nor all convolutions together.
+    static let largestTables = 1 << 28
+
+    /// No model may have more weights: 8 GB.
+    static let largestModel = 1 << 31
 
     init(input: ImageShape) {
-        _ = append(.input, [], input)
+        _ = append(.input, [], input, name: "input")
     }
 
     var input: Value { Value(node: 0, shape: nodes[0].shape) }
@@ -98,85 +136,120 @@ public struct Graph: Sendable {
         if max(x.shape.pixels, geometry.output.pixels) * geometry.taps > Self.largestTable {
             note("\(name): images of \(x.shape.height)x\(x.shape.width) pixels are too large")
         }
-        let fanIn = geometry.depth * geometry.taps
-        let weight = parameter(
-            name + ".weight", [channels, geometry.depth, geometry.kernelHeight, geometry.kernelWidth],
-            .weight(fanIn: fanIn))
-        let biasIndex = bias ? parameter(name + ".bias", [channels], .weight(fanIn: fanIn)) : nil
-        return append(.convolution(geometry, weight: weight, bias: biasIndex), [x], geometry.output)
+        return convolution(name, x, geometry, bias: bias)
     }
 
-    mutating func batchNorm(_ name: String, _ x: Value) -> Value {
+    /// A convolution of any geometry that fits the image.
+    mutating func convolution(_ name: String, _ x: Value, _ g: ConvolutionGeometry, bias: Bool) -> Value {
+        let fanIn = g.depth * g.taps
+        let shape = [g.outputChannels, g.depth, g.kernelHeight, g.kernelWidth]
+        let weight = parameter(name + ".weight", shape, .weight(fanIn: fanIn))
+        let bias = bias ? parameter(name + ".bias", [g.outputChannels], .weight(fanIn: fanIn)) : nil
+        return append(.convolution(g, weight: weight, bias: bias), [x], g.output, name: name)
+    }
+
+    mutating func batchNorm(
+        _ name: String, _ x: Value, epsilon: Float = batchNormEpsilon, momentum: Float = batchNormMomentum
+    ) -> Value {
         let channels = [x.shape.channels]
         let weight = parameter(name + ".weight", channels, .one)
         let bias = parameter(name + ".bias", channels, .zero)
         let mean = parameter(name + ".running_mean", channels, .zero, trainable: false)
         let variance = parameter(name + ".running_var", channels, .one, trainable: false)
-        return append(.batchNorm(weight: weight, bias: bias, mean: mean, variance: variance), [x], x.shape)
+        let norm = NormParameters(
+            weight: weight, bias: bias, mean: mean, variance: variance, epsilon: epsilon, momentum: momentum)
+        return append(.batchNorm(norm), [x], x.shape, name: name)
     }
 
-    mutating func activation(_ kind: Activation, _ x: Value) -> Value {
-        append(.activation(kind), [x], x.shape)
+    mutating func activation(_ kind: Activation, _ x: Value, name: String? = nil) -> Value {
+        append(.activation(kind), [x], x.shape, name: name)
     }
 
     mutating func relu(_ x: Value) -> Value { activation(.relu, x) }
 
-    mutating func add(_ a: Value, _ b: Value) -> Value {
+    mutating func add(_ a: Value, _ b: Value, name: String? = nil) -> Value {
         if a.shape != b.shape { note("add: shapes \(a.shape) and \(b.shape) differ") }
-        return append(.add, [a, b], a.shape)
+        return append(.add, [a, b], a.shape, name: name)
     }
 
-    mutating func averagePool(_ x: Value, window: Int, stride: Int) -> Value {
-        var geometry = PoolingGeometry(input: x.shape, window: window, stride: stride)
-        if x.shape.height < window || x.shape.width < window {
-            note("average pooling: the image has shrunk to \(x.shape), too small for a \(window)x\(window) window")
-            geometry = PoolingGeometry(input: x.shape, window: 1, stride: 1)
-        }
-        return append(.averagePool(geometry), [x], geometry.output)
+    /// The mean of each window; padding counts as zeros.
+    mutating func averagePool(
+        _ x: Value, window: Int, stride: Int, padding: Int = 0, name: String? = nil
+    ) -> Value {
+        let geometry = pooling("average pooling", x, window: window, stride: stride, padding: padding)
+        return append(.averagePool(geometry), [x], geometry.output, name: name)
     }
 
     /// The largest value of each window; padding, at most half a window, is no candidate.
-    mutating func maxPool(_ x: Value, window: Int, stride: Int, padding: Int = 0) -> Value {
+    mutating func maxPool(_ x: Value, window: Int, stride: Int, padding: Int = 0, name: String? = nil) -> Value {
+        let geometry = pooling("max pooling", x, window: window, stride: stride, padding: padding)
+        if window > maxPoolLargestWindow { note("max pooling: a \(window)x\(window) window is too large") }
+        return append(.maxPool(geometry), [x], geometry.output, name: name)
+    }
+
+    private mutating func pooling(
+        _ kind: String, _ x: Value, window: Int, stride: Int, padding: Int
+    ) -> PoolingGeometry {
         var geometry = PoolingGeometry(input: x.shape, window: window, stride: stride, padding: padding)
         if x.shape.height + 2 * padding < window || x.shape.width + 2 * padding < window {
-            note("max pooling: the image has shrunk to \(x.shape), too small for a \(window)x\(window) window")
+            note("\(kind): the image has shrunk to \(x.shape), too small for a \(window)x\(window) window")
             geometry = PoolingGeometry(input: x.shape, window: 1, stride: 1)
         }
-        if window > maxPoolLargestWindow || 2 * padding > window {
-            note("max pooling: a \(window)x\(window) window with padding \(padding) is not supported")
+        if 2 * padding > window {
+            note("\(kind): got padding \(padding), want at most half of the \(window)x\(window) window")
         }
-        return append(.maxPool(geometry), [x], geometry.output)
+        return geometry
     }
 
-    mutating func globalAveragePool(_ x: Value) -> Value {
-        append(.globalAveragePool, [x], ImageShape(x.shape.channels, 1, 1))
+    mutating func globalAveragePool(_ x: Value, name: String? = nil) -> Value {
+        append(.globalAveragePool, [x], ImageShape(x.shape.channels, 1, 1), name: name)
     }
 
-    mutating func linear(_ name: String, _ x: Value, outputs: Int) -> Value {
+    mutating func flatten(_ x: Value, name: String? = nil) -> Value {
+        append(.flatten, [x], ImageShape(x.shape.count, 1, 1), name: name)
+    }
+
+    mutating func linear(_ name: String, _ x: Value, outputs: Int, bias: Bool = true) -> Value {
+        if x.shape.pixels != 1 { note("linear: got an image of shape \(x.shape), want one pixel: flatten or pool it") }
         let fanIn = x.shape.count
         let weight = parameter(name + ".weight", [outputs, fanIn], .weight(fanIn: fanIn))
-        let bias = parameter(name + ".bias", [outputs], .weight(fanIn: fanIn))
-        return append(.linear(weight: weight, bias: bias), [x], ImageShape(outputs, 1, 1))
+        let bias = bias ? parameter(name + ".bias", [outputs], .weight(fanIn: fanIn)) : nil
+        return append(.linear(weight: weight, bias: bias), [x], ImageShape(outputs, 1, 1), name: name)
     }
 
     /// Multiply-adds of convolutions and linear layers for one sample.
     public var multiplyAdds: Int {
         nodes.reduce(0) { sum, node in
             switch node.operation {
-            case .convolution(let geometry, _, _): return sum + geometry.multiplyAdds
+            case .convolution(let geometry, _, _), .tokenLinear(let geometry, _, _):
+                return sum + geometry.multiplyAdds
+            case .attention(let geometry): return sum + geometry.multiplyAdds
             case .linear: return sum + nodes[node.inputs[0]].shape.count * node.shape.count
             default: return sum
             }
         }
     }
 
-    private mutating func append(_ operation: Operation, _ inputs: [Value], _ shape: ImageShape) -> Value {
+    mutating func append(_ operation: Operation, _ inputs: [Value], _ shape: ImageShape, name: String? = nil) -> Value {
         if shape.count > Self.largestTensor { note("a tensor of shape \(shape) is too large") }
-        nodes.append(Node(operation: operation, inputs: inputs.map(\.node), shape: shape))
+        switch operation {
+        case .convolution(let geometry, _, _), .tokenLinear(let geometry, _, _):
+            tableEntries += max(geometry.input.pixels, geometry.output.pixels) * geometry.taps
+            if tableEntries > Self.largestTables { note("the images of all convolutions together are too large") }
+        default: break
+        }
+        let name = name ?? automaticName(operation.typeName)
+        nodes.append(Node(name: name, operation: operation, inputs: inputs.map(\.node), shape: shape))
         return Value(node: nodes.count - 1, shape: shape)
     }
 
-    private mutating func parameter(
+    /// `relu_1`, `relu_2`, ...: what a layer without parameters is called that nobody has named.
+    private mutating func automaticName(_ type: String) -> String {
+        unnamed[type, default: 0] += 1
+        return "\(type)_\(unnamed[type, default: 0])"
+    }
+
+    mutating func parameter(
         _ name: String, _ shape: [Int], _ role: Parameter.Role, trainable: Bool = true
     ) -> Int {
         let offset = trainable ? trainableCount : statisticsCount
@@ -184,11 +257,12 @@ public struct Graph: Sendable {
         // Sizes are bounded by NetworkOptions.validate, so that the product of four dimensions fits an Int.
         if parameter.count > Self.largestTensor { note("\(name): \(parameter.count) weights are too many") }
         if trainable { trainableCount += parameter.count } else { statisticsCount += parameter.count }
+        if trainableCount > Self.largestModel { note("more than \(Self.largestModel) weights are too many") }
         parameters.append(parameter)
         return parameters.count - 1
     }
 
-    private mutating func note(_ text: String) {
+    mutating func note(_ text: String) {
         if problem == nil { problem = text }
     }
 }

@@ -184,14 +184,13 @@ private struct Lifetimes {
             producer[step.output] = index
             for input in step.inputs { consumers[input].append(index) }
         }
-        // In training the gradient stops at the images; everything behind the first parameters needs one.
+        // In training the gradient stops at the first parameters; everything behind them needs one.
         var needs = [Bool](repeating: false, count: count)
         if backward {
             for step in steps {
-                if case .importImages = step.kind {
-                    needs[step.output] = mode == .inputGradient
-                } else {
-                    needs[step.output] = true
+                switch step.kind {
+                case .importImages: needs[step.output] = mode == .inputGradient
+                default: needs[step.output] = step.hasParameters || step.inputs.contains { needs[$0] }
                 }
             }
         }
@@ -201,13 +200,13 @@ private struct Lifetimes {
         func readsInput(_ step: Step) -> Bool {
             switch step.kind {
             case .convolution, .batchNorm: return mode == .training
-            case .silu: return backward
+            case .silu, .gelu, .layerNorm, .attention: return backward
             default: return false
             }
         }
         func worksInPlace(_ step: Step) -> Bool {
             switch step.kind {
-            case .relu, .silu, .batchNorm, .channelAffine, .add: return true
+            case .relu, .silu, .gelu, .batchNorm, .channelAffine, .add, .layerNorm, .positionEmbedding: return true
             default: return false
             }
         }
@@ -226,11 +225,14 @@ private struct Lifetimes {
             for (index, step) in steps.enumerated() where step.residual == nil {
                 guard case .batchNorm = step.kind else { continue }
                 let readers = consumers[step.output].filter { readsInput(steps[$0]) && steps[$0].input == step.output }
-                let work = readers.reduce(0) { sum, reader in
-                    guard case .convolution(let geometry, _, _, _) = steps[reader].kind else { return sum }
-                    return sum + geometry.multiplyAdds
+                let work = readers.map { reader -> Int? in
+                    guard case .convolution(let geometry, _, _, _) = steps[reader].kind else { return nil }
+                    return geometry.multiplyAdds
                 }
-                guard let first = readers.last, work >= Self.workThatHidesNorm * step.shape.count else { continue }
+                // Only convolutions have it made again: for any other reader it is kept.
+                guard let first = readers.last, !work.contains(nil),
+                    work.reduce(0, { $0 + ($1 ?? 0) }) >= Self.workThatHidesNorm * step.shape.count
+                else { continue }
                 isRemade[step.output] = true
                 remakes[first] = index
             }

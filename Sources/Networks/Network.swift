@@ -4,7 +4,7 @@ import Runtime
 
 /// A classifier: a layer graph, its options and its weights.
 public final class Network {
-    /// The registry's name: "resnet18", "wrn_28_10", ...
+    /// The registry's name: "resnet18", "wrn_28_10", ...; "graph" for one that was made from a description.
     public let architecture: String
     /// With everything that was left to the architecture filled in.
     public let options: NetworkOptions
@@ -27,6 +27,11 @@ public final class Network {
         }
     }
 
+    /// What is known of the network besides what it computes.
+    public var metadata = Metadata()
+    /// What its source computes; gone once the weights have changed, because then it says nothing of them any more.
+    public private(set) var golden: GoldenBlock?
+
     private var bank: FilterBank? = FilterBank()
     private var preparedInference: PreparedNetwork?
     private var preparedTraining: PreparedNetwork?
@@ -37,6 +42,10 @@ public final class Network {
     /// 2015 with a = √5); BatchNorm starts at 1 and 0. Parameter i draws from stream (seed, i).
     public convenience init(architecture: String, options: NetworkOptions, seed: UInt64) throws {
         try self.init(architecture: architecture, options: options)
+        initialise(seed: seed)
+    }
+
+    func initialise(seed: UInt64) {
         for (index, parameter) in parameters.enumerated() {
             let values = pointer(to: parameter)
             switch parameter.role {
@@ -51,21 +60,34 @@ public final class Network {
     }
 
     /// A network whose weights the caller fills in.
-    public init(architecture: String, options: NetworkOptions) throws {
+    public convenience init(architecture: String, options: NetworkOptions) throws {
         var options = options
-        graph = try Architecture.graph(architecture, &options)
+        let graph = try Architecture.graph(architecture, &options)
+        try self.init(architecture: architecture, options: options, graph: graph)
+    }
+
+    /// The same from the layers that the architecture has, or a description, and the options with everything filled in.
+    package init(architecture: String, options: NetworkOptions, graph: Graph) throws {
+        self.graph = graph
         self.architecture = architecture
         self.options = options
         weights = try FloatBuffer(graph.parameters.reduce(0) { $0 + ($1.trainable ? $1.count : 0) })
         statistics = try FloatBuffer(graph.parameters.reduce(0) { $0 + ($1.trainable ? 0 : $1.count) })
     }
 
-    /// The same architecture, options and weights.
+    /// The layers that a network would have, without memory for its weights; fills in what the options leave open.
+    public static func graph(_ architecture: String, _ options: inout NetworkOptions) throws -> Graph {
+        try Architecture.graph(architecture, &options)
+    }
+
+    /// The same architecture, options, weights, metadata and golden block.
     public func copy() throws -> Network {
-        let other = try Network(architecture: architecture, options: options)
+        let other = try Network(architecture: architecture, options: options, graph: graph)
         other.isExact = isExact
         other.weights.copy(from: weights)
         other.statistics.copy(from: statistics)
+        other.metadata = metadata
+        other.golden = golden
         return other
     }
 
@@ -84,7 +106,25 @@ public final class Network {
     func pointer(to index: Int) -> UnsafeMutablePointer<Float> { pointer(to: parameters[index]) }
 
     /// To be called after writing to `weights` or `statistics`: copies prepared for the kernels are remade on next use.
-    public func weightsChanged() { version += 1 }
+    public func weightsChanged() {
+        version += 1
+        golden = nil
+    }
+
+    /// To be called once the weights are there. Throws `shape` for a block of another network.
+    public func setGolden(_ block: GoldenBlock?) throws {
+        if let block {
+            guard block.count >= 1, block.inputs.count == block.count * shape.count,
+                block.logits.count == block.count * classes
+            else {
+                throw EngineError(
+                    .shape,
+                    "golden block: got \(block.inputs.count) inputs and \(block.logits.count) logits for \(block.count) "
+                        + "samples, want \(shape.count) and \(classes) for each")
+            }
+        }
+        golden = block
+    }
 
     /// Weights as the kernels want them, made anew only when they have changed; shared by all passes of a mode.
     func prepared(for mode: PassMode) throws -> PreparedNetwork {

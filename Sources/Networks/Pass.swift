@@ -28,9 +28,9 @@ final class Pass {
         self.memory = memory
         try memory.reserve(floats: plan.size, signs: plan.signBytes * capacity)
         norms = try prepared.program.steps.map { step in
-            guard case .batchNorm = step.kind else { return nil }
+            guard case .batchNorm(let norm) = step.kind else { return nil }
             return try BatchNormKernel(
-                channels: step.shape.channels, epsilon: Graph.batchNormEpsilon, momentum: Graph.batchNormMomentum,
+                channels: step.shape.channels, epsilon: norm.epsilon, momentum: norm.momentum,
                 pixels: step.shape.pixels, capacity: capacity)
         }
         let steps = prepared.program.steps
@@ -162,12 +162,24 @@ final class Pass {
                 signs: signs)
         case .relu: reluForward(out, x, count: floats, signs: signs)
         case .silu: siluForward(out, x, count: floats)
+        case .gelu: geluForward(out, x, count: floats)
         case .add:
             guard let other = step.residual else { return }
             addForward(out, x, activation(other, piece), count: floats, rectify: step.rectify, signs: signs)
         case .averagePool(let geometry): averagePoolForward(out, x, count: count, geometry)
         case .maxPool(let geometry): maxPoolForward(out, x, count: count, geometry, positions: signs)
         case .globalAveragePool(let shape): globalAveragePoolForward(out, x, count: count, shape)
+        case .flatten(let shape): flattenForward(out, x, count: count, shape)
+        case .layerNorm(let weight, let bias, let epsilon):
+            layerNormForward(
+                out, x, pixels: pixels, channels: step.shape.channels, gamma: network.pointer(to: weight),
+                beta: network.pointer(to: bias), epsilon: epsilon)
+        case .attention(let geometry): attentionForward(out, x, count: count, geometry)
+        case .classToken(let token, let shape):
+            prependTokenForward(out, x, count: count, shape, token: network.pointer(to: token))
+        case .positionEmbedding(let table):
+            positionEmbeddingForward(out, x, count: count, step.shape, table: network.pointer(to: table))
+        case .selectToken(let index, let shape): selectTokenForward(out, x, count: count, shape, index: index)
         }
     }
 
@@ -246,6 +258,10 @@ final class Pass {
             siluBackward(
                 gradient(step.input, piece), gradient: g, input: activation(step.input, piece), count: floats,
                 accumulate: accumulate)
+        case .gelu:
+            geluBackward(
+                gradient(step.input, piece), gradient: g, input: activation(step.input, piece), count: floats,
+                accumulate: accumulate)
         case .add:
             // The second operand first: the first one's gradient may be this memory.
             passOn(g, to: step.residual, index, operand: 1, piece)
@@ -261,6 +277,46 @@ final class Pass {
         case .globalAveragePool(let shape):
             globalAveragePoolBackward(
                 gradient(step.input, piece), gradient: g, count: count, shape, accumulate: accumulate)
+        case .flatten(let shape):
+            flattenBackward(gradient(step.input, piece), gradient: g, count: count, shape, accumulate: accumulate)
+        case .layerNorm(let weight, let bias, let epsilon):
+            let x = activation(step.input, piece)
+            // Before the gradient of the input, which may take the place of the output's.
+            if let parameters {
+                layerNormParameterGradients(
+                    dgamma: parameters + network.parameters[weight].offset,
+                    dbeta: parameters + network.parameters[bias].offset, gradient: g, x, pixels: pixels,
+                    channels: step.shape.channels, epsilon: epsilon)
+            }
+            if wanted {
+                layerNormBackward(
+                    gradient(step.input, piece), gradient: g, x, pixels: pixels, channels: step.shape.channels,
+                    gamma: network.pointer(to: weight), epsilon: epsilon, accumulate: accumulate)
+            }
+        case .attention(let geometry):
+            attentionBackward(
+                gradient(step.input, piece), gradient: g, activation(step.input, piece), count: count, geometry,
+                accumulate: accumulate)
+        case .classToken(let token, let shape):
+            if let parameters {
+                addSampleSums(
+                    parameters + network.parameters[token].offset, g, count: count, length: shape.channels,
+                    stride: step.shape.count)
+            }
+            if wanted {
+                prependTokenBackward(
+                    gradient(step.input, piece), gradient: g, count: count, shape, accumulate: accumulate)
+            }
+        case .positionEmbedding(let table):
+            if let parameters {
+                addSampleSums(
+                    parameters + network.parameters[table].offset, g, count: count, length: step.shape.count,
+                    stride: step.shape.count)
+            }
+            passOn(g, to: step.input, index, operand: 0, piece)
+        case .selectToken(let index, let shape):
+            selectTokenBackward(
+                gradient(step.input, piece), gradient: g, count: count, shape, index: index, accumulate: accumulate)
         }
     }
 
@@ -280,11 +336,13 @@ final class Pass {
         _ target: UnsafeMutablePointer<Float>, _ g: UnsafePointer<Float>, _ pixels: Int, _ step: Step
     ) {
         let channels = step.shape.channels
-        for c in 0..<channels {
-            var sum = 0.0
-            for pixel in 0..<pixels { sum += Double(g[pixel * channels + c]) }
-            target[c] += Float(sum)
+        let sums = Scratch.take(channels * MemoryLayout<Double>.stride, .shared)
+            .bindMemory(to: Double.self, capacity: channels)
+        sums.update(repeating: 0, count: channels)
+        for pixel in 0..<pixels {
+            for c in 0..<channels { sums[c] += Double(g[pixel * channels + c]) }
         }
+        for c in 0..<channels { target[c] += Float(sums[c]) }
     }
 }
 

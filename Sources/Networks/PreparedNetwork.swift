@@ -60,13 +60,13 @@ final class PreparedNetwork {
 
     /// BatchNorm with running statistics is z·a + b, a = γ/√(σ² + ε), b = β + (bias − μ)·a; in double, because it is
     /// computed once and used a million times.
-    private func fold(_ norm: Step.NormParameters, _ network: Network, bias: UnsafePointer<Float>?) {
+    private func fold(_ norm: NormParameters, _ network: Network, bias: UnsafePointer<Float>?) {
         let gamma = network.pointer(to: norm.weight)
         let beta = network.pointer(to: norm.bias)
         let mean = network.pointer(to: norm.mean)
         let variance = network.pointer(to: norm.variance)
         for c in 0..<network.parameters[norm.weight].count {
-            let a = Double(gamma[c]) / (Double(variance[c]) + Double(Graph.batchNormEpsilon)).squareRoot()
+            let a = Double(gamma[c]) / (Double(variance[c]) + Double(norm.epsilon)).squareRoot()
             scale.pointer[c] = Float(a)
             shift.pointer[c] = Float(Double(beta[c]) + (Double(bias?[c] ?? 0) - Double(mean[c])) * a)
         }

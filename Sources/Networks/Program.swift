@@ -22,17 +22,17 @@ struct Step {
         case batchNorm(NormParameters)
         case relu
         case silu
+        case gelu
         case add
         case averagePool(PoolingGeometry)
         case maxPool(PoolingGeometry)
         case globalAveragePool(ImageShape)
-    }
-
-    struct NormParameters {
-        let weight: Int
-        let bias: Int
-        let mean: Int
-        let variance: Int
+        case flatten(ImageShape)
+        case layerNorm(weight: Int, bias: Int, epsilon: Float)
+        case attention(AttentionGeometry)
+        case classToken(Int, ImageShape)
+        case positionEmbedding(Int)
+        case selectToken(Int, ImageShape)
     }
 
     var kind: Kind
@@ -49,6 +49,13 @@ struct Step {
     var isRectified: Bool {
         if case .relu = kind { return true }
         return rectify
+    }
+
+    var hasParameters: Bool {
+        switch kind {
+        case .convolution, .channelAffine, .batchNorm, .layerNorm, .classToken, .positionEmbedding: true
+        default: false
+        }
     }
 
     /// Bytes that the gradient wants for each number of the output: the signs of a ReLU, the positions of maxima.
@@ -114,8 +121,7 @@ struct Program {
 
     private mutating func take(_ node: Graph.Node, at index: Int, into host: Int) {
         switch (node.operation, steps[host].kind) {
-        case (.batchNorm(let weight, let bias, let mean, let variance), .convolution(let g, let w, let b, _)):
-            let norm = Step.NormParameters(weight: weight, bias: bias, mean: mean, variance: variance)
+        case (.batchNorm(let norm), .convolution(let g, let w, let b, _)):
             steps[host].kind = .convolution(g, weight: w, bias: b, foldedNorm: norm)
         case (.add, _): steps[host].residual = node.inputs.min()
         default: steps[host].rectify = true
@@ -129,25 +135,30 @@ struct Program {
         let kind: Step.Kind
         switch node.operation {
         case .input: kind = .importImages
-        case .convolution(let geometry, let weight, let bias):
+        case .convolution(let geometry, let weight, let bias), .tokenLinear(let geometry, let weight, let bias):
             kind = .convolution(geometry, weight: weight, bias: bias, foldedNorm: nil)
         case .linear(let weight, let bias):
             // A linear layer is a 1×1 convolution of a 1×1 image.
-            let inputs = ImageShape(graph.nodes[input].shape.count, 1, 1)
             let geometry = ConvolutionGeometry(
-                input: inputs, outputChannels: node.shape.channels, kernelHeight: 1, kernelWidth: 1)
+                input: graph.nodes[input].shape, outputChannels: node.shape.channels, kernelHeight: 1, kernelWidth: 1)
             kind = .convolution(geometry, weight: weight, bias: bias, foldedNorm: nil)
-        case .batchNorm(let weight, let bias, let mean, let variance):
-            let norm = Step.NormParameters(weight: weight, bias: bias, mean: mean, variance: variance)
-            kind = training ? .batchNorm(norm) : .channelAffine(norm)
+        case .batchNorm(let norm): kind = training ? .batchNorm(norm) : .channelAffine(norm)
         case .activation(.relu): kind = .relu
         case .activation(.silu): kind = .silu
+        case .activation(.gelu): kind = .gelu
         case .add:
             kind = .add
             residual = node.inputs[1]
         case .averagePool(let geometry): kind = .averagePool(geometry)
         case .maxPool(let geometry): kind = .maxPool(geometry)
         case .globalAveragePool: kind = .globalAveragePool(graph.nodes[input].shape)
+        case .flatten: kind = .flatten(graph.nodes[input].shape)
+        case .layerNorm(let weight, let bias, let epsilon):
+            kind = .layerNorm(weight: weight, bias: bias, epsilon: epsilon)
+        case .attention(let geometry): kind = .attention(geometry)
+        case .classToken(let token): kind = .classToken(token, graph.nodes[input].shape)
+        case .positionEmbedding(let table): kind = .positionEmbedding(table)
+        case .selectToken(let index): kind = .selectToken(index, graph.nodes[input].shape)
         }
         return Step(kind: kind, input: input, residual: residual, output: index, shape: node.shape)
     }

@@ -10,6 +10,7 @@ public enum ErrorCode: Int32, Sendable {
     case outOfMemory = -8
     case notFinite = -9
     case `internal` = -10
+    case mismatch = -11
 }
 
 /// An error with a message for the person who made the call: which argument, the value got, the value wanted.

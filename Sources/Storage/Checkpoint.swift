@@ -1,5 +1,6 @@
 import CHDF5
 import Kernels
+import Networks
 import Runtime
 
 /// A named array: a weight or a running statistic under its state_dict name. Copies share their values.
@@ -19,10 +20,12 @@ public struct NamedTensor: Sendable {
 /// What is known of an array before it is read.
 public typealias TensorShape = (name: String, shape: [Int])
 
-/// The contents of a checkpoint file, whose layout docs/checkpoint-format.md describes. Knows nothing of networks.
+/// The contents of a checkpoint file, whose layout docs/checkpoint-format.md describes. Knows no architectures.
 public struct Checkpoint: Sendable {
-    /// The version of the layout that this library writes, and the newest that it reads.
-    public static let formatVersion = 1
+    /// The newest version of the layout that this library reads. It writes the oldest that says everything: 1 without a
+    /// graph, 2 with one.
+    public static let formatVersion = 2
+    var version: Int { graph == nil ? 1 : 2 }
 
     public var architecture: String
     public var classes: Int
@@ -34,15 +37,17 @@ public struct Checkpoint: Sendable {
     /// nil where the architecture has no such option or its own value.
     public var shortcutInput: String?
     public var finalBN: Bool
-    /// Free text about the file (recipe, accuracy, ...): unique keys, sorted when read back.
-    public var metadata: [(key: String, value: String)]
+    public var metadata: Metadata
+    public var golden: GoldenBlock?
+    /// The description of a network that has no architecture with a name.
+    public var graph: String?
     /// In state_dict order.
     public var weights: [NamedTensor]
 
     public init(
         architecture: String, classes: Int, shape: ImageShape, baseWidth: Int, mean: [Float] = [], std: [Float] = [],
-        shortcutInput: String? = nil, finalBN: Bool = false,
-        metadata: [(key: String, value: String)] = [], weights: [NamedTensor] = []
+        shortcutInput: String? = nil, finalBN: Bool = false, metadata: Metadata = Metadata(), golden: GoldenBlock? = nil,
+        graph: String? = nil, weights: [NamedTensor] = []
     ) {
         self.architecture = architecture
         self.classes = classes
@@ -53,6 +58,8 @@ public struct Checkpoint: Sendable {
         self.shortcutInput = shortcutInput
         self.finalBN = finalBN
         self.metadata = metadata
+        self.golden = golden
+        self.graph = graph
         self.weights = weights
     }
 
@@ -73,6 +80,7 @@ public struct Checkpoint: Sendable {
             let file = try CheckpointFile(path)
             var checkpoint = try file.description()
             checkpoint.weights = try file.weights()
+            checkpoint.golden = try file.golden(shape: checkpoint.shape, classes: checkpoint.classes)
             return checkpoint
         }
     }

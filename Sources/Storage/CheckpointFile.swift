@@ -1,11 +1,13 @@
 import CHDF5
+import JSON
 import Kernels
+import Networks
 import Runtime
 
 /// A checkpoint file that is open for reading: first its description; then, when that has told what to expect, its
 /// weights. Used inside `withHDF5`.
 struct CheckpointFile: ~Copyable {
-    private let file: HDF5File
+    let file: HDF5File
 
     init(_ path: String) throws {
         file = try HDF5File(path)
@@ -24,12 +26,7 @@ struct CheckpointFile: ~Copyable {
         guard format == "igdm" else {
             throw file.formatError("attribute format", "got \(quoted(format)), want \"igdm\"")
         }
-        let version = try file.integer("format_version", of: file.root, in: 1...Int(Int32.max))
-        guard version <= Checkpoint.formatVersion else {
-            throw file.formatError(
-                "attribute format_version",
-                "got \(version), want at most \(Checkpoint.formatVersion): a newer igdm wrote this file; update igdm")
-        }
+        let version = try formatVersion()
         let sizes = 1...1_000_000
         let shape = ImageShape(
             try file.integer("channels", of: file.root, in: sizes),
@@ -38,7 +35,8 @@ struct CheckpointFile: ~Copyable {
         var checkpoint = Checkpoint(
             architecture: try file.string("architecture", of: file.root),
             classes: try file.integer("classes", of: file.root, in: sizes), shape: shape,
-            baseWidth: try file.integer("base_width", of: file.root, in: sizes))
+            baseWidth: try file.integer("base_width", of: file.root, in: version == 1 ? sizes : 0...1_000_000))
+        if version > 1 { checkpoint.graph = try graph() }
         if file.hasAttribute("mean", of: file.root) || file.hasAttribute("std", of: file.root) {
             checkpoint.mean = try file.floats("mean", of: file.root, count: shape.channels)
             checkpoint.std = try file.floats("std", of: file.root, count: shape.channels)
@@ -52,15 +50,53 @@ struct CheckpointFile: ~Copyable {
         if file.has("metadata", in: file.root) {
             let group = try file.openGroup("metadata", in: file.root, label: "metadata")
             for key in try file.attributeNames(of: group) {
-                checkpoint.metadata.append((key, try file.string(key, of: group)))
+                let value = try file.string(key, of: group)
+                do { try checkpoint.metadata.set(key, to: value) } catch let error as EngineError {
+                    throw file.formatError("metadata", error.message)
+                }
             }
         }
         return checkpoint
     }
 
+    func formatVersion() throws -> Int {
+        let version = try file.integer("format_version", of: file.root, in: 1...Int(Int32.max))
+        guard version <= Checkpoint.formatVersion else {
+            throw file.formatError(
+                "attribute format_version",
+                "got \(version), want at most \(Checkpoint.formatVersion): a newer igdm wrote this file; update igdm")
+        }
+        return version
+    }
+
+    /// The text of the dataset `graph`; what it means is for the network to say.
+    private func graph() throws -> String {
+        guard file.has("graph", in: file.root) else { throw file.formatError("graph", "is missing, want a dataset") }
+        let dataset = try file.openDataset("graph", in: file.root, label: "graph")
+        guard dataset.type == .integer(bits: 8, signed: false), dataset.count <= JSON.longestText else {
+            throw file.formatError(
+                "graph", "got \(dataset.count) of type \(dataset.type), want uint8, at most \(JSON.longestText)")
+        }
+        let bytes = try Buffer<UInt8>(dataset.count)
+        try dataset.readBytes(into: bytes.pointer)
+        guard let text = String(validating: bytes, as: UTF8.self) else {
+            throw file.formatError("graph", "got bytes that are no UTF-8, want UTF-8")
+        }
+        return text
+    }
+
     /// The arrays under `weights/`, without PyTorch's batch counters and the `sub_block1` of some
     /// TRADES-style files, which no computation uses.
     func weights(expecting: [TensorShape]? = nil) throws -> [NamedTensor] {
+        let shapes = try weightShapes(expecting: expecting)
+        let group = try file.openGroup("weights", in: file.root, label: "weights")
+        return try shapes.map { name, shape in
+            NamedTensor(name: name, shape: shape, values: try read(try open(name, in: group)))
+        }
+    }
+
+    /// What `weights` would read, as far as it is known without reading.
+    func weightShapes(expecting: [TensorShape]? = nil) throws -> [TensorShape] {
         guard file.has("weights", in: file.root) else { throw file.formatError("weights", "is missing, want a group") }
         let group = try file.openGroup("weights", in: file.root, label: "weights")
         let names = try file.names(in: group, label: "weights").filter {
@@ -70,21 +106,26 @@ struct CheckpointFile: ~Copyable {
         if let expecting { try requireSame(names, expecting.map(\.name), in: quoted(file.path)) }
         let shapes = try names.map { name in (name, try open(name, in: group).shape) }
         if let expecting { try requireMatch(shapes, expecting, in: quoted(file.path)) }
-        return try names.map { name in
-            let dataset = try open(name, in: group)
-            let values = try Buffer<Float>(dataset.count)
-            try dataset.readFloats(into: values.pointer)
-            return NamedTensor(name: name, shape: dataset.shape, values: values)
-        }
+        return shapes
     }
 
     private func open(_ name: String, in group: borrowing HDF5Object) throws -> HDF5Dataset {
-        let label = "weights/\(quoted(name))"
+        try floats(name, in: group, label: "weights/\(quoted(name))")
+    }
+
+    /// A dataset that is sound, and of float32.
+    func floats(_ name: String, in group: borrowing HDF5Object, label: String) throws -> HDF5Dataset {
         let dataset = try file.openDataset(name, in: group, label: label)
         guard dataset.type == .float(bits: 32) else {
             throw file.formatError(label, "got \(dataset.type), want float32")
         }
         return dataset
+    }
+
+    func read(_ dataset: borrowing HDF5Dataset) throws -> Buffer<Float> {
+        let values = try Buffer<Float>(dataset.count)
+        try dataset.readFloats(into: values.pointer)
+        return values
     }
 }
 

@@ -1,14 +1,13 @@
 import CHDF5
+import Networks
 import Runtime
 
 /// The writing side of the format: the bytes of the file, made in memory. Used inside `withHDF5`.
 extension Checkpoint {
-    /// Bytes in one text: an attribute has to fit an object header.
-    static let longestText = 60_000
-
     func fileImage() throws -> Buffer<UInt8> {
         try validateForWriting()
-        let bytes = weights.reduce(0) { $0 + $1.values.count } * MemoryLayout<Float>.stride
+        let floats = weights.reduce(0) { $0 + $1.values.count } + (golden?.inputs.count ?? 0)
+        let bytes = floats * MemoryLayout<Float>.stride + (graph?.utf8.count ?? 0)
         let access = try object(H5Pcreate(chdf5_file_access()))
         // Memory grows by this step; the right one from the start spares copies.
         try check(H5Pset_fapl_core(access.id, bytes + (1 << 16), false))
@@ -19,8 +18,10 @@ extension Checkpoint {
         let file = try object(H5Fcreate("igdm checkpoint", chdf5_truncate(), creation.id, access.id))
         let root = try object(H5Gopen2(file.id, "/", chdf5_default_properties()))
         try writeDescription(to: root)
+        if let graph { try write(Buffer(copying: graph.utf8), of: [graph.utf8.count], as: "graph", to: root) }
         try writeMetadata(to: root)
         try writeWeights(to: root)
+        try writeGolden(to: root)
 
         try check(H5Fflush(file.id, H5F_SCOPE_GLOBAL))
         let size = H5Fget_file_image(file.id, nil, 0)
@@ -43,17 +44,6 @@ extension Checkpoint {
             }
         }
         try requireFinite(weights, in: "weights")
-        var keys = Set<String>()
-        for (key, value) in metadata {
-            guard isLinkName(key), keys.insert(key).inserted else {
-                throw EngineError.invalid("metadata key", got: quoted(key), want: "a unique name without /")
-            }
-            guard value.utf8.count <= Checkpoint.longestText else {
-                throw EngineError.invalid(
-                    "metadata \(quoted(key))", got: "\(value.utf8.count) bytes",
-                    want: "at most \(Checkpoint.longestText)")
-            }
-        }
     }
 
     private func isLinkName(_ name: String) -> Bool {
@@ -62,7 +52,7 @@ extension Checkpoint {
 
     private func writeDescription(to root: borrowing HDF5Object) throws {
         try write("igdm", as: "format", to: root)
-        try write(Checkpoint.formatVersion, as: "format_version", to: root)
+        try write(version, as: "format_version", to: root)
         try write(architecture, as: "architecture", to: root)
         try write(classes, as: "classes", to: root)
         try write(shape.channels, as: "channels", to: root)
@@ -77,23 +67,51 @@ extension Checkpoint {
     }
 
     private func writeMetadata(to root: borrowing HDF5Object) throws {
-        guard !metadata.isEmpty else { return }
+        guard !metadata.entries.isEmpty else { return }
         let group = try makeGroup("metadata", in: root)
-        for (key, value) in metadata { try write(value, as: key, to: group) }
+        for entry in metadata.entries { try write(entry.value, as: entry.key, to: group) }
     }
 
     private func writeWeights(to root: borrowing HDF5Object) throws {
         let group = try makeGroup("weights", in: root)
+        for tensor in weights { try write(tensor.values, of: tensor.shape, as: tensor.name, to: group) }
+    }
+
+    private func writeGolden(to root: borrowing HDF5Object) throws {
+        guard let golden else { return }
+        let group = try makeGroup("golden", in: root)
+        try write(golden.source, as: "source", to: group)
+        let images = [golden.count, shape.channels, shape.height, shape.width]
+        try write(golden.inputs, of: images, as: "inputs", to: group)
+        try write(golden.logits, of: [golden.count, classes], as: "logits", to: group)
+    }
+
+    /// A dataset of floats.
+    private func write(
+        _ values: Buffer<Float>, of shape: [Int], as name: String, to group: borrowing HDF5Object
+    ) throws {
+        try write(
+            values.pointer, chdf5_native_float(), of: shape, as: name, chdf5_float32_little_endian(), to: group)
+    }
+
+    /// A dataset of bytes.
+    private func write(
+        _ values: Buffer<UInt8>, of shape: [Int], as name: String, to group: borrowing HDF5Object
+    ) throws {
+        try write(values.pointer, chdf5_native_uint8(), of: shape, as: name, chdf5_uint8(), to: group)
+    }
+
+    private func write(
+        _ values: UnsafeRawPointer, _ type: hid_t, of shape: [Int], as name: String, _ stored: hid_t,
+        to group: borrowing HDF5Object
+    ) throws {
         let creation = try objectCreation(chdf5_dataset_creation())
         let defaults = chdf5_default_properties()
         let all = chdf5_whole_extent()
-        for tensor in weights {
-            let space = try makeSpace(tensor.shape)
-            let dataset = try object(
-                H5Dcreate2(
-                    group.id, tensor.name, chdf5_float32_little_endian(), space.id, defaults, creation.id, defaults))
-            try check(H5Dwrite(dataset.id, chdf5_native_float(), all, all, defaults, tensor.values.pointer))
-        }
+        let space = try makeSpace(shape)
+        let dataset = try object(
+            H5Dcreate2(group.id, name, stored, space.id, defaults, creation.id, defaults))
+        try check(H5Dwrite(dataset.id, type, all, all, defaults, values))
     }
 
     private func makeGroup(_ name: String, in parent: borrowing HDF5Object) throws -> HDF5Object {

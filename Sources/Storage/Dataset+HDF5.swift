@@ -61,10 +61,12 @@ extension Dataset {
 
 extension HDF5File {
     /// The dataset at a path from the root, such as `train/images`. Throws `notFound` with the names that there are.
-    fileprivate func openDataset(path name: String) throws -> HDF5Dataset {
+    func openDataset(path name: String) throws -> HDF5Dataset {
         let parts = name.split(separator: "/").map(String.init)
-        guard !parts.isEmpty else {
-            throw EngineError.invalid("dataset name", got: quoted(name), want: "a path inside the file")
+        // A group can be a member of itself: no path may lead round for ever.
+        guard (1...64).contains(parts.count) else {
+            throw EngineError.invalid(
+                "dataset name", got: quoted(name), want: "a path inside the file, at most 64 deep")
         }
         return try openDataset(parts[...], in: root, whole: name)
     }

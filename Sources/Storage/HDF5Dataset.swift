@@ -22,10 +22,22 @@ enum ElementType: Equatable, CustomStringConvertible {
             let isPlain =
                 bits != 32 || H5Tequal(type, chdf5_float32_little_endian()) > 0
                 || H5Tequal(type, chdf5_float32_big_endian()) > 0
-            self = isPlain ? .float(bits: bits) : .other("a 32-bit float that is not IEEE 754's")
+            if ElementType.isBrainFloat(type) {
+                self = .other("bfloat16")
+            } else {
+                self = isPlain ? .float(bits: bits) : .other("a 32-bit float that is not IEEE 754's")
+            }
         case H5T_INTEGER: self = .integer(bits: bits, signed: H5Tget_sign(type) != H5T_SGN_NONE)
         case let kind: self = .other(ElementType.name(of: kind))
         }
+    }
+
+    /// Half of a float32: its sign, its exponent, and 7 bits.
+    private static func isBrainFloat(_ type: hid_t) -> Bool {
+        var (sign, exponent, exponentBits, mantissa, mantissaBits) = (0, 0, 0, 0, 0)
+        return H5Tget_size(type) == 2
+            && H5Tget_fields(type, &sign, &exponent, &exponentBits, &mantissa, &mantissaBits) >= 0
+            && exponentBits == 8 && mantissaBits == 7
     }
 
     /// What a type that is no number is called in messages.
@@ -117,19 +129,23 @@ struct HDF5Dataset: ~Copyable {
             else: EngineError(.format, "\(quoted(path)): \(label): cannot be read (\(hdf5Reason()))"))
     }
 
+    /// Only filters whose output cannot outgrow what the file claims by much, each once: gzip twice would make a gigabyte
+    /// out of a kilobyte, the others take sizes from the file without a look. Nor is a plug-in loaded for a file.
     private static func checkFilters(_ creation: borrowing HDF5Object, error: (String) -> EngineError) throws {
+        var allowed = [H5Z_FILTER_DEFLATE, H5Z_FILTER_SHUFFLE, H5Z_FILTER_FLETCHER32]
         for index in 0..<UInt32(max(H5Pget_nfilters(creation.id), 0)) {
             var flags: UInt32 = 0
             var values = 0
             var name = [CChar](repeating: 0, count: 64)
             let filter = H5Pget_filter2(creation.id, index, &flags, &values, nil, name.count, &name, nil)
-            guard filter >= 0, H5Zfilter_avail(filter) > 0 else {
+            guard let place = allowed.firstIndex(of: filter) else {
                 name[name.count - 1] = 0
                 let title = quoted(String(cString: name))
                 throw error(
-                    "is compressed with filter \(title) (number \(filter)), which this HDF5 does not have; "
-                        + "write it again without compression or with gzip")
+                    "is stored through the filter \(title) (number \(filter)), want gzip, shuffle and fletcher32, each at "
+                        + "most once; write it again without compression or with gzip")
             }
+            allowed.remove(at: place)
         }
     }
 }

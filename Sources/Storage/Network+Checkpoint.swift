@@ -5,12 +5,20 @@ extension Network {
     /// The network that a checkpoint file describes, with its weights.
     ///
     /// Throws `notFound`, `io`, `format` (with the name of what is missing, unexpected, misshapen or of the wrong type)
-    /// or `notFinite`.
-    public static func load(_ path: String) throws -> Network {
+    /// or, unless `allowNotFinite`, `notFinite`.
+    public static func load(_ path: String, allowNotFinite: Bool = false) throws -> Network {
         try withHDF5 {
             let file = try CheckpointFile(path)
-            let network = try Network(describedBy: file.description(), path: path)
-            try network.assignWeights(from: file.weights(expecting: network.tensorShapes), source: quoted(path))
+            let description = try file.description()
+            // A description can ask for any amount of memory: it is believed when the file has the weights for it.
+            var options = description.networkOptions
+            let graph = try description.graph(&options, path: path)
+            _ = try file.weightShapes(expecting: graph.tensorShapes)
+            let network = try Network(architecture: description.architecture, options: options, graph: graph)
+            try network.assignWeights(
+                from: file.weights(expecting: graph.tensorShapes), source: quoted(path), allowNotFinite: allowNotFinite)
+            network.metadata = description.metadata
+            try network.setGolden(file.golden(shape: network.shape, classes: network.classes))
             return network
         }
     }
@@ -18,17 +26,18 @@ extension Network {
     /// Replaces the weights by those of an HDF5 file that has them under `weights/`. Errors as `load`; the network is
     /// unchanged on failure.
     public func loadWeights(_ path: String) throws {
-        let tensors = try Checkpoint.readWeights(path, expecting: tensorShapes)
+        let tensors = try Checkpoint.readWeights(path, expecting: graph.tensorShapes)
         try assignWeights(from: tensors, source: quoted(path))
     }
 
     /// Writes a checkpoint file, whole or not at all. Errors as `Checkpoint.write`.
-    public func save(to path: String, metadata: [(key: String, value: String)] = []) throws {
+    public func save(to path: String) throws {
         try Checkpoint(
             architecture: architecture, classes: options.classes, shape: options.shape, baseWidth: options.baseWidth,
             mean: options.mean, std: options.std,
             shortcutInput: options.shortcutInput == .standard ? nil : options.shortcutInput?.rawValue,
-            finalBN: options.finalBN, metadata: metadata,
+            finalBN: options.finalBN, metadata: metadata, golden: golden,
+            graph: architecture == Network.graphArchitecture ? try graphText() : nil,
             weights: try parameters.map { parameter in
                 let values = UnsafeBufferPointer(start: pointer(to: parameter), count: parameter.count)
                 return NamedTensor(name: parameter.name, shape: parameter.shape, values: try Buffer(copying: values))
@@ -39,10 +48,12 @@ extension Network {
     /// Replaces all weights and running statistics, in any order; all or none of them.
     ///
     /// Throws `format` where names are missing or unexpected, shapes differ, or a running variance is negative;
-    /// `notFinite` for a NaN or infinity. `source` is what messages call the origin of the tensors.
-    public func assignWeights(from tensors: [NamedTensor], source: String = "weights") throws {
-        try requireMatch(tensors.map { ($0.name, $0.shape) }, tensorShapes, in: source)
-        try requireFinite(tensors, in: source)
+    /// `notFinite` for a NaN or infinity, unless they are allowed. `source` is what messages call the origin of the tensors.
+    public func assignWeights(
+        from tensors: [NamedTensor], source: String = "weights", allowNotFinite: Bool = false
+    ) throws {
+        try requireMatch(tensors.map { ($0.name, $0.shape) }, graph.tensorShapes, in: source)
+        if !allowNotFinite { try requireFinite(tensors, in: source) }
         for tensor in tensors {
             guard tensor.values.count == elementCount(tensor.shape) else {
                 throw EngineError(
@@ -62,22 +73,39 @@ extension Network {
         }
         weightsChanged()
     }
+}
 
-    private var tensorShapes: [TensorShape] { parameters.map { ($0.name, $0.shape) } }
+extension Graph {
+    var tensorShapes: [TensorShape] { parameters.map { ($0.name, $0.shape) } }
+}
 
-    /// What the network refuses in a description is the file's fault here, not the caller's.
-    private convenience init(describedBy description: Checkpoint, path: String) throws {
+extension Checkpoint {
+    var networkOptions: NetworkOptions {
         var options = NetworkOptions()
-        options.classes = description.classes
-        options.shape = description.shape
-        options.baseWidth = description.baseWidth
-        options.mean = description.mean
-        options.std = description.std
-        options.finalBN = description.finalBN
+        options.classes = classes
+        options.shape = shape
+        options.baseWidth = baseWidth
+        options.mean = mean
+        options.std = std
+        options.finalBN = finalBN
+        return options
+    }
+
+    /// The layers of the network that is described, without memory for its weights. What the network refuses is the file's
+    /// fault here, not the caller's.
+    func graph(_ options: inout NetworkOptions, path: String) throws -> Graph {
         do {
-            options.shortcutInput = try description.shortcutInput.map(ShortcutInput.init(named:))
-            try self.init(architecture: description.architecture, options: options)
-        } catch let error as EngineError where error.code == .invalidArgument || error.code == .shape {
+            options.shortcutInput = try shortcutInput.map(ShortcutInput.init(named:))
+            guard let text = self.graph else { return try Network.graph(architecture, &options) }
+            let described = try GraphDescription(text, source: "graph")
+            guard architecture == Network.graphArchitecture, described.options == options else {
+                throw EngineError(
+                    .format,
+                    "graph: its input, classes or normalisation are not those of the attributes, or architecture is not "
+                        + "\"\(Network.graphArchitecture)\"")
+            }
+            return described.graph
+        } catch let error as EngineError where [.invalidArgument, .shape, .format].contains(error.code) {
             throw EngineError(.format, "\(quoted(path)): \(error.message)")
         }
     }

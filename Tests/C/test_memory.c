@@ -48,10 +48,10 @@ static unsigned char many_bytes[MANY * PIXELS];
 static int64_t many_labels[MANY], first_success[MANY];
 static uint8_t flags[MANY];
 static double distances[MANY];
-static igdm_model *large, *model, *teacher;
+static igdm_model *large, *model, *teacher, *guarded; /* guarded has a golden block */
 static igdm_dataset *dataset;
 static igdm_attack_options attack_options;
-static char checkpoint[128], image_file[128], label_file[128], hdf5_file[128];
+static char golden[128], checkpoint[128], image_file[128], label_file[128], hdf5_file[128];
 
 static igdm_model_options large_options(void) {
     igdm_model_options options = model_options();
@@ -88,6 +88,9 @@ static void make_world(void) {
     write_many();
     OK(igdm_model_create("small_cnn", &options, &large));
     OK(igdm_model_save(large, checkpoint));
+    guarded = new_model("small_cnn", 0);
+    OK(igdm_model_set_golden(guarded, many_images, MANY, NULL, NULL));
+    OK(igdm_model_save(guarded, strcpy(golden, path_to("golden.h5"))));
     model = new_model("small_cnn", 0), teacher = new_model("small_cnn", 1);
     OK(igdm_dataset_from_floats(many_images, many_labels, MANY, 1, SIDE, SIDE, CLASSES, &dataset));
     OK(igdm_attack_options_init(&attack_options));
@@ -118,6 +121,24 @@ static int32_t copy(void) {
     igdm_model *made = NULL;
     int32_t status = igdm_model_copy(large, &made);
     return keep_model(status, made);
+}
+
+static int32_t load_with_golden(void) {
+    igdm_load_options options;
+    igdm_model *made = NULL;
+    int32_t status = igdm_load_options_init(&options);
+    options.verify = 1;
+    if (status == IGDM_OK) status = igdm_model_load_with_options(golden, &options, &made);
+    return keep_model(status, made);
+}
+
+static int32_t set_golden(void) { return igdm_model_set_golden(model, many_images, MANY, NULL, NULL); }
+static int32_t verify(void) { return igdm_model_verify(guarded, 0, NULL, NULL); }
+
+static int32_t set_strided(void) {
+    static float values[32 * 64 * 9];
+    const int64_t strides[4] = {1, 64, 64 * 32, 64 * 32 * 3};
+    return igdm_model_set_parameter_strided(large, "conv2.weight", values, sizeof values / sizeof *values, strides, 4);
 }
 
 static int32_t predict_many(void) { return igdm_model_predict(model, many_images, MANY, outputs); }
@@ -196,6 +217,10 @@ static int32_t fit(void) { return train(dataset); }
 static const struct call { const char *name; int32_t (*make)(void); } calls[] = {
     {"create", create_model},
     {"load", load},
+    {"load with a golden block", load_with_golden},
+    {"set golden block", set_golden},
+    {"verify", verify},
+    {"set strided", set_strided},
     {"load weights", load_weights},
     {"save", save},
     {"copy", copy},

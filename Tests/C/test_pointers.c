@@ -8,6 +8,7 @@
 #include "files.h"
 
 #define MOST_ARGUMENTS 8
+#define KINDS 5 /* of handles */
 #define LARGEST_OUTPUT 4096
 
 enum { HANDLE = 1, OUTPUT = 2, OPTIONAL = 4 };
@@ -43,7 +44,8 @@ static igdm_model *model, *teacher;
 static igdm_dataset *dataset;
 static igdm_trainer *trainer;
 static igdm_evaluation *evaluation;
-static void *released[4];
+static igdm_checkpoint *opened;
+static void *released[KINDS];
 static void *made;
 static float floats[2][COUNT * PIXELS];
 static double doubles[3][COUNT];
@@ -54,6 +56,10 @@ static size_t number[1];
 static const char *string[1];
 static igdm_model_options shape[1];
 static igdm_model_info about_model[1];
+static igdm_load_options load_options[1];
+static igdm_checkpoint_info about_checkpoint[1];
+static const float *place[1];
+static const int64_t one_stride[1] = {1};
 static igdm_dataset_info about_dataset[1];
 static igdm_attack_options attack_options[1];
 static igdm_attack_report attack_report[1];
@@ -65,12 +71,22 @@ static igdm_step_report report[1];
 static const char *bias; /* name of a parameter with CLASSES values */
 static float bias_values[CLASSES] = {1, 1, 1};
 static int64_t milestones[1] = {1};
+static igdm_model_options defaults[1];
+static const char *graph; /* of the model */
+static char map[4096];    /* of the checkpoint's own names */
 static char checkpoint[128], copy_path[128], image_file[128], label_file[128], hdf5_file[128];
 
 static void release_model(void *handle) { igdm_model_release(handle); }
 static void release_dataset(void *handle) { igdm_dataset_release(handle); }
 static void release_trainer(void *handle) { igdm_trainer_release(handle); }
 static void release_evaluation(void *handle) { igdm_evaluation_release(handle); }
+static void release_checkpoint(void *handle) { igdm_checkpoint_release(handle); }
+
+static igdm_checkpoint *new_checkpoint(void) {
+    igdm_checkpoint *result = NULL;
+    OK(igdm_checkpoint_open(checkpoint, &result));
+    return result;
+}
 
 static igdm_evaluation *new_evaluation(void) {
     igdm_evaluation *result = NULL;
@@ -90,19 +106,32 @@ static void make_world(void) {
     teacher = new_model("resnet8", 1);
     dataset = new_dataset();
     trainer = new_trainer(model, teacher);
+    OK(igdm_model_set_metadata(model, "source", "a test"));
     OK(igdm_model_save(model, checkpoint));
     OK(igdm_evaluate_options_init(evaluate_options));
     evaluate_options->attacks = "fgsm";
     evaluation = new_evaluation();
+    opened = new_checkpoint();
 
     size_t parameters;
     OK(igdm_model_parameter_count(model, &parameters));
     OK(igdm_model_parameter_info(model, parameters - 1, &bias, NULL, NULL, NULL));
 
+    OK(igdm_model_options_init(defaults));
+    OK(igdm_model_get_graph(model, &graph));
+    for (size_t i = 0; i < parameters; i++) {
+        const char *name;
+        OK(igdm_model_parameter_info(model, i, &name, NULL, NULL, NULL));
+        size_t used = strlen(map);
+        snprintf(map + used, sizeof map - used, "%s\"%s\": \"weights/%s\"", i == 0 ? "{" : ", ", name, name);
+    }
+    strcat(map, "}");
+
     released[0] = new_model("small_cnn", 0), released[1] = new_dataset();
     released[2] = new_trainer(model, teacher), released[3] = new_evaluation();
+    released[4] = new_checkpoint();
     release_model(released[0]), release_dataset(released[1]);
-    release_trainer(released[2]), release_evaluation(released[3]);
+    release_trainer(released[2]), release_evaluation(released[3]), release_checkpoint(released[4]);
 
     *shape = model_options();
     *training_options = trainer_options();
@@ -111,6 +140,8 @@ static void make_world(void) {
     OK(igdm_attack_report_init(attack_report));
     OK(igdm_trainer_step(trainer, batch, NULL));
     about_model->struct_size = sizeof *about_model;
+    about_checkpoint->struct_size = sizeof *about_checkpoint;
+    OK(igdm_load_options_init(load_options));
     about_dataset->struct_size = sizeof *about_dataset;
     table_row->struct_size = sizeof *table_row;
     report->struct_size = sizeof *report;
@@ -119,7 +150,12 @@ static void make_world(void) {
 /* One wrapper for each function that takes a pointer. */
 CALL(igdm_model_options_init, p[0])
 CALL(igdm_model_create, p[0], p[1], p[2])
+CALL(igdm_model_create_from_graph, p[0], p[1], p[2])
+CALL(igdm_model_get_graph, p[0], p[1])
+CALL(igdm_model_load_mapped, p[0], p[1], p[2])
 CALL(igdm_model_load, p[0], p[1])
+CALL(igdm_load_options_init, p[0])
+CALL(igdm_model_load_with_options, p[0], p[1], p[2])
 CALL(igdm_model_load_weights, p[0], p[1])
 CALL(igdm_model_save, p[0], p[1])
 CALL(igdm_model_copy, p[0], p[1])
@@ -133,6 +169,22 @@ CALL(igdm_model_parameter_count, p[0], p[1])
 CALL(igdm_model_parameter_info, p[0], 0, p[1], p[2], p[3], p[4])
 CALL(igdm_model_get_parameter, p[0], p[1], p[2], CLASSES)
 CALL(igdm_model_set_parameter, p[0], p[1], p[2], CLASSES)
+CALL(igdm_model_get_parameter_strided, p[0], p[1], p[2], CLASSES, p[3], 1)
+CALL(igdm_model_set_parameter_strided, p[0], p[1], p[2], CLASSES, p[3], 1)
+CALL(igdm_model_parameter_data, p[0], p[1], p[2])
+CALL(igdm_checkpoint_open, p[0], p[1])
+CALL(igdm_checkpoint_get_info, p[0], p[1])
+CALL(igdm_checkpoint_get_normalisation, p[0], p[1], p[2])
+CALL(igdm_checkpoint_parameter_info, p[0], 0, p[1], p[2], p[3], p[4])
+CALL(igdm_checkpoint_metadata_entry, p[0], 0, p[1], p[2])
+CALL(igdm_model_set_metadata, p[0], p[1], p[2])
+CALL(igdm_model_get_metadata, p[0], p[1], p[2])
+CALL(igdm_model_metadata_count, p[0], p[1])
+CALL(igdm_model_metadata_entry, p[0], 0, p[1], p[2])
+CALL(igdm_model_set_golden, p[0], p[1], COUNT, p[2], p[3])
+CALL(igdm_model_golden_info, p[0], p[1], p[2])
+CALL(igdm_model_get_golden, p[0], p[1], p[2], COUNT)
+CALL(igdm_model_verify, p[0], 0, p[1], p[2])
 CALL(igdm_dataset_from_floats, p[0], p[1], COUNT, 1, SIDE, SIDE, CLASSES, p[2])
 CALL(igdm_dataset_from_bytes, p[0], p[1], COUNT, 1, SIDE, SIDE, CLASSES, p[2])
 CALL(igdm_dataset_open_idx, p[0], p[1], CLASSES, p[2])
@@ -165,6 +217,16 @@ static int32_t call_model_create_options(void **p) {
     igdm_model_options options = model_options();
     options.mean = p[0], options.std = p[1], options.normalisation_count = 1, options.shortcut_input = p[2];
     return igdm_model_create("preact_resnet18", &options, p[3]);
+}
+
+static int32_t call_model_set_own_golden(void **p) {
+    return igdm_model_set_golden(p[0], p[1], COUNT, NULL, NULL); /* with which igdm_model_verify succeeds */
+}
+
+static int32_t call_model_create_from_graph_options(void **p) {
+    igdm_model_options options = *defaults;
+    options.mean = p[0], options.std = p[1], options.normalisation_count = 1;
+    return igdm_model_create_from_graph(graph, &options, p[2]);
 }
 
 static int32_t call_attack_options(void **p) {
@@ -210,7 +272,7 @@ static const char *const without_refusal[] = {
     "igdm_last_error",      "igdm_status_name",        "igdm_set_threads",
     "igdm_get_threads",     "igdm_architectures",      "igdm_attacks",
     "igdm_methods",         "igdm_model_release",      "igdm_dataset_release",
-    "igdm_trainer_release", "igdm_evaluation_release",
+    "igdm_trainer_release", "igdm_evaluation_release", "igdm_checkpoint_release",
 };
 
 static const struct row *make_table(size_t *count) {
@@ -221,7 +283,15 @@ static const struct row *make_table(size_t *count) {
         {"igdm_model_create",
          call_model_create_options,
          {IN(mean, bias_values), IN(std, bias_values), IN_OR_NULL(shortcut_input, "raw"), NEW(model, model)}},
+        ROW(igdm_model_create_from_graph, IN(json, graph), IN_OR_NULL(options, defaults), NEW(model, model)),
+        {"igdm_model_create_from_graph",
+         call_model_create_from_graph_options,
+         {IN(mean, bias_values), IN(std, bias_values), NEW(model, model)}},
+        ROW(igdm_model_get_graph, LIVING(model, model), OUT(json, string)),
+        ROW(igdm_model_load_mapped, LIVING(model, model), IN(path, checkpoint), IN(map, map)),
         ROW(igdm_model_load, IN(path, checkpoint), NEW(model, model)),
+        ROW(igdm_load_options_init, OUT(options, load_options)),
+        ROW(igdm_model_load_with_options, IN(path, checkpoint), IN_OR_NULL(options, load_options), NEW(model, model)),
         ROW(igdm_model_load_weights, LIVING(model, model), IN(path, checkpoint)),
         ROW(igdm_model_save, LIVING(model, model), IN(path, copy_path)),
         ROW(igdm_model_copy, LIVING(model, model), NEW(copy, model)),
@@ -238,6 +308,33 @@ static const struct row *make_table(size_t *count) {
             OUT_OR_NULL(dimensions, integers[1]), OUT_OR_NULL(trainable, flag)),
         ROW(igdm_model_get_parameter, LIVING(model, model), IN(name, bias), OUT(values, floats[0])),
         ROW(igdm_model_set_parameter, LIVING(model, model), IN(name, bias), IN(values, bias_values)),
+        ROW(igdm_model_get_parameter_strided, LIVING(model, model), IN(name, bias), OUT(values, floats[0]),
+            IN(strides, one_stride)),
+        ROW(igdm_model_set_parameter_strided, LIVING(model, model), IN(name, bias), IN(values, bias_values),
+            IN(strides, one_stride)),
+        ROW(igdm_model_parameter_data, LIVING(model, model), IN(name, bias), OUT(values, place)),
+        ROW(igdm_checkpoint_open, IN(path, checkpoint), NEW(checkpoint, checkpoint)),
+        ROW(igdm_checkpoint_get_info, LIVING(checkpoint, opened), OUT(info, about_checkpoint)),
+        ROW(igdm_checkpoint_get_normalisation, LIVING(checkpoint, opened), OUT_OR_NULL(mean, floats[0]),
+            OUT_OR_NULL(std, floats[1])),
+        ROW(igdm_checkpoint_parameter_info, LIVING(checkpoint, opened), OUT_OR_NULL(name, string),
+            OUT_OR_NULL(shape, integers[0]), OUT_OR_NULL(dimensions, integers[1]), OUT_OR_NULL(trainable, flag)),
+        ROW(igdm_checkpoint_metadata_entry, LIVING(checkpoint, opened), OUT_OR_NULL(key, string),
+            OUT_OR_NULL(value, string)),
+        ROW(igdm_model_set_metadata, LIVING(model, model), IN(key, "dataset"), IN_OR_NULL(value, "cifar10")),
+        ROW(igdm_model_get_metadata, LIVING(model, model), IN(key, "source"), OUT(value, string)),
+        ROW(igdm_model_metadata_count, LIVING(model, model), OUT(count, number)),
+        ROW(igdm_model_metadata_entry, LIVING(model, model), OUT_OR_NULL(key, string), OUT_OR_NULL(value, string)),
+        ROW(igdm_model_set_golden, LIVING(model, model), IN(inputs, images), IN_OR_NULL(logits, floats[1]),
+            IN_OR_NULL(source, "a test")),
+        {"igdm_model_set_golden",
+         call_model_set_own_golden,
+         {LIVING(model, model), IN(inputs, images)}},
+        ROW(igdm_model_golden_info, LIVING(model, model), OUT_OR_NULL(count, number), OUT_OR_NULL(source, string)),
+        ROW(igdm_model_get_golden, LIVING(model, model), OUT_OR_NULL(inputs, floats[0]),
+            OUT_OR_NULL(logits, floats[1])),
+        ROW(igdm_model_verify, LIVING(model, model), OUT_OR_NULL(worst_difference, doubles[0]),
+            OUT_OR_NULL(worst_sample, number)),
         ROW(igdm_dataset_from_floats, IN(images, images), IN(labels, labels), NEW(dataset, dataset)),
         ROW(igdm_dataset_from_bytes, IN(images, bytes), IN(labels, labels), NEW(dataset, dataset)),
         ROW(igdm_dataset_open_idx, IN(images_path, image_file), IN(labels_path, label_file), NEW(dataset, dataset)),
@@ -349,7 +446,7 @@ static void must_refuse(const struct row *row, size_t changed, void *value, cons
 static void must_refuse_foreign(const struct row *row, size_t changed, void *valid) {
     char on_stack[256] = {0};
     char *on_heap = calloc(1, 256);
-    void *living[] = {model, dataset, trainer, evaluation};
+    void *living[] = {model, dataset, trainer, evaluation, opened};
     const struct { const char *what; void *value;
     } foreign[] = {
         {"1", (void *)1},
@@ -366,10 +463,11 @@ static void must_refuse_foreign(const struct row *row, size_t changed, void *val
         {"a released dataset", released[1]},
         {"a released trainer", released[2]},
         {"a released evaluation", released[3]},
+        {"a released checkpoint", released[4]},
     };
     for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
         must_refuse(row, changed, foreign[i].value, foreign[i].what);
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < KINDS; i++) {
         int same_type = living[i] == valid || (i == 0 && valid == teacher);
         if (!same_type) must_refuse(row, changed, living[i], "a handle of another type");
     }
@@ -407,13 +505,14 @@ static void releases_are_refused(void) {
     char on_stack[64] = {0};
     size_t count;
     make_world();
-    void *living[] = {model, dataset, trainer, evaluation};
-    void (*const release[])(void *) = {release_model, release_dataset, release_trainer, release_evaluation};
+    void *living[] = {model, dataset, trainer, evaluation, opened};
+    void (*const release[])(void *) = {release_model, release_dataset, release_trainer, release_evaluation,
+                                       release_checkpoint};
     void *const garbage[] = {NULL,     (void *)1, (void *)8,        (void *)-8, (void *)0x10000000000,
                              on_stack, floats,    (char *)model + 8};
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < KINDS; i++) {
         for (size_t k = 0; k < sizeof garbage / sizeof *garbage; k++) release[i](garbage[k]);
-        for (size_t k = 0; k < 4; k++) {
+        for (size_t k = 0; k < KINDS; k++) {
             release[i](released[k]);
             if (k != i) release[i](living[k]);
         }
@@ -422,6 +521,7 @@ static void releases_are_refused(void) {
     OK(igdm_dataset_read(dataset, 0, COUNT, floats[0], NULL));
     OK(igdm_trainer_step(trainer, batch, NULL));
     OK(igdm_evaluation_row_count(evaluation, &count));
+    OK(igdm_checkpoint_metadata_entry(opened, 0, NULL, NULL));
 }
 
 static int is_known(const char *function) {

@@ -13,11 +13,19 @@ static igdm_model *model, *teacher;
 static igdm_dataset *dataset;
 static igdm_trainer *trainer;
 static igdm_evaluation *evaluation;
+static igdm_checkpoint *checkpoint;
+static char path[128];
 
 /* Each call gets the struct in `bytes` and releases what it makes. */
 static int32_t create_model(void *bytes) {
     igdm_model *made = NULL;
     int32_t status = igdm_model_create("small_cnn", bytes, &made);
+    return igdm_model_release(made), status;
+}
+
+static int32_t load_model(void *bytes) {
+    igdm_model *made = NULL;
+    int32_t status = igdm_model_load_with_options(path, bytes, &made);
     return igdm_model_release(made), status;
 }
 
@@ -46,6 +54,7 @@ static int32_t create_trainer(void *bytes) {
 static int32_t step(void *bytes) { return igdm_trainer_step(trainer, bytes, NULL); }
 static int32_t describe_model(void *bytes) { return igdm_model_get_info(model, bytes); }
 static int32_t describe_dataset(void *bytes) { return igdm_dataset_get_info(dataset, bytes); }
+static int32_t describe_checkpoint(void *bytes) { return igdm_checkpoint_get_info(checkpoint, bytes); }
 static int32_t get_row(void *bytes) { return igdm_evaluation_get_row(evaluation, 0, bytes); }
 
 static int32_t report(void *bytes) {
@@ -55,6 +64,7 @@ static int32_t report(void *bytes) {
 
 /* Valid contents of each struct. */
 static void fill_model_options(void *bytes) { *(igdm_model_options *)bytes = model_options(); }
+static void fill_load_options(void *bytes) { OK(igdm_load_options_init(bytes)); }
 static void fill_attack_options(void *bytes) { OK(igdm_attack_options_init(bytes)); }
 static void fill_attack_report(void *bytes) { OK(igdm_attack_report_init(bytes)); }
 static void fill_evaluate_options(void *bytes) { OK(igdm_evaluate_options_init(bytes)); }
@@ -82,6 +92,13 @@ static const struct subject subjects[] = {
      sizeof(igdm_model_options),
      {offsetof(igdm_model_options, reserved0)},
      RESERVED(igdm_model_options)},
+    {"load model",
+     "options",
+     load_model,
+     fill_load_options,
+     sizeof(igdm_load_options),
+     {offsetof(igdm_load_options, reserved0)},
+     RESERVED(igdm_load_options)},
     {"attack",
      "options",
      attack,
@@ -119,6 +136,7 @@ static const struct subject subjects[] = {
      RESERVED(igdm_batch)},
     {"describe model", "info", describe_model, NULL, sizeof(igdm_model_info), {0}, 0, 0},
     {"describe dataset", "info", describe_dataset, NULL, sizeof(igdm_dataset_info), {0}, 0, 0},
+    {"describe checkpoint", "info", describe_checkpoint, NULL, sizeof(igdm_checkpoint_info), {0}, 0, 0},
     {"get row", "row", get_row, NULL, sizeof(igdm_evaluation_row), {0}, 0, 0},
     {"report", "report", report, NULL, sizeof(igdm_step_report), {0}, 0, 0},
 };
@@ -132,6 +150,10 @@ static void make_world(void) {
     dataset = new_dataset();
     trainer = new_trainer(model, teacher);
     OK(igdm_evaluate(model, dataset, NULL, NULL, &evaluation));
+    make_folder();
+    strcpy(path, path_to("model.h5"));
+    OK(igdm_model_save(model, path));
+    OK(igdm_checkpoint_open(path, &checkpoint));
 }
 
 /* Valid contents followed by zeros, with struct_size as given. */
@@ -208,15 +230,18 @@ static void nothing_beyond_the_size_is_touched(void) {
 
 static void defaults_are_complete(void) {
     igdm_model_options shape;
+    igdm_load_options loading;
     igdm_attack_options attacking;
     igdm_attack_report report;
     igdm_evaluate_options evaluating;
     igdm_trainer_options training;
     igdm_batch batch;
+    memset(&loading, 0x5a, sizeof loading);
     memset(&shape, 0x5a, sizeof shape), memset(&attacking, 0x5a, sizeof attacking);
     memset(&report, 0x5a, sizeof report), memset(&evaluating, 0x5a, sizeof evaluating), memset(&training, 0x5a, sizeof training),
         memset(&batch, 0x5a, sizeof batch);
     OK(igdm_model_options_init(&shape));
+    OK(igdm_load_options_init(&loading));
     OK(igdm_attack_options_init(&attacking));
     OK(igdm_attack_report_init(&report));
     OK(igdm_evaluate_options_init(&evaluating));
@@ -226,6 +251,9 @@ static void defaults_are_complete(void) {
     CHECK(shape.struct_size == sizeof shape && shape.classes == 10 && shape.channels == 3 && shape.height == 32);
     CHECK(shape.width == 32 && shape.base_width == 0 && shape.seed == 0 && shape.mean == NULL && shape.std == NULL);
     CHECK(shape.normalisation_count == 0 && shape.reserved0 == 0 && shape.shortcut_input == NULL && shape.final_bn == 0);
+
+    CHECK(loading.struct_size == sizeof loading && loading.reserved0 == 0 && loading.allow_not_finite == 0);
+    CHECK(loading.verify == 0 && loading.tolerance == 0);
 
     CHECK(attacking.struct_size == sizeof attacking && attacking.random_start == 1 && attacking.early_stop == 0);
     CHECK(!strcmp(attacking.attack, "pgd") && !strcmp(attacking.norm, "linf") && !strcmp(attacking.loss, "ce"));

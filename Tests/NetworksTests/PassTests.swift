@@ -6,6 +6,7 @@ import Testing
 @testable import Networks
 
 func exponential(_ x: Double) -> Double { exp(x) }
+func complementaryError(_ x: Double) -> Double { erfc(x) }
 
 func randomFloats(_ count: Int, seed: UInt64) -> [Float] {
     var random = CounterRandom(seed: seed, stream: .shuffle, index: 7)
@@ -27,6 +28,24 @@ func testNetwork(
     options.mean = (0..<shape.channels).map { 0.3 + 0.1 * Float($0) }
     options.std = (0..<shape.channels).map { 0.2 + 0.05 * Float($0) }
     let network = try Network(architecture: architecture, options: options, seed: 3)
+    randomise(network)
+    return network
+}
+
+/// The same from the layers of a description.
+func testNetwork(layers: String, _ shape: ImageShape) throws -> Network {
+    let mean = (0..<shape.channels).map { "\(0.3 + 0.1 * Float($0))" }.joined(separator: ", ")
+    let std = (0..<shape.channels).map { "\(0.2 + 0.05 * Float($0))" }.joined(separator: ", ")
+    let text = """
+        {"format": "igdm-graph", "version": 1, "input": [\(shape.channels), \(shape.height), \(shape.width)],
+         "mean": [\(mean)], "std": [\(std)], "layers": [\(layers)], "output": "logits"}
+        """
+    let network = try Network(GraphDescription(text, source: "json"), seed: 3)
+    randomise(network)
+    return network
+}
+
+private func randomise(_ network: Network) {
     for (index, parameter) in network.parameters.enumerated() {
         let random = randomFloats(parameter.count, seed: UInt64(index + 1))
         let values = network.pointer(to: parameter)
@@ -34,10 +53,10 @@ func testNetwork(
             let isScale = parameter.name.hasSuffix("running_var") || parameter.name.hasSuffix(".weight")
             values[i] = isScale ? 0.5 + random[i] : random[i] - 0.5
         }
+        for i in 0..<parameter.count where parameter.shape.count == 3 { values[i] = random[i] - 0.5 }
         for i in 0..<parameter.count where parameter.shape.count == 4 { values[i] *= Float(6).squareRoot() }
     }
     network.weightsChanged()
-    return network
 }
 
 struct NetworkCase: CustomTestStringConvertible {
@@ -46,12 +65,18 @@ struct NetworkCase: CustomTestStringConvertible {
     let baseWidth: Int
     var shortcutInput: ShortcutInput?
     var finalBN = false
+    /// The layers of a description; nil: a built-in architecture.
+    var layers: String?
     var testDescription: String {
         "\(architecture) \(shape) width \(baseWidth)\(shortcutInput.map { " \($0)" } ?? "")\(finalBN ? " final BN" : "")"
     }
 
     func network() throws -> Network {
-        try testNetwork(architecture, shape, baseWidth: baseWidth, shortcutInput: shortcutInput, finalBN: finalBN)
+        guard let layers else {
+            return try testNetwork(
+                architecture, shape, baseWidth: baseWidth, shortcutInput: shortcutInput, finalBN: finalBN)
+        }
+        return try testNetwork(layers: layers, shape)
     }
 
     static let all = [
@@ -83,7 +108,7 @@ struct NetworkCase: CustomTestStringConvertible {
 @Suite struct PassTests {
     private let count = 3
 
-    @Test(arguments: NetworkCase.all)
+    @Test(arguments: NetworkCase.all + NetworkCase.graphs)
     func inferenceMatchesReference(_ test: NetworkCase) throws {
         let network = try test.network()
         let images = randomFloats(count * test.shape.count, seed: 11)
@@ -96,7 +121,7 @@ struct NetworkCase: CustomTestStringConvertible {
         }
     }
 
-    @Test(arguments: NetworkCase.all)
+    @Test(arguments: NetworkCase.all + NetworkCase.graphs)
     func inputGradientMatchesFiniteDifferences(_ test: NetworkCase) throws {
         let network = try test.network()
         let images = randomFloats(count * test.shape.count, seed: 11)
@@ -113,7 +138,7 @@ struct NetworkCase: CustomTestStringConvertible {
         compare(gradient, at: images.map(Double.init), loss)
     }
 
-    @Test(arguments: NetworkCase.all)
+    @Test(arguments: NetworkCase.all + NetworkCase.graphs)
     func parameterGradientsMatchFiniteDifferences(_ test: NetworkCase) throws {
         let network = try test.network()
         let images = randomFloats(count * test.shape.count, seed: 11)
@@ -183,7 +208,7 @@ struct NetworkCase: CustomTestStringConvertible {
     }
 
     /// Logits and input gradients of a sample are the same in any batch, bit for bit.
-    @Test(arguments: NetworkCase.all)
+    @Test(arguments: NetworkCase.all + NetworkCase.graphs)
     func sampleDoesNotDependOnItsBatch(_ test: NetworkCase) throws {
         let network = try test.network()
         let images = randomFloats(7 * test.shape.count, seed: 21)
@@ -207,7 +232,7 @@ struct NetworkCase: CustomTestStringConvertible {
     }
 
     /// Weight gradients and running statistics are the same for any number of threads, bit for bit.
-    @Test(arguments: NetworkCase.all)
+    @Test(arguments: NetworkCase.all + NetworkCase.graphs)
     func threadsDoNotChangeTraining(_ test: NetworkCase) throws {
         let images = randomFloats(33 * test.shape.count, seed: 31)
         let cotangent = randomFloats(33 * 5, seed: 32)

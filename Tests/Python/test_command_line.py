@@ -12,7 +12,7 @@ from pathlib import Path
 
 import igdm
 import pytest
-from conftest import process_environment
+from conftest import make_arrays, process_environment
 from igdm import __main__ as command_line
 
 Run = Callable[..., tuple[int, str, str]]
@@ -100,10 +100,39 @@ def test_info_of_a_checkpoint(run: Run, teacher: igdm.Model, job: list[object], 
     for name, shape in teacher.parameters.shapes.items():
         assert name in out
         assert "x".join(map(str, shape)) in out
-    facts = json.loads(run("info", tmp_path / "teacher.h5", "--json")[1])
+    facts = json.loads(run("info", tmp_path / "teacher.h5", "--json", "--digest")[1])
     assert facts["digest"] == teacher.digest()
     assert facts["parameter count"] == teacher.info.parameter_count
     assert facts["bytes"] == (tmp_path / "teacher.h5").stat().st_size
+
+
+def test_info_tells_where_a_checkpoint_comes_from(run: Run, teacher: igdm.Model, tmp_path: Path) -> None:
+    model, path = teacher.copy(), tmp_path / "model.h5"
+    model.metadata.update(source="Some2026Thing", source_sha256="0" * 64, dataset="cifar10", notes="one\ntwo")
+    images = make_arrays(3)[0]
+    model.set_golden(images, source="PyTorch 2.13")
+    model.save(path)
+    status, out, _ = run("info", path)
+    assert status == 0
+    for text in ("Some2026Thing", "0" * 64, "cifar10", "one ...", "PyTorch 2.13", "format version:       1"):
+        assert text in out
+    assert "digest" not in out
+    facts = json.loads(run("info", path, "--json", "--verify")[1])
+    assert facts["metadata"] == dict(model.metadata)
+    assert (facts["golden samples"], facts["golden source"], facts["format version"]) == (3, "PyTorch 2.13", 1)
+    assert facts["worst difference"] == 0
+    assert facts["multiply-adds"] == teacher.info.multiply_adds
+    wrong = model.predict(images)
+    wrong[1] += 1
+    model.set_golden(images, wrong)
+    model.save(path)
+    status, out, err = run("info", path, "--verify")
+    assert (status, out) == (1, "")
+    assert "sample 1" in err
+    model.set_golden(None)
+    model.save(path)
+    assert run("info", path, "--verify")[0] == 1
+    assert run("info", path)[0] == 0
 
 
 def test_info_of_the_library(run: Run) -> None:

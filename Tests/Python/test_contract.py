@@ -15,6 +15,8 @@ HEADER = re.sub(r"/\*.*?\*/", "", (CHECKOUT / "include" / "igdm.h").read_text(),
 STRUCTS = {
     "igdm_model_options": _structures.ModelOptions,
     "igdm_model_info": _structures.ModelInfo,
+    "igdm_load_options": _structures.LoadOptions,
+    "igdm_checkpoint_info": _structures.CheckpointInfo,
     "igdm_dataset_info": _structures.DatasetInfo,
     "igdm_progress": _structures.Progress,
     "igdm_attack_options": _structures.AttackOptions,
@@ -28,6 +30,7 @@ STRUCTS = {
 }
 OPAQUE = {
     "igdm_model": _structures.Model,
+    "igdm_checkpoint": _structures.Checkpoint,
     "igdm_dataset": _structures.Dataset,
     "igdm_evaluation": _structures.Evaluation,
     "igdm_trainer": _structures.Trainer,

@@ -154,6 +154,58 @@ def test_wrong_parameters_leave_the_model_as_it_was(model: igdm.Model) -> None:
     assert model.digest() == before
 
 
+def test_views_are_the_memory_of_the_model(model: igdm.Model) -> None:
+    name = "linear.weight"
+    view = model.parameters.view(name)
+    assert view.shape == model.parameters.shapes[name]
+    np.testing.assert_array_equal(view, model.parameters[name])
+    assert np.shares_memory(view, model.parameters.view(name))
+    model.parameters[name] = model.parameters[name] + 1
+    np.testing.assert_array_equal(view, model.parameters[name])
+    for write in (lambda: view.fill(0), lambda: view.setflags(write=True)):
+        with pytest.raises(ValueError, match=r"read-only|WRITEABLE"):
+            write()
+    with pytest.raises(KeyError, match=r"no\.such"):
+        model.parameters.view("no.such")
+
+
+def test_views_outlive_the_model() -> None:
+    model = make_model(seed=3)
+    views = {name: model.parameters.view(name) for name in model.parameters}
+    copies = dict(model.parameters)
+    released = model._owner.finalizer
+    model.close()
+    del model
+    assert released.alive
+    others = [make_model(seed=seed) for seed in range(4)]  # which would take freed memory
+    for name, view in views.items():
+        np.testing.assert_array_equal(view, copies[name])
+    view = view[..., None].T  # a view of a view
+    del views, others
+    assert released.alive
+    del view
+    assert not released.alive
+
+
+def test_edit_takes_over_all_or_nothing(model: igdm.Model) -> None:
+    images, _ = make_arrays(3)
+    before = model.digest()
+    with pytest.raises(RuntimeError, match="on the way"), model.edit("linear.bias") as bias:
+        bias[0] = 1
+        raise RuntimeError("on the way")
+    with pytest.raises(igdm.NotFiniteError), model.edit("linear.bias") as bias:
+        bias[0] = np.nan
+    with pytest.raises(igdm.InvalidArgument, match="variance"), model.edit("bn1.running_var") as variance:
+        variance[0] = -1
+    with pytest.raises(KeyError, match=r"no\.such"), model.edit("no.such"):
+        pass
+    assert model.digest() == before
+    logits = model.predict(images)
+    with model.edit("linear.bias") as bias:
+        bias[1] += 2
+    np.testing.assert_allclose(model.predict(images) - logits, [[0, 2, 0]] * 3, atol=1e-5)
+
+
 def test_copies_are_independent(model: igdm.Model) -> None:
     before = model.digest()
     for made in (model.copy(), copy.copy(model), copy.deepcopy(model)):
@@ -252,6 +304,64 @@ def test_weights_of_h5py_load(model: igdm.Model, tmp_path: Path) -> None:
             file[f"weights/{name}"] = values
     model.load_weights(tmp_path / "weights.h5")
     assert model.digest() == other.digest()
+
+
+def test_a_big_endian_file_is_read_right(tmp_path: Path) -> None:
+    model = igdm.Model("small_cnn", classes=4, input_shape=(3, 12, 12), width=4, mean=[0.5] * 3, std=[0.2] * 3, seed=5)
+    model.set_golden(np.zeros((2, 3, 12, 12), np.float32))
+    model.save(tmp_path / "little.h5")
+    with h5py.File(tmp_path / "little.h5") as little, h5py.File(tmp_path / "big.h5", "w") as big:
+        for name, value in little.attrs.items():
+            kind = {"i": ">i4", "f": ">f8"}.get(np.asarray(value).dtype.kind)
+            big.attrs[name] = value if kind is None else np.asarray(value).astype(kind)
+        for name in [f"weights/{name}" for name in model.parameters] + ["golden/inputs", "golden/logits"]:
+            big[name] = little[name][()].astype(">f4")
+            assert big[name].dtype == ">f4"
+    loaded = igdm.Model.load(tmp_path / "big.h5", verify=True)
+    assert loaded.digest() == model.digest()
+
+
+def test_weights_that_are_not_finite_load_where_that_is_allowed(model: igdm.Model, tmp_path: Path) -> None:
+    model.save(tmp_path / "model.h5")
+    with h5py.File(tmp_path / "model.h5", "r+") as file:
+        file["weights/linear.bias"][1] = np.inf
+        file["weights/bn1.running_mean"][0] = np.nan
+    with pytest.raises(igdm.NotFiniteError, match=r"bn1\.running_mean"):
+        igdm.Model.load(tmp_path / "model.h5")
+    loaded = igdm.Model.load(tmp_path / "model.h5", allow_not_finite=True)
+    assert loaded.parameters["linear.bias"][1] == np.inf
+    assert np.isnan(loaded.parameters["bn1.running_mean"][0])
+    with pytest.raises(igdm.NotFiniteError, match="sample 0"):
+        loaded.predict(make_arrays(2)[0])
+    with pytest.raises(igdm.NotFiniteError, match=r"bn1\.running_mean"):
+        loaded.save(tmp_path / "again.h5")
+    with h5py.File(tmp_path / "model.h5", "r+") as file:
+        file["weights/bn1.running_var"][0] = -1
+    with pytest.raises(igdm.FormatError, match="variance"):
+        igdm.Model.load(tmp_path / "model.h5", allow_not_finite=True)
+
+
+def test_a_description_needs_no_weights(tmp_path: Path) -> None:
+    model = igdm.Model("resnet14", classes=4, input_shape=(3, 12, 12), width=4, mean=[0.5] * 3, std=[0.2] * 3)
+    model.metadata.update(source="a test", note="größe")
+    model.set_golden(np.zeros((2, 3, 12, 12), np.float32), source="itself")
+    path = tmp_path / "model ä.h5"
+    model.save(path)
+    with h5py.File(path, "r+") as file:
+        file["weights/linear.bias"][0] = np.nan  # nobody looks
+    found = igdm.describe(path)
+    assert found.model == model.info
+    assert found.bytes == path.stat().st_size
+    assert {name: one.shape for name, one in found.parameters.items()} == model.parameters.shapes
+    assert [name for name, one in found.parameters.items() if one.trainable] == model.parameters.trainable
+    assert found.metadata == dict(model.metadata)
+    assert (found.golden_count, found.golden_source) == (2, "itself")
+    with h5py.File(path, "r+") as file:
+        del file["weights/linear.bias"]
+    with pytest.raises(igdm.FormatError, match=r"1 missing: \"linear\.bias\""):
+        igdm.describe(path)
+    with pytest.raises(FileNotFoundError, match=r"nothing\.h5"):
+        igdm.describe(tmp_path / "nothing.h5")
 
 
 @pytest.mark.parametrize("damage", ["missing", "unexpected", "misshapen", "double"])

@@ -239,7 +239,7 @@ def test_handles_are_released_in_any_order(teacher: igdm.Model, arrays: tuple[np
 
 def test_garbage_collection_releases(teacher: igdm.Model) -> None:
     trainer = igdm.Trainer(make_model(), teacher.copy(), steps_per_epoch=1, **TRAINING)
-    released = trainer._finalizer
+    released = trainer._owner.finalizer
     assert released.alive
     del trainer
     assert not released.alive

@@ -48,9 +48,10 @@ import Testing
         Case("format of variable length", ["attribute format", "variable length", "numpy.bytes_"]) {
             $0.setVariableAttribute("format", "igdm")
         },
-        Case("newer version", ["format_version", "got 2", "at most 1", "update"]) {
-            $0.setAttribute("format_version", 2)
+        Case("newer version", ["format_version", "got 3", "at most 2", "update"]) {
+            $0.setAttribute("format_version", 3)
         },
+        Case("version 2 without a graph", ["graph: is missing", "dataset"]) { $0.setAttribute("format_version", 2) },
         Case("version 0", ["format_version", "got 0"]) { $0.setAttribute("format_version", 0) },
         Case("version is text", ["format_version", "strings", "integer"]) { $0.setAttribute("format_version", "one") },
         Case("no version", ["format_version", "missing"]) { $0.removeAttribute("format_version") },
@@ -88,6 +89,20 @@ import Testing
             $0.remove("weights")
             H5Lcreate_external("other.h5", "/weights", $0.id, "weights", 0, 0)
         },
+        Case("weights is the root", ["22 missing", "1 unexpected", "\"weights\""]) {
+            $0.remove("weights")
+            H5Lcreate_hard($0.id, "/", $0.id, "weights", 0, 0)
+        },
+        Case("weights goes round in a circle", ["1 unexpected", "\"circle\""]) {
+            H5Lcreate_hard($0.id, "/weights", $0.id, "weights/circle", 0, 0)
+        },
+        Case("a circle in place of an array", ["fc.bias", "group", "dataset"]) {
+            $0.remove("weights/fc.bias")
+            H5Lcreate_hard($0.id, "/", $0.id, "weights/fc.bias", 0, 0)
+        },
+        Case("another case of a name", ["1 missing", "1 unexpected", "\"FC.bias\""]) {
+            H5Lmove($0.id, "weights/fc.bias", $0.id, "weights/FC.bias", 0, 0)
+        },
         Case("a missing array", ["1 missing", "\"fc.bias\""]) { $0.remove("weights/fc.bias") },
         Case("an unexpected array", ["1 unexpected", "\"extra\""]) { $0.dataset("weights/extra", [1], [1]) },
         Case("a subgroup", ["1 unexpected", "\"layer1\""]) { $0.group("weights/layer1") },
@@ -114,6 +129,16 @@ import Testing
             let type = makeFloat16()
             replaceBias($0, type)
             H5Tclose(type)
+        },
+        Case("bfloat16", ["fc.bias", "bfloat16", "float32"]) {
+            let type = makeBFloat16()
+            replaceBias($0, type)
+            H5Tclose(type)
+        },
+        Case("int8", ["fc.bias", "int8", "float32"]) { replaceBias($0, chdf5_native_int8()) },
+        Case("strings", ["fc.bias", "strings"]) { file in
+            file.remove("weights/fc.bias")
+            file.dataset("weights/fc.bias", [3], nil, type: chdf5_c_string())
         },
         Case("int64", ["fc.bias", "int64", "float32"]) { replaceBias($0, chdf5_native_int64()) },
         Case("uint8", ["fc.bias", "uint8", "float32"]) { replaceBias($0, chdf5_native_uint8()) },
@@ -173,6 +198,28 @@ import Testing
                 var chunk: [hsize_t] = [3]
                 H5Pset_chunk(creation, 1, &chunk)
                 H5Pset_filter(creation, 31999, UInt32(H5Z_FLAG_OPTIONAL), 0, nil)
+            }
+        },
+        Case("gzip twice", ["fc.bias", "filter", "deflate", "at most once"]) { file in
+            replaceBias(file, shape: [3]) { creation in
+                var chunk: [hsize_t] = [3]
+                H5Pset_chunk(creation, 1, &chunk)
+                H5Pset_deflate(creation, 9)
+                H5Pset_filter(creation, H5Z_FILTER_DEFLATE, 0, 1, [9])
+            }
+        },
+        Case("n-bit", ["fc.bias", "filter", "number 5"]) { file in
+            replaceBias(file) { creation in
+                var chunk: [hsize_t] = [3]
+                H5Pset_chunk(creation, 1, &chunk)
+                H5Pset_nbit(creation)
+            }
+        },
+        Case("scale and offset", ["fc.bias", "filter", "number 6"]) { file in
+            replaceBias(file) { creation in
+                var chunk: [hsize_t] = [3]
+                H5Pset_chunk(creation, 1, &chunk)
+                H5Pset_scaleoffset(creation, H5Z_SO_FLOAT_DSCALE, 2)
             }
         },
         Case("NaN", code: .notFinite, ["fc.bias", "nan", "element 1"]) {

@@ -118,6 +118,13 @@ final class RawFile {
         H5Sclose(space)
     }
 
+    func replace(
+        _ name: String, _ shape: [Int], _ values: [Float]?, type: hid_t = chdf5_float32_little_endian()
+    ) {
+        remove(name)
+        dataset(name, shape, values, type: type)
+    }
+
     func setAttribute(_ name: String, _ value: String) {
         let type = H5Tcopy(chdf5_c_string())
         H5Tset_size(type, max(value.utf8.count, 1))
@@ -159,6 +166,20 @@ func makeFloat16() -> hid_t {
     H5Tset_fields(type, 15, 10, 5, 0, 10)
     H5Tset_size(type, 2)
     H5Tset_ebias(type, 15)
+    return type
+}
+
+func metadata(_ texts: [String: String]) -> Metadata {
+    var metadata = Metadata()
+    for (key, value) in texts { #expect(throws: Never.self) { try metadata.set(key, to: value) } }
+    return metadata
+}
+
+/// A float32 without its lower half.
+func makeBFloat16() -> hid_t {
+    let type = H5Tcopy(chdf5_float32_little_endian())
+    H5Tset_fields(type, 15, 7, 8, 0, 7)
+    H5Tset_size(type, 2)
     return type
 }
 

@@ -29,6 +29,7 @@ from ._library import call as _call
 from ._library import loaded_path as library_path
 from ._structures import integer as _integer
 from .attacks import Adversarial, attack
+from .checkpoints import Description, describe
 from .datasets import Dataset, TrainTest
 from .distillation import FitEvent, Run, StepReport, Trainer, default_options, distill, methods
 from .errors import (
@@ -40,6 +41,7 @@ from .errors import (
     InternalError,
     InvalidArgument,
     LibraryError,
+    MismatchError,
     NotFiniteError,
     NotFoundError,
     OutOfMemory,
@@ -49,6 +51,7 @@ from .evaluation import Evaluation, evaluate
 from .models import Model, ModelInfo, Parameters, architectures
 from .options import TrainingOptions
 from .progress import Progress
+from .provenance import Golden, Metadata, Verification
 
 __version__ = "0.1.0"
 
@@ -78,14 +81,18 @@ __all__ = [
     "BusyError",
     "Cancelled",
     "Dataset",
+    "Description",
     "Evaluation",
     "FitEvent",
     "FormatError",
+    "Golden",
     "IgdmError",
     "InputOutputError",
     "InternalError",
     "InvalidArgument",
     "LibraryError",
+    "Metadata",
+    "MismatchError",
     "Model",
     "ModelInfo",
     "NotFiniteError",
@@ -99,12 +106,14 @@ __all__ = [
     "TrainTest",
     "Trainer",
     "TrainingOptions",
+    "Verification",
     "architectures",
     "attack",
     "attacks",
     "build_info",
     "datasets",
     "default_options",
+    "describe",
     "distill",
     "errors",
     "evaluate",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -236,18 +237,23 @@ def _add_info(commands: Any) -> None:
     )
     parser.set_defaults(run=_info)
     parser.add_argument("file", nargs="?", metavar="FILE", help="checkpoint (.h5); without it: build and defaults")
+    parser.add_argument("--digest", action="store_true", help="load the weights too, for a digest of what they compute")
+    parser.add_argument("--verify", action="store_true", help="load them and compare with the golden block")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     _add_common(parser)
 
 
 def _info(given: argparse.Namespace) -> None:
-    facts, table = _library_facts() if given.file is None else _model_facts(given.file)
+    facts, table = _library_facts() if given.file is None else _checkpoint_facts(given)
     if given.json:
         print(json.dumps(facts, indent=2))
         return
     for name, value in facts.items():
         if not isinstance(value, (dict, list)):
-            print(f"{name + ':':22}{value}")
+            print(f"{name + ':':22}{f'{value:,}' if isinstance(value, int) else value}")
+    for key, text in facts.get("metadata", {}).items():
+        lines = text.splitlines() or [""]
+        print(f"{key + ':':22}{lines[0]}{' ...' if len(lines) > 1 else ''}")
     print(f"\n{table}")
 
 
@@ -267,17 +273,13 @@ def _library_facts() -> tuple[dict[str, Any], str]:
     return facts, format_table(["training option", "default"], rows)
 
 
-def _model_facts(path: str) -> tuple[dict[str, Any], str]:
-    model = igdm.Model.load(path)
-    info = model.info
-    trainable = set(model.parameters.trainable)
-    parameters = [
-        {"name": name, "shape": list(shape), "trainable": name in trainable}
-        for name, shape in model.parameters.shapes.items()
-    ]
+def _checkpoint_facts(given: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    found = igdm.describe(given.file)
+    info = found.model
     facts: dict[str, Any] = {
-        "file": path,
-        "bytes": os.path.getsize(path),
+        "file": given.file,
+        "bytes": found.bytes,
+        "format version": found.format_version,
         "architecture": info.architecture,
         "classes": info.classes,
         "input shape": "x".join(map(str, info.input_shape)),
@@ -287,14 +289,25 @@ def _model_facts(path: str) -> tuple[dict[str, Any], str]:
         "mean": "none" if info.mean is None else ", ".join(f"{value:.4g}" for value in info.mean),
         "std": "none" if info.std is None else ", ".join(f"{value:.4g}" for value in info.std),
         **({"shortcut input": info.shortcut_input, "final bn": info.final_bn} if info.shortcut_input else {}),
-        "digest": model.digest(),
-        "parameters": parameters,
+        "golden samples": found.golden_count,
     }
-    rows = [
-        [name, "x".join(map(str, shape)), "yes" if name in trainable else "no"]
-        for name, shape in model.parameters.shapes.items()
+    if found.golden_count:
+        facts["golden source"] = found.golden_source or "unknown"
+    if given.digest or given.verify:
+        model = igdm.Model.load(given.file)
+        facts["digest"] = model.digest()
+        if given.verify:
+            worst = model.verify()
+            facts["worst difference"], facts["worst sample"] = worst.worst_difference, worst.worst_sample
+    facts["metadata"] = found.metadata
+    facts["parameters"] = [
+        {"name": name, "shape": list(one.shape), "trainable": one.trainable} for name, one in found.parameters.items()
     ]
-    return facts, format_table(["parameter", "shape", "trained"], rows)
+    rows = [
+        [name, "x".join(map(str, one.shape)), f"{math.prod(one.shape):,}", "yes" if one.trainable else "no"]
+        for name, one in found.parameters.items()
+    ]
+    return facts, format_table(["parameter", "shape", "numbers", "trained"], rows)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

@@ -26,8 +26,13 @@ STATUS_FUNCTIONS: dict[str, list[Any]] = {
     "igdm_set_log_callback": [_S.LogCallback, c_void_p],
     "igdm_model_options_init": [POINTER(_S.ModelOptions)],
     "igdm_model_create": [c_char_p, POINTER(_S.ModelOptions), POINTER(_S.Model)],
+    "igdm_model_create_from_graph": [c_char_p, POINTER(_S.ModelOptions), POINTER(_S.Model)],
+    "igdm_model_get_graph": [_S.Model, POINTER(c_char_p)],
     "igdm_model_load": [c_char_p, POINTER(_S.Model)],
+    "igdm_load_options_init": [POINTER(_S.LoadOptions)],
+    "igdm_model_load_with_options": [c_char_p, POINTER(_S.LoadOptions), POINTER(_S.Model)],
     "igdm_model_load_weights": [_S.Model, c_char_p],
+    "igdm_model_load_mapped": [_S.Model, c_char_p, c_char_p],
     "igdm_model_save": [_S.Model, c_char_p],
     "igdm_model_copy": [_S.Model, POINTER(_S.Model)],
     "igdm_model_get_info": [_S.Model, POINTER(_S.ModelInfo)],
@@ -44,6 +49,28 @@ STATUS_FUNCTIONS: dict[str, list[Any]] = {
     ],
     "igdm_model_get_parameter": [_S.Model, c_char_p, POINTER(c_float), c_size_t],
     "igdm_model_set_parameter": [_S.Model, c_char_p, POINTER(c_float), c_size_t],
+    "igdm_model_get_parameter_strided": [
+        _S.Model, c_char_p, POINTER(c_float), c_size_t, POINTER(c_int64), c_int64,
+    ],
+    "igdm_model_set_parameter_strided": [
+        _S.Model, c_char_p, POINTER(c_float), c_size_t, POINTER(c_int64), c_int64,
+    ],
+    "igdm_model_parameter_data": [_S.Model, c_char_p, POINTER(POINTER(c_float))],
+    "igdm_checkpoint_open": [c_char_p, POINTER(_S.Checkpoint)],
+    "igdm_checkpoint_get_info": [_S.Checkpoint, POINTER(_S.CheckpointInfo)],
+    "igdm_checkpoint_get_normalisation": [_S.Checkpoint, POINTER(c_float), POINTER(c_float)],
+    "igdm_checkpoint_parameter_info": [
+        _S.Checkpoint, c_size_t, POINTER(c_char_p), POINTER(c_int64), POINTER(c_int64), POINTER(c_int32),
+    ],
+    "igdm_checkpoint_metadata_entry": [_S.Checkpoint, c_size_t, POINTER(c_char_p), POINTER(c_char_p)],
+    "igdm_model_set_metadata": [_S.Model, c_char_p, c_char_p],
+    "igdm_model_get_metadata": [_S.Model, c_char_p, POINTER(c_char_p)],
+    "igdm_model_metadata_count": [_S.Model, _OUT_COUNT],
+    "igdm_model_metadata_entry": [_S.Model, c_size_t, POINTER(c_char_p), POINTER(c_char_p)],
+    "igdm_model_set_golden": [_S.Model, POINTER(c_float), c_size_t, POINTER(c_float), c_char_p],
+    "igdm_model_golden_info": [_S.Model, _OUT_COUNT, POINTER(c_char_p)],
+    "igdm_model_get_golden": [_S.Model, POINTER(c_float), POINTER(c_float), c_size_t],
+    "igdm_model_verify": [_S.Model, c_double, POINTER(c_double), _OUT_COUNT],
     "igdm_dataset_from_floats": [
         POINTER(c_float), POINTER(c_int64), c_size_t, c_int64, c_int64, c_int64, c_int64, POINTER(_S.Dataset),
     ],
@@ -95,6 +122,7 @@ OTHER_FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "igdm_attacks": (c_char_p, []),
     "igdm_methods": (c_char_p, []),
     "igdm_model_release": (None, [_S.Model]),
+    "igdm_checkpoint_release": (None, [_S.Checkpoint]),
     "igdm_dataset_release": (None, [_S.Dataset]),
     "igdm_evaluation_release": (None, [_S.Evaluation]),
     "igdm_trainer_release": (None, [_S.Trainer]),
@@ -201,28 +229,37 @@ def _forward_log(level: int, message: bytes, _user: object) -> None:
 _log = structures.LogCallback(_forward_log)  # kept alive here as long as the process
 
 
+class _Owner:
+    """What keeps a handle of the library alive: its Python object, and arrays that are views of its memory."""
+
+    def __init__(self, pointer: Any, release: str) -> None:
+        self.pointer = pointer
+        self.finalizer = weakref.finalize(self, getattr(load(), release), pointer)
+        self.finalizer.atexit = False  # the process takes its memory along; a daemon thread may still be computing
+
+
 class Handle:
     """Owns one handle of the library: released by close(), at the end of a `with` block, or by garbage collection."""
 
     def __init__(self, pointer: Any, release: str) -> None:
-        self._pointer = pointer
-        self._finalizer = weakref.finalize(self, getattr(load(), release), pointer)
-        self._finalizer.atexit = False  # the process takes its memory along; a daemon thread may still be computing
+        self._owner: _Owner | None = _Owner(pointer, release)
 
     @property
     def _handle(self) -> Any:
-        if not self._finalizer.alive:
+        owner = self._owner
+        if owner is None:
             raise InvalidArgument(f"{type(self).__name__}: used after close()")
-        return self._pointer
+        return owner.pointer
 
     @property
     def closed(self) -> bool:
-        """Whether the handle has been released."""
-        return not self._finalizer.alive
+        """Whether close() has been called."""
+        return self._owner is None
 
     def close(self) -> None:
-        """Releases the memory now. Objects made from this one stay usable; a second call does nothing."""
-        self._finalizer()
+        """Releases the memory now, or with the last view of it. Objects made from this one stay usable; a second call
+        does nothing."""
+        self._owner = None
 
     def __enter__(self) -> Any:
         return self

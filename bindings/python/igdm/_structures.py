@@ -101,6 +101,10 @@ class _Model(ctypes.Structure):
     pass
 
 
+class _Checkpoint(ctypes.Structure):
+    pass
+
+
 class _Dataset(ctypes.Structure):
     pass
 
@@ -114,6 +118,7 @@ class _Trainer(ctypes.Structure):
 
 
 Model = POINTER(_Model)
+Checkpoint = POINTER(_Checkpoint)
 Dataset = POINTER(_Dataset)
 Evaluation = POINTER(_Evaluation)
 Trainer = POINTER(_Trainer)
@@ -154,6 +159,42 @@ class ModelInfo(Struct):
         ("shortcut_input", c_char_p),
         ("final_bn", c_int64),
         ("reserved", c_int64 * 2),
+    ]
+
+
+class LoadOptions(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved0", c_uint32),
+        ("allow_not_finite", c_int32),
+        ("verify", c_int32),
+        ("tolerance", c_double),
+        ("reserved", c_int64 * 4),
+    ]
+
+
+class CheckpointInfo(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved0", c_uint32),
+        ("format_version", c_int64),
+        ("file_bytes", c_int64),
+        ("architecture", c_char_p),
+        ("classes", c_int64),
+        ("channels", c_int64),
+        ("height", c_int64),
+        ("width", c_int64),
+        ("base_width", c_int64),
+        ("parameter_count", c_int64),
+        ("multiply_adds", c_int64),
+        ("has_normalisation", c_int64),
+        ("array_count", c_int64),
+        ("metadata_count", c_int64),
+        ("golden_count", c_int64),
+        ("golden_source", c_char_p),
+        ("shortcut_input", c_char_p),
+        ("final_bn", c_int64),
+        ("reserved", c_int64 * 1),
     ]
 
 

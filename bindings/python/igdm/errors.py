@@ -77,6 +77,12 @@ class InternalError(IgdmError, RuntimeError):
     code, name = -10, "IGDM_ERROR_INTERNAL"
 
 
+class MismatchError(IgdmError, ValueError):
+    """A model does not compute what its golden block says."""
+
+    code, name = -11, "IGDM_ERROR_MISMATCH"
+
+
 class LibraryError(IgdmError, ImportError):  # type: ignore[misc]  # its `name` is that of IgdmError, not a module's
     """The shared library was not found, or is not the version that this package is written for."""
 
@@ -85,7 +91,7 @@ _BY_CODE: dict[int, type[IgdmError]] = {
     kind.code: kind
     for kind in (
         InvalidArgument, ShapeError, NotFoundError, InputOutputError, FormatError, Cancelled, BusyError, OutOfMemory,
-        NotFiniteError, InternalError,
+        NotFiniteError, InternalError, MismatchError,
     )
 }  # fmt: skip
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,6 +21,7 @@ from . import _structures as structures
 from ._arrays import Floats, pointer
 from ._library import Handle, ask, call, file_path
 from .errors import InvalidArgument, NotFoundError, ShapeError
+from .provenance import Golden, Metadata, Verification
 
 Path_ = str | os.PathLike[str]
 
@@ -45,9 +50,13 @@ class ModelInfo:
 
 
 @dataclass(frozen=True)
-class _Parameter:
+class Parameter:
+    """What is known of a parameter besides its values."""
+
     shape: tuple[int, ...]
+    """Convolutions OIHW, linear layers (out, in)."""
     trainable: bool
+    """False for running statistics."""
 
 
 class Model(Handle):
@@ -89,27 +98,70 @@ class Model(Handle):
             if len(input_shape) != 3:
                 raise ShapeError(f"input_shape: got {tuple(input_shape)}, want (channels, height, width)")
             options.assign(**dict(zip(("channels", "height", "width"), input_shape, strict=True)))
-        normalisation = [None if values is None else np.array(values, dtype=np.float32) for values in (mean, std)]
-        for name, values in zip(("mean", "std"), normalisation, strict=True):
-            if values is not None:
-                if values.shape != (options.channels,):
-                    raise ShapeError(f"{name}: got shape {values.shape}, want ({options.channels},), one per channel")
-                setattr(options, name, pointer(values))
-                options.normalisation_count = options.channels
+        _normalise(options, mean, std, options.channels)
         created = structures.Model()
         call("igdm_model_create", structures.text("architecture", architecture), options, created)
         self._adopt(created)
         self.exact = exact
 
     @classmethod
-    def load(cls, path: Path_, *, exact: bool = False) -> Model:
-        """Loads a checkpoint written by save(). A checkpoint does not say whether the model was exact."""
+    def from_graph(
+        cls,
+        graph: str | Mapping[str, object],
+        *,
+        seed: int | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        exact: bool = False,
+    ) -> Model:
+        """A new model with random weights from a layer graph (docs/graph-format.md): any convolutional network.
+
+        graph      the description, as JSON or as json.loads() gives it
+        seed       of the random weights
+        mean, std  normalisation, one number per channel, where the graph has none
+        exact      see the property
+        """
+        text = _json("graph", graph)
+        options = structures.ModelOptions()
+        call("igdm_model_options_init", options)
+        options.assign(seed=seed)
+        _normalise(options, mean, std, None)
+        created = structures.Model()
+        call("igdm_model_create_from_graph", text, options, created)
+        model = cls.__new__(cls)
+        model._adopt(created)
+        model.exact = exact
+        return model
+
+    @property
+    def graph(self) -> dict[str, Any]:
+        """The layer graph of this model, whatever it was made from: Model.from_graph() makes of it a model with the
+        same parameters, which with the same weights computes the same bits."""
+        return json.loads(self._graph_text())
+
+    def _graph_text(self) -> str:
+        value = ctypes.c_char_p()
+        call("igdm_model_get_graph", self._handle, value)
+        return (value.value or b"").decode()
+
+    @classmethod
+    def load(cls, path: Path_, *, exact: bool = False, verify: bool = False, allow_not_finite: bool = False) -> Model:
+        """Loads a checkpoint written by save(). A checkpoint does not say whether the model was exact.
+
+        verify            whether to compare with the golden block, which the checkpoint must have then; see verify()
+        allow_not_finite  whether weights may be NaN or infinite, to look at a training that diverged
+        """
+        options = structures.LoadOptions()
+        call("igdm_load_options_init", options)
+        options.assign(allow_not_finite=bool(allow_not_finite))
         loaded = structures.Model()
-        call("igdm_model_load", file_path("path", path), loaded)
+        call("igdm_model_load_with_options", file_path("path", path), options, loaded)
         model = cls.__new__(cls)
         model._adopt(loaded)
         model.loaded_from = Path(path)
         model.exact = exact
+        if verify:
+            model.verify()
         return model
 
     def _adopt(self, handle: object) -> None:
@@ -127,6 +179,14 @@ class Model(Handle):
     def load_weights(self, path: Path_) -> None:
         """Replaces the weights by those that an HDF5 file has under "weights/<name>", such as one written by h5py."""
         call("igdm_model_load_weights", self._handle, file_path("path", path))
+
+    def load_mapped(self, path: Path_, map: str | Mapping[str, object]) -> None:
+        """Replaces the weights by those of an HDF5 file of any origin (Keras, MATLAB, Julia, ...).
+
+        map  where the file has each parameter, and how its axes are to be turned (docs/weight-map.md), as JSON or as
+             json.loads() gives it: {"conv1.weight": {"path": "layers/conv/kernel", "transpose": [3, 2, 0, 1]}, ...}
+        """
+        call("igdm_model_load_mapped", self._handle, file_path("path", path), _json("map", map))
 
     def copy(self) -> Model:
         """An independent model with the same weights, exact where this one is."""
@@ -190,6 +250,70 @@ class Model(Handle):
         """Weights, biases and running statistics by name: read gives copies, assignment writes to the model."""
         return Parameters(self)
 
+    @contextmanager
+    def edit(self, name: str) -> Iterator[Floats]:
+        """A parameter to be changed in place: ``with model.edit("fc.bias") as bias: bias[3] = 0``.
+
+        The array is a copy, which the model takes over as a whole at the end of the block: other threads see the old
+        values or the new ones. After an exception, or where the new values are refused, the model keeps the old ones.
+        """
+        values = self.parameters[name]
+        yield values
+        self.parameters[name] = values
+
+    @property
+    def metadata(self) -> Metadata:
+        """Free texts by key, which save(), load() and copy() keep: where the model comes from, and what you like."""
+        return Metadata(self)
+
+    @property
+    def golden(self) -> Golden | None:
+        """A copy of the golden block, or None: see set_golden()."""
+        count, source = ctypes.c_size_t(), ctypes.c_char_p()
+        call("igdm_model_golden_info", self._handle, count, source)
+        if count.value == 0:
+            return None
+        text = (source.value or b"").decode()
+        inputs = np.empty((count.value, *self.info.input_shape), np.float32)
+        logits = np.empty((count.value, self.info.classes), np.float32)
+        call("igdm_model_get_golden", self._handle, pointer(inputs), pointer(logits), count.value)
+        return Golden(inputs, logits, text)
+
+    def set_golden(self, inputs: ArrayLike | None, logits: ArrayLike | None = None, source: str = "") -> None:
+        """Gives the model a golden block, which its checkpoints carry and verify() compares with. It goes when the
+        weights change: set it when they are all there.
+
+        inputs  images as for predict(); None removes the block
+        logits  what the source of the weights computes for them, float32 (N, classes); this model's own where left out
+        source  what computed the logits
+        """
+        if inputs is None:
+            call("igdm_model_set_golden", self._handle, None, 0, None, None)
+            return
+        batch = arrays.images("inputs", inputs, self.info.input_shape)
+        if len(batch) == 0:
+            raise ShapeError("inputs: got no images, want at least one")
+        wanted = None if logits is None else arrays.floats("logits", logits, (len(batch), self.info.classes))
+        call(
+            "igdm_model_set_golden",
+            self._handle,
+            pointer(batch),
+            len(batch),
+            None if wanted is None else pointer(wanted),
+            structures.text("source", source),
+        )
+
+    def verify(self, tolerance: float | None = None) -> Verification:
+        """Compares the model's logits with its golden block's. A difference beyond the tolerance is a MismatchError
+        that names the sample, no golden block a NotFoundError.
+
+        tolerance  relative to the largest magnitude among the golden logits; 1e-4 where left out
+        """
+        difference, sample = ctypes.c_double(), ctypes.c_size_t()
+        allowed = 0.0 if tolerance is None else structures.number("tolerance", tolerance)
+        call("igdm_model_verify", self._handle, allowed, difference, sample)
+        return Verification(difference.value, sample.value)
+
     def digest(self) -> str:
         """SHA-256 over architecture, names, shapes and values: equal for models that compute the same bits, if they are
         both exact or both not."""
@@ -198,6 +322,8 @@ class Model(Handle):
         if info.shortcut_input is not None:
             facts += [info.shortcut_input, info.final_bn]
         sha = hashlib.sha256(repr(tuple(facts)).encode())
+        if info.architecture == "graph":
+            sha.update(self._graph_text().encode())
         for name, values in self.parameters.items():
             sha.update(f"{name}{values.shape}".encode())
             sha.update(values.tobytes())
@@ -215,39 +341,49 @@ class Model(Handle):
     def _read_info(self) -> ModelInfo:
         info = structures.ModelInfo(struct_size=ctypes.sizeof(structures.ModelInfo))
         call("igdm_model_get_info", self._handle, info)
-        mean, std = np.empty(info.channels, np.float32), np.empty(info.channels, np.float32)
-        call("igdm_model_get_normalisation", self._handle, pointer(mean), pointer(std))
-        normalised = bool(info.has_normalisation)
-        return ModelInfo(
-            architecture=info.architecture.decode(),
-            classes=info.classes,
-            input_shape=(info.channels, info.height, info.width),
-            width=info.base_width,
-            parameter_count=info.parameter_count,
-            multiply_adds=info.multiply_adds,
-            mean=tuple(mean.tolist()) if normalised else None,
-            std=tuple(std.tolist()) if normalised else None,
-            shortcut_input=info.shortcut_input and info.shortcut_input.decode(),
-            final_bn=bool(info.final_bn),
-        )
+        return read_info("model", self._handle, info)
 
-    def _read_parameter_table(self) -> dict[str, _Parameter]:
+    def _read_parameter_table(self) -> dict[str, Parameter]:
         count = ctypes.c_size_t()
         call("igdm_model_parameter_count", self._handle, count)
-        name, shape = ctypes.c_char_p(), (ctypes.c_int64 * 4)()
-        dimensions, trainable = ctypes.c_int64(), ctypes.c_int32()
-        table = {}
-        for index in range(count.value):
-            call("igdm_model_parameter_info", self._handle, index, name, shape, dimensions, trainable)
-            table[(name.value or b"").decode()] = _Parameter(tuple(shape[: dimensions.value]), bool(trainable.value))
-        return table
+        return read_parameter_table("model", self._handle, count.value)
+
+
+def read_info(kind: str, handle: object, info: structures.ModelInfo | structures.CheckpointInfo) -> ModelInfo:
+    """What the C struct of a handle of that kind ("model", "checkpoint") says of a model."""
+    mean, std = np.empty(info.channels, np.float32), np.empty(info.channels, np.float32)
+    call(f"igdm_{kind}_get_normalisation", handle, pointer(mean), pointer(std))
+    normalised = bool(info.has_normalisation)
+    return ModelInfo(
+        architecture=info.architecture.decode(),
+        classes=info.classes,
+        input_shape=(info.channels, info.height, info.width),
+        width=info.base_width,
+        parameter_count=info.parameter_count,
+        multiply_adds=info.multiply_adds,
+        mean=tuple(mean.tolist()) if normalised else None,
+        std=tuple(std.tolist()) if normalised else None,
+        shortcut_input=info.shortcut_input and info.shortcut_input.decode(),
+        final_bn=bool(info.final_bn),
+    )
+
+
+def read_parameter_table(kind: str, handle: object, count: int) -> dict[str, Parameter]:
+    """Names, shapes and roles of the parameters of a handle of that kind."""
+    name, shape = ctypes.c_char_p(), (ctypes.c_int64 * 4)()
+    dimensions, trainable = ctypes.c_int64(), ctypes.c_int32()
+    table = {}
+    for index in range(count):
+        call(f"igdm_{kind}_parameter_info", handle, index, name, shape, dimensions, trainable)
+        table[(name.value or b"").decode()] = Parameter(tuple(shape[: dimensions.value]), bool(trainable.value))
+    return table
 
 
 class Parameters(Mapping[str, Floats]):
     """The parameters of a model, by their PyTorch names and in state_dict order.
 
     ``model.parameters["fc.weight"]`` is a copy; ``model.parameters["fc.weight"] = array`` writes to the model;
-    ``dict(model.parameters)`` reads all.
+    ``dict(model.parameters)`` reads all. ``model.parameters.view("fc.weight")`` is the model's own memory.
     """
 
     def __init__(self, model: Model) -> None:
@@ -270,6 +406,16 @@ class Parameters(Mapping[str, Floats]):
         )
         return values
 
+    def view(self, name: str) -> Floats:
+        """The parameter where it lies, read-only, without a copy. It shows what training and assignment change, and
+        stays valid as long as it is used, close() or not. Write with ``parameters[name] = ...`` or ``Model.edit``."""
+        known, owner = self._known(name), self._model._owner
+        values = ctypes.POINTER(ctypes.c_float)()
+        call("igdm_model_parameter_data", self._model._handle, structures.text("name", name), values)
+        memory = (ctypes.c_float * math.prod(known.shape)).from_address(ctypes.addressof(values.contents))
+        memory._owner = owner
+        return np.frombuffer(memoryview(memory).cast("B").toreadonly(), np.float32).reshape(known.shape)
+
     def __setitem__(self, name: str, values: ArrayLike) -> None:
         array = arrays.floats(name, values, self._known(name).shape)
         call("igdm_model_set_parameter", self._model._handle, structures.text("name", name), pointer(array), array.size)
@@ -283,12 +429,57 @@ class Parameters(Mapping[str, Floats]):
     def __repr__(self) -> str:
         return f"<igdm.Parameters of {self._model!r}: {len(self)} arrays>"
 
-    def _known(self, name: str) -> _Parameter:
+    def _known(self, name: str) -> Parameter:
         try:
             return self._model._parameters[name]
         except KeyError:
             names = ", ".join(self)
             raise NotFoundError(f'name: got "{name}", want one of {names}') from None
+
+
+def _normalise(
+    options: structures.ModelOptions,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    channels: int | None,
+) -> None:
+    """Gives the options mean and std, `channels` numbers each (None: as many as there are)."""
+    options.arrays = []  # live as long as the options point to them
+    for name, values in (("mean", mean), ("std", std)):
+        if values is None:
+            continue
+        array = np.array(values, dtype=np.float32)
+        if array.ndim != 1 or channels not in (None, array.size):
+            wanted = "one number" if channels is None else f"({channels},), one"
+            raise ShapeError(f"{name}: got shape {array.shape}, want {wanted} per channel")
+        if options.normalisation_count not in (0, array.size):
+            raise ShapeError(
+                f"{name}: got {array.size} numbers, want {options.normalisation_count}, as many as mean has"
+            )
+        setattr(options, name, pointer(array))
+        options.normalisation_count = array.size
+        options.arrays.append(array)
+
+
+def _json(name: str, value: str | Mapping[str, object]) -> bytes:
+    """A JSON argument as the C library takes it."""
+    if isinstance(value, str):
+        return structures.text(name, value)
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name}: got {type(value).__name__}, want JSON as str or dict")
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain).encode()
+    except ValueError as error:
+        raise InvalidArgument(f"{name}: {error}") from None
+
+
+def _plain(value: object) -> object:
+    """What numpy has instead of Python's numbers and lists, and mappings that are no dict."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"got a {type(value).__name__}, want what JSON has: dict, list, str, numbers, bool")
 
 
 def architectures() -> tuple[str, ...]:
