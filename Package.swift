@@ -52,7 +52,8 @@ let package = Package(
         .testTarget(name: "RuntimeTests", dependencies: ["Runtime"]),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels", "Runtime"]),
         .testTarget(name: "JSONTests", dependencies: ["JSON", "Runtime"]),
-        .testTarget(name: "NetworksTests", dependencies: ["Networks", "Kernels", "JSON", "Runtime"], exclude: ["Fixtures"]),
+        .testTarget(
+            name: "NetworksTests", dependencies: ["Networks", "Kernels", "JSON", "Runtime"], exclude: ["Fixtures"]),
         .testTarget(name: "StorageTests", dependencies: ["Storage", "Networks", "Kernels", "Runtime", "CHDF5"]),
         .testTarget(name: "AttacksTests", dependencies: ["Attacks", "Networks", "Kernels", "Runtime"]),
         .testTarget(

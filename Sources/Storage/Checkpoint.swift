@@ -46,7 +46,8 @@ public struct Checkpoint: Sendable {
 
     public init(
         architecture: String, classes: Int, shape: ImageShape, baseWidth: Int, mean: [Float] = [], std: [Float] = [],
-        shortcutInput: String? = nil, finalBN: Bool = false, metadata: Metadata = Metadata(), golden: GoldenBlock? = nil,
+        shortcutInput: String? = nil, finalBN: Bool = false, metadata: Metadata = Metadata(),
+        golden: GoldenBlock? = nil,
         graph: String? = nil, weights: [NamedTensor] = []
     ) {
         self.architecture = architecture

@@ -1,4 +1,4 @@
-"""python -m igdm: distill, evaluate, info; its errors and exit statuses."""
+"""python -m igdm: distill, evaluate, convert, info; its errors and exit statuses."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_errors_are_one_line(
 
 
 def test_help(run: Run) -> None:
-    for command in ([], ["distill"], ["evaluate"], ["info"]):
+    for command in ([], ["distill"], ["evaluate"], ["convert"], ["info"]):
         status, out, _ = run(*command, "--help")
         assert status == 0
         assert out.startswith("usage: igdm")

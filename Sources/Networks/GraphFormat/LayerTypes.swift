@@ -164,7 +164,8 @@ extension LayerType {
 
     private static let attention = LayerType(
         name: "attention", inputs: 1, attributes: [LayerAttribute(name: "heads", kind: channels)],
-        meaning: "Multi-head self-attention between all pixels, at most \(AttentionGeometry.mostTokens). The channels of the "
+        meaning:
+            "Multi-head self-attention between all pixels, at most \(AttentionGeometry.mostTokens). The channels of the "
             + "input are queries, keys and values, each with its heads one after the other; a third of them comes out.",
         build: { graph, name, x, values in
             let shape = x[0].shape

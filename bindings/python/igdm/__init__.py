@@ -23,7 +23,7 @@ Conventions
 - The library's own messages go to ``logging.getLogger("igdm")``.
 """
 
-from . import attacks, datasets, errors, report, runs
+from . import attacks, convert, datasets, errors, report, runs
 from ._library import ask as _ask
 from ._library import call as _call
 from ._library import loaded_path as library_path
@@ -111,6 +111,7 @@ __all__ = [
     "attack",
     "attacks",
     "build_info",
+    "convert",
     "datasets",
     "default_options",
     "describe",

@@ -1,4 +1,4 @@
-"""The command line: ``python -m igdm {distill,evaluate,info}``.
+"""The command line: ``python -m igdm {distill,evaluate,convert,info}``.
 
 Results go to stdout, progress and errors to stderr. Exit status: 0 done, 2 bad arguments, 130 Ctrl-C, 1 anything else.
 """
@@ -17,6 +17,7 @@ from typing import Any, NoReturn, get_args, get_type_hints
 
 import igdm
 from igdm import report, runs
+from igdm.convert import command as conversion
 from igdm.datasets import SPECIFICATIONS, Dataset, TrainTest, open_source, open_specification
 from igdm.evaluation import Evaluation, format_table
 from igdm.options import TrainingOptions
@@ -32,9 +33,10 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
     parser = _Parser(prog="igdm", description="Adversarially robust distillation with IGDM.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{distill,evaluate,info}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{distill,evaluate,convert,info}")
     _add_distill(commands)
     _add_evaluate(commands)
+    _add_convert(commands)
     _add_info(commands)
     given = parser.parse_args(arguments)
     logging.basicConfig(format="igdm: %(message)s", level=logging.WARNING)
@@ -226,6 +228,20 @@ def _part(data: TrainTest | Dataset, split: str) -> Dataset:
     if isinstance(data, TrainTest):
         return data.train if split == "train" else data.test
     return data
+
+
+# -- convert
+
+
+def _add_convert(commands: Any) -> None:
+    parser = commands.add_parser(
+        "convert",
+        help="weights from and to files of PyTorch, safetensors and Keras",
+        description="Converts weights between checkpoints and files of PyTorch, safetensors and Keras.",
+    )
+    parser.set_defaults(run=conversion.run)
+    conversion.add_arguments(parser)
+    _add_common(parser)
 
 
 # -- info

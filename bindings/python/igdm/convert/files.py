@@ -1,0 +1,102 @@
+"""Files: what kind one is, its digest, and replacing one as a whole."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+from ..errors import FormatError, InputOutputError, InvalidArgument, LibraryError, NotFoundError
+
+WRITTEN = ("checkpoint", "pytorch", "safetensors", "keras")
+"""Formats that can be written. Other HDF5 files can be read only."""
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_ENDINGS = {".pt": "pytorch", ".pth": "pytorch", ".safetensors": "safetensors", ".weights.h5": "keras",
+            ".h5": "checkpoint", ".hdf5": "checkpoint"}  # fmt: skip
+
+
+def required(module: str) -> ModuleType:
+    """An optional package; LibraryError says how to get it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise LibraryError(
+            f"{module}: needed for this file and not installed ({error}): pip install {module}"
+        ) from None
+
+
+def container(path: Path) -> str:
+    """What the first bytes say: "hdf5", "safetensors" or "pytorch"."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+            for offset in (0, 512, 1024, 2048):  # MATLAB has a block of its own in front
+                file.seek(offset)
+                if file.read(8) == _HDF5:
+                    return "hdf5"
+    except FileNotFoundError:
+        raise NotFoundError(f"source: no file {path}") from None
+    except IsADirectoryError:
+        raise InputOutputError(f"source: {path} is a folder, want a file") from None
+    except OSError as error:
+        raise InputOutputError(f"source: {path} cannot be read: {error.strerror}") from None
+    if start[8:] == b"{":
+        return "safetensors"
+    if start.startswith((b"PK", b"\x80")) or path.suffix in (".pt", ".pth"):
+        return "pytorch"
+    raise FormatError(f"source: {path} is empty, or no file of PyTorch, safetensors or HDF5")
+
+
+def destination_format(path: Path, given: str | None) -> str:
+    """The format to write: the one given, else the one that the file's ending stands for."""
+    if given is not None:
+        if given not in WRITTEN:
+            raise InvalidArgument(f'to: got "{given}", want one of {", ".join(WRITTEN)}')
+        return given
+    for ending, format_ in _ENDINGS.items():
+        if path.name.endswith(ending):
+            return format_
+    raise InvalidArgument(f"destination: got {path}, want a name that ends in {', '.join(_ENDINGS)}; or give a format")
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file's bytes."""
+    sha = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            sha.update(block)
+    return sha.hexdigest()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name in the same folder to write to; at the end of the block that file takes the place of `path`. If the block
+    raises, `path` stays as it was."""
+    if path.is_dir():
+        raise InputOutputError(f"destination: {path} is a folder, want a file")
+    try:
+        handle, name = tempfile.mkstemp(prefix=".igdm-", suffix=".tmp", dir=path.parent)
+    except OSError as error:
+        raise InputOutputError(f"destination: nothing can be written in {path.parent}: {error.strerror}") from None
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)  # mkstemp's files are private
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if isinstance(error, (InputOutputError, NotFoundError)):
+            raise
+        raise InputOutputError(f"destination: {path} cannot be written: {error.strerror or error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,115 @@
+"""HDF5 files of other programs, read with h5py: as they are, or through a weight map.
+
+Only what lies in the file itself is read. Links are followed neither out of the file nor within it, and what a dataset
+claims must be there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ..errors import FormatError, IgdmError, NotFoundError
+from . import files
+from .entries import Entry, Source, joined
+from .weight_map import Place, WeightMap
+
+# deflate, the best packer that every HDF5 has, gains a factor of 1032 at most.
+_MOST_GAIN = 1100
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """The file as h5py has it. Errors of h5py become ours."""
+    h5py = files.required("h5py")
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except IgdmError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError) as error:  # what h5py makes of HDF5's errors
+        raise FormatError(f"source: {path} is damaged or no HDF5 file: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def child(group: Any, name: str) -> Any:
+    """A member of a group, or None where there is none of that name. Links other than hard ones are errors."""
+    h5py = files.required("h5py")
+    link = group.get(name, getlink=True)
+    if link is None:
+        return None
+    if not isinstance(link, h5py.HardLink):
+        raise FormatError(
+            f"{group.name.rstrip('/')}/{name}: got a soft or external link, want a dataset of the file itself"
+        )
+    return group[name]
+
+
+def member(group: Any, path: str) -> Any:
+    """The dataset or group at a path of names with slashes between."""
+    h5py = files.required("h5py")
+    found, gone = group, group.name.rstrip("/")
+    for name in path.split("/"):
+        inside = child(found, name) if isinstance(found, h5py.Group) else None
+        if inside is None:
+            near = f"; {gone or 'the root'} has {joined(found, 10)}" if isinstance(found, h5py.Group) else ""
+            raise NotFoundError(f"{group.name.rstrip('/')}/{path}: not there{near}")
+        found, gone = inside, f"{gone}/{name}"
+    return found
+
+
+def dataset(group: Any, path: str) -> Any:
+    """The dataset at a path."""
+    found = member(group, path)
+    if not isinstance(found, files.required("h5py").Dataset):
+        raise FormatError(f"{found.name}: got a {type(found).__name__.lower()}, want a dataset")
+    return found
+
+
+def entry(found: Any, place: Place | None = None) -> Entry:
+    """The array of a dataset, its axes turned as the map says."""
+    name, turn = found.name, place.transpose if place else None
+    if found.is_virtual or found.external:
+        raise FormatError(f"{name}: its values lie in other files, which are not read")
+    stored, claimed = found.id.get_storage_size(), found.nbytes
+    if claimed > stored * (_MOST_GAIN if found.chunks else 1):
+        raise FormatError(f"{name}: its shape {found.shape} claims {claimed} bytes, of which the file has {stored}")
+    shape = tuple(int(axis) for axis in found.shape or ())
+    if turn is not None:
+        if sorted(turn) != list(range(len(shape))):
+            raise FormatError(f"{name}: transpose {list(turn)} does not name each axis of its shape {shape} once")
+        shape = tuple(shape[axis] for axis in turn)
+
+    def read() -> NDArray[Any]:
+        try:
+            values: NDArray[Any] = found[()]
+        except OSError as error:  # a filter that is not installed, a damaged chunk
+            raise FormatError(f"{name}: cannot be read: {_first_line(error)}") from None
+        return values if turn is None else values.transpose(turn)
+
+    kind = found.dtype.newbyteorder("=")
+    return Entry(shape, str(kind) if kind.kind in "biufc" else f"type {kind}"[:60], read)
+
+
+@contextmanager
+def reading(path: Path, weight_map: WeightMap | None = None) -> Iterator[Source]:
+    """The datasets that the map names, under its names; without a map those of the group ``weights``."""
+    with opened(path) as file:
+        if weight_map is not None:
+            entries = {name: entry(dataset(file, place.path), place) for name, place in weight_map.items()}
+        else:
+            group = child(file, "weights")
+            if not isinstance(group, files.required("h5py").Group):
+                raise FormatError(
+                    f"source: {path} has no group weights, but {joined(file, 10)}; give a weight map that says "
+                    "where its weights are"
+                )
+            entries = {name: entry(dataset(group, name)) for name in group}
+        yield Source("hdf5", entries, loose_axes=weight_map is not None)
