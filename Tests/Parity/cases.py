@@ -313,7 +313,7 @@ STEPS = [
     StepCase("wrn-student", "rslad", ModelSpec("wrn_10_1", TINY), ModelSpec("resnet14", TINY, width=6), igdm=4),
     StepCase("mobilenet-student", "ard", _MOBILENET, ModelSpec("resnet8", TINY, width=8), igdm=8),
     StepCase("resnet34-student", "pgd-at", ModelSpec("resnet34", TINY, width=2)),
-    StepCase("resnet50-student", "rslad", ModelSpec("resnet50", TINY, width=2), _TINY_TEACHER),
+    StepCase("resnet50-student", "rslad", ModelSpec("resnet50", TINY, width=2, positive=True), _TINY_TEACHER),
     StepCase("preact-student", "ard", ModelSpec("preact_resnet18", TINY, width=3), _TINY_TEACHER, igdm=4),
     StepCase("preact-raw-student", "pgd-at", ModelSpec("preact_resnet18", TINY, width=3, shortcut_input="raw")),
     StepCase("preact-bn-student", "pgd-at", ModelSpec("preact_resnet18", TINY, width=3, final_bn=True)),
@@ -328,8 +328,8 @@ STEPS = [
     StepCase(
         "imagenet-resnet18-student", "ard", ModelSpec("imagenet_resnet18", LARGER, width=3), _LARGER_TEACHER, igdm=4
     ),
-    StepCase("imagenet-resnet34-student", "pgd-at", ModelSpec("imagenet_resnet34", LARGER, width=2), seed=1),
-    StepCase("imagenet-resnet50-student", "pgd-at", ModelSpec("imagenet_resnet50", LARGER, width=2), seed=2),
+    StepCase("imagenet-resnet34-student", "pgd-at", ModelSpec("imagenet_resnet34", LARGER, width=2, positive=True)),
+    StepCase("imagenet-resnet50-student", "pgd-at", ModelSpec("imagenet_resnet50", LARGER, width=2, positive=True)),
 ]
 LIVE_STEPS = [
     StepCase(
