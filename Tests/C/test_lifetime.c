@@ -116,7 +116,7 @@ static void memory_that_is_not_there(void) {
     getrlimit(RLIMIT_AS, &limit);
     limit.rlim_cur = (rlim_t)4 << 30;
     REQUIRE(setrlimit(RLIMIT_AS, &limit) == 0);
-    options.base_width = 1024; /* 11 GB of weights */
+    options.base_width = 768; /* 6 GB of weights */
     FAILS(igdm_model_create("resnet18", &options, &model), IGDM_ERROR_OUT_OF_MEMORY, "allocate");
     CHECK(model == NULL);
     predict(small, logits);
