@@ -488,7 +488,7 @@ def test_every_option_has_an_argument() -> None:
         (["{text}", "{out}.h5"], 1, "no file of PyTorch"),
         (["{checkpoint}", "{out}.h5"], 2, "is an igdm checkpoint already"),
         (["{checkpoint}", "{checkpoint}"], 2, "is the source itself"),
-        (["{checkpoint}", "{out}.onnx"], 2, "want a name that ends in .pt"),
+        (["{checkpoint}", "{out}.tflite"], 2, "want a name that ends in .pt"),
         (["{checkpoint}", "{folder}/no/b.safetensors"], 1, "nothing can be written"),
         (["{checkpoint}", "{folder}", "--to", "safetensors"], 1, "is a folder"),
         (["{checkpoint}", "{out}.safetensors", "--arch", "resnet8"], 2, "which says itself what it is"),

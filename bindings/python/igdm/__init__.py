@@ -30,6 +30,7 @@ from ._library import loaded_path as library_path
 from ._structures import integer as _integer
 from .attacks import Adversarial, attack
 from .checkpoints import Description, describe
+from .convert import export_onnx
 from .datasets import Dataset, TrainTest
 from .distillation import FitEvent, Run, StepReport, Trainer, default_options, distill, methods
 from .errors import (
@@ -118,6 +119,7 @@ __all__ = [
     "distill",
     "errors",
     "evaluate",
+    "export_onnx",
     "get_threads",
     "library_path",
     "methods",

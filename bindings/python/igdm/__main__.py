@@ -236,8 +236,8 @@ def _part(data: TrainTest | Dataset, split: str) -> Dataset:
 def _add_convert(commands: Any) -> None:
     parser = commands.add_parser(
         "convert",
-        help="weights from and to files of PyTorch, safetensors and Keras",
-        description="Converts weights between checkpoints and files of PyTorch, safetensors and Keras.",
+        help="weights from and to files of PyTorch, safetensors and Keras; models to ONNX",
+        description="Converts weights between checkpoints and files of PyTorch, safetensors and Keras; models to ONNX.",
     )
     parser.set_defaults(run=conversion.run)
     conversion.add_arguments(parser)

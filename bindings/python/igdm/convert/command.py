@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of the command."""
     parser.add_argument("source", metavar="SOURCE", help="PyTorch, safetensors, Keras, other HDF5, or checkpoint")
     parser.add_argument(
-        "destination", nargs="?", metavar="DEST", help="checkpoint (.h5), .pt, .safetensors, .weights.h5"
+        "destination", nargs="?", metavar="DEST", help="checkpoint (.h5), .pt, .safetensors, .weights.h5, .onnx"
     )
     parser.add_argument("--to", choices=files.WRITTEN, help="what to write; by the ending of DEST where left out")
     parser.add_argument("--arch", dest="architecture", metavar="NAME", help="architecture; guessed where names tell it")

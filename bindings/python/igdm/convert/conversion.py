@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from .._arrays import Floats
 from ..errors import FormatError, InvalidArgument, LibraryError
 from ..models import Model
-from . import files, hdf5, keras, pytorch, safetensors, weight_map
+from . import files, hdf5, keras, onnx, pytorch, safetensors, weight_map
 from .assembly import EPSILON, assemble, fill
 from .detection import Table
 from .entries import Source
@@ -106,8 +106,8 @@ def convert(
 ) -> Conversion:
     """Writes the model in `source` to `destination`, which is replaced as a whole or, on an error, left as it was.
 
-    to                what to write: "checkpoint", "pytorch", "safetensors" or "keras"; as the destination's ending says
-                      where left out
+    to                what to write: "checkpoint", "pytorch", "safetensors", "keras" or "onnx"; as the destination's
+                      ending says where left out
     reference         computes the source's logits (N, classes) from images (N, C, H, W) in [0,1]. Ours are compared
                       with them (MismatchError beyond 1e-4 of the largest); a checkpoint keeps both as its golden block
     reference_inputs  the images to compare; 4 of noise where left out
@@ -132,6 +132,8 @@ def convert(
         pytorch.write(model, target)
     elif kind == "safetensors":
         safetensors.write(model, target)
+    elif kind == "onnx":
+        onnx.write(model, target)
     else:
         _write_keras(model, target, given, template, done.notes)
     if kind in ("pytorch", "keras") and model.info.mean is not None:

@@ -13,12 +13,12 @@ from types import ModuleType
 
 from ..errors import FormatError, InputOutputError, InvalidArgument, LibraryError, NotFoundError
 
-WRITTEN = ("checkpoint", "pytorch", "safetensors", "keras")
-"""Formats that can be written. Other HDF5 files can be read only."""
+WRITTEN = ("checkpoint", "pytorch", "safetensors", "keras", "onnx")
+"""Formats that can be written. Other HDF5 files can be read only, ONNX only written."""
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ENDINGS = {".pt": "pytorch", ".pth": "pytorch", ".safetensors": "safetensors", ".weights.h5": "keras",
-            ".h5": "checkpoint", ".hdf5": "checkpoint"}  # fmt: skip
+            ".h5": "checkpoint", ".hdf5": "checkpoint", ".onnx": "onnx"}  # fmt: skip
 
 
 def required(module: str) -> ModuleType:
