@@ -75,6 +75,7 @@ public struct AttackOptions {
     /// The attack in stages, on a model of so many classes; nil where it is one of the loop. Throws `invalidArgument`.
     func stages(classes: Int) throws -> [AttackStage]? {
         guard case .stages(let make) = try AttackRegistry.named(attack).kind else { return nil }
+        _ = try plan()
         guard (0...Self.mostTargets).contains(targets) else {
             throw EngineError.invalid("targets", got: targets, want: "1 ... \(Self.mostTargets), or 0 for 9")
         }

@@ -69,12 +69,15 @@ public func logitDifference(
 
 /// The class of the `rank`-th largest logit, counted from 0; of equals the lower class comes first.
 public func classOfRank(_ rank: Int, _ z: UnsafePointer<Float>, _ classes: Int) -> Int {
-    for c in 0..<classes {
-        var before = 0
-        for other in 0..<classes where z[other] > z[c] || (z[other] == z[c] && other < c) { before += 1 }
-        if before == rank { return c }
+    var last = argmax(z, classes)
+    for _ in 0..<min(rank, classes - 1) {
+        var next = -1
+        for c in 0..<classes where z[c] < z[last] || (z[c] == z[last] && c > last) {
+            if next < 0 || z[c] > z[next] { next = c }
+        }
+        last = next
     }
-    return 0
+    return last
 }
 
 /// The classes of the four largest logits; those beyond the number of classes are 0.

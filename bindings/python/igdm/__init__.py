@@ -30,6 +30,7 @@ from ._library import loaded_path as library_path
 from ._structures import integer as _integer
 from .attacks import Adversarial, attack
 from .checkpoints import Description, describe
+from .ensemble import AutoAttack, autoattack, benchmark
 from .datasets import Dataset, TrainTest
 from .distillation import FitEvent, Run, StepReport, Trainer, default_options, distill, methods
 from .errors import (
@@ -48,6 +49,7 @@ from .errors import (
     ShapeError,
 )
 from .evaluation import Evaluation, evaluate
+from .hosts import HostModel
 from .models import Model, ModelInfo, Parameters, architectures
 from .options import TrainingOptions
 from .progress import Progress
@@ -78,6 +80,7 @@ def build_info() -> dict[str, str]:
 
 __all__ = [
     "Adversarial",
+    "AutoAttack",
     "BusyError",
     "Cancelled",
     "Dataset",
@@ -86,6 +89,7 @@ __all__ = [
     "FitEvent",
     "FormatError",
     "Golden",
+    "HostModel",
     "IgdmError",
     "InputOutputError",
     "InternalError",
@@ -110,6 +114,8 @@ __all__ = [
     "architectures",
     "attack",
     "attacks",
+    "autoattack",
+    "benchmark",
     "build_info",
     "convert",
     "datasets",
