@@ -23,7 +23,7 @@ extension AttackDefinition {
             classes > 3
             ? nil
             : classes == 3
-                ? "the divisor of its loss is that of the untargeted DLR"
+                ? "the divisor of its loss has the second and third logit instead of the third and fourth"
                 : "its loss is the plain margin"
         let problem = [options.targetFallback(classes), loss].compactMap { $0 }.joined(separator: "; ")
         let restarts = plan.restarts

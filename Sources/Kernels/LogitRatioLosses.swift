@@ -29,8 +29,8 @@ public func logitsRatio(
     return Float(-margin / spread)
 }
 
-/// `-(z_y - z_t) / (z_π1 - (z_π3 + z_π4)/2 + 1e-12)`; with three classes the divisor is `z_π1 - z_π3 + 1e-12`, with two
-/// it is 1.
+/// `-(z_y - z_t) / (z_π1 - (z_π3 + z_π4)/2 + 1e-12)`; with three classes π2 and π3 take the places of π3 and π4 (over
+/// `z_π1 - z_π3` the loss towards π3 would be constant), with two the divisor is 1.
 ///
 /// - Parameter target: t, another class than the label.
 public func targetedLogitsRatio(
@@ -44,16 +44,16 @@ public func targetedLogitsRatio(
         return Float(-margin)
     }
     let ranks = TopRanks(z, classes)
-    let last = classes > 3 ? ranks.fourth : ranks.third
-    let spread = Double(z[ranks.first]) - 0.5 * (Double(z[ranks.third]) + Double(z[last])) + 1e-12
+    let (upper, lower) = classes > 3 ? (ranks.third, ranks.fourth) : (ranks.second, ranks.third)
+    let spread = Double(z[ranks.first]) - 0.5 * (Double(z[upper]) + Double(z[lower])) + 1e-12
     if let gradient {
         let slope = Double(scale) / spread
         let bend = slope * margin / spread
         gradient[label] -= Float(slope)
         gradient[target] += Float(slope)
         gradient[ranks.first] += Float(bend)
-        gradient[ranks.third] -= Float(0.5 * bend)
-        gradient[last] -= Float(0.5 * bend)
+        gradient[upper] -= Float(0.5 * bend)
+        gradient[lower] -= Float(0.5 * bend)
     }
     return Float(-margin / spread)
 }

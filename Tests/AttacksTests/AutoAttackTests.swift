@@ -238,7 +238,7 @@ import Testing
         #expect(logitsRatio([1, 3], label: 1, classes: 2, scale: 1, gradient: nil) == -2)
         #expect(targetedLogitsRatio([1, 3], label: 1, target: 0, classes: 2, scale: 1, gradient: nil) == -2)
         let three = targetedLogitsRatio([1, 3, 2], label: 1, target: 0, classes: 3, scale: 1, gradient: nil)
-        #expect(abs(three - -1) < 1e-6)
+        #expect(abs(three - -2 / 1.5) < 1e-6)
         #expect((0..<5).map { classOfRank($0, row, 5) } == [1, 3, 4, 0, 2])
 
         let losses: [(UnsafePointer<Float>, UnsafeMutablePointer<Float>?) -> Float] = [
@@ -247,6 +247,11 @@ import Testing
             { targetedLogitsRatio($0, label: 1, target: 4, classes: 5, scale: 1, gradient: $1) },
             { targetedLogitsRatio($0, label: 3, target: 1, classes: 5, scale: 1, gradient: $1) },
         ]
+        for target in [0, 2] {
+            var slope: [Float] = [0, 0, 0]
+            _ = targetedLogitsRatio([1, 3, 2], label: 1, target: target, classes: 3, scale: 1, gradient: &slope)
+            #expect(slope[target] > 0.1)
+        }
         for loss in losses {
             var slope = [Float](repeating: 0, count: 5)
             _ = loss(row, &slope)
