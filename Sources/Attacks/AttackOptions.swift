@@ -86,7 +86,9 @@ public struct AttackOptions {
             throw EngineError.invalid(
                 "restarts", got: restarts, want: "at most \(Self.mostRestarts) runs, restarts times targets")
         }
-        for (name, value) in [("rho", rho), ("fab_alpha", fabAlpha), ("fab_beta", fabBeta), ("square_share", squareShare)] {
+        for (name, value) in [
+            ("rho", rho), ("fab_alpha", fabAlpha), ("fab_beta", fabBeta), ("square_share", squareShare),
+        ] {
             guard value > 0, value <= 1 else { throw EngineError.invalid(name, got: value, want: "above 0, at most 1") }
         }
         guard fabEta >= 1, fabEta <= 10 else { throw EngineError.invalid("fab_eta", got: fabEta, want: "1 ... 10") }

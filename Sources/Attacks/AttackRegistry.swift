@@ -41,7 +41,8 @@ public struct AttackDefinition: Sendable {
 /// The attacks by name.
 public enum AttackRegistry {
     public static let all: [AttackDefinition] = [
-        .fgsm, .pgd, .carliniWagner, .autoPGD, .autoPGDRatio, .autoPGDTargeted, .fab, .fabTargeted, .square, .autoAttack,
+        .fgsm, .pgd, .carliniWagner, .autoPGD, .autoPGDRatio, .autoPGDTargeted, .fab, .fabTargeted, .square,
+        .autoAttack,
     ]
     public static var names: [String] { all.map(\.name) }
 

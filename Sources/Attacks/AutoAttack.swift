@@ -87,7 +87,8 @@ public struct AutoAttackOptions {
         }
         let list = try AttackRegistry.parse(list: attacks)
         guard !list.isEmpty else {
-            throw EngineError.invalid("attacks", got: "\"\"", want: "a list such as \"apgd-ce,square\" for version custom")
+            throw EngineError.invalid(
+                "attacks", got: "\"\"", want: "a list such as \"apgd-ce,square\" for version custom")
         }
         let stages = try list.flatMap { entry in
             var options = attackOptions()

@@ -41,9 +41,9 @@ public protocol AttackNorm: Sendable {
     /// far as the box allows. Returns its length.
     func wayToHyperplane(
         from point: UnsafePointer<Float>, normal: UnsafePointer<Float>, height: Double, count: Int,
-        way: UnsafeMutablePointer<Float>) -> Double
+        way: UnsafeMutablePointer<Float>
+    ) -> Double
 }
-
 
 /// The norms by name.
 public enum AttackNorms {

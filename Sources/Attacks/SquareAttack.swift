@@ -234,7 +234,8 @@ private struct Window {
 
     /// Calls `body` with the index in the image and the place in the window, row by row, of each pixel of a channel.
     @inline(__always)
-    func forEach(_ channel: Int, _ shape: ImageShape, _ body: (_ index: Int, _ place: (row: Int, column: Int)) -> Void) {
+    func forEach(_ channel: Int, _ shape: ImageShape, _ body: (_ index: Int, _ place: (row: Int, column: Int)) -> Void)
+    {
         for row in 0..<side {
             let first = (channel * shape.height + top + row) * shape.width + left
             for column in 0..<side { body(first + column, (row, column)) }

@@ -16,7 +16,9 @@ import Testing
             shape: shape, centres: (0..<classes).map { randomImages(shape.count, seed: 70 + UInt64($0)) }, sharpness: 2)
     }
 
-    private func samples(_ model: any DifferentiableClassifier, _ count: Int) throws -> (images: [Float], labels: [Int64]) {
+    private func samples(_ model: any DifferentiableClassifier, _ count: Int) throws -> (
+        images: [Float], labels: [Int64]
+    ) {
         let images = randomImages(count * model.shape.count, seed: 31)
         var labels = try predictions(model, images)
         // Some that are misclassified already.
@@ -211,7 +213,9 @@ import Testing
             for i in 0..<30 { #expect(point[i] + way[i] >= -1e-6 && point[i] + way[i] <= 1 + 1e-6) }
             if height == 40 {
                 // Beyond what the box allows: as far as possible.
-                for i in 0..<30 where normal[i] != 0 { #expect([0, 1].contains { abs(point[i] + way[i] - $0) < 1e-6 }) }
+                for i in 0..<30 where normal[i] != 0 {
+                    #expect([0, 1].contains { abs(point[i] + way[i] - $0) < 1e-6 })
+                }
                 continue
             }
             #expect(abs(reached) < 1e-5)
@@ -231,7 +235,8 @@ import Testing
 
     @Test func ratioLossesAndTheirGradients() {
         let row: [Float] = [0.3, 2.5, -1, 1.75, 0.9]
-        #expect(abs(logitsRatio(row, label: 1, classes: 5, scale: 1, gradient: nil) - -(2.5 - 1.75) / (2.5 - 0.9)) < 1e-6)
+        #expect(
+            abs(logitsRatio(row, label: 1, classes: 5, scale: 1, gradient: nil) - -(2.5 - 1.75) / (2.5 - 0.9)) < 1e-6)
         #expect(abs(logitsRatio(row, label: 2, classes: 5, scale: 1, gradient: nil) - (2.5 + 1) / (2.5 - 0.9)) < 1e-6)
         let targeted = targetedLogitsRatio(row, label: 1, target: 0, classes: 5, scale: 1, gradient: nil)
         #expect(abs(targeted - -(2.5 - 0.3) / (2.5 - 0.5 * (0.9 + 0.3))) < 1e-6)
@@ -282,7 +287,8 @@ import Testing
     }
 
     private func evaluated(
-        _ model: any DifferentiableClassifier, _ source: ArraySource, _ change: (inout AutoAttackOptions) -> Void = { _ in }
+        _ model: any DifferentiableClassifier, _ source: ArraySource,
+        _ change: (inout AutoAttackOptions) -> Void = { _ in }
     ) throws -> Evaluation {
         var options = AutoAttackOptions()
         options.version = "custom"
@@ -308,7 +314,11 @@ import Testing
         #expect(table.rows[0].correct < 40)
         let last = try #require(table.rows.last)
         #expect(last.correct > 0 && last.correct < table.rows[0].correct)
-        #expect(table.warnings == ["apgd-t: there are 5 classes: 4 targets instead of 9", "fab-t: there are 5 classes: 4 targets instead of 9"])
+        #expect(
+            table.warnings == [
+                "apgd-t: there are 5 classes: 4 targets instead of 9",
+                "fab-t: there are 5 classes: 4 targets instead of 9",
+            ])
 
         // The images handed out are those that the flags speak of.
         var images = [Float](repeating: 0, count: 40 * shape.count)
@@ -344,9 +354,12 @@ import Testing
         options.version = "rand"
         #expect(try options.stages(classes: 10).expectation == 20)
         for (version, attacks) in [("best", ""), ("custom", ""), ("custom", "pgd-20"), ("standard", "square")] {
-            #expect(thrownError { _ = try evaluated(model(shape), source(model(shape), 3)) {
-                ($0.version, $0.attacks) = (version, attacks)
-            } }?.code == .invalidArgument)
+            #expect(
+                thrownError {
+                    _ = try evaluated(model(shape), source(model(shape), 3)) {
+                        ($0.version, $0.attacks) = (version, attacks)
+                    }
+                }?.code == .invalidArgument)
         }
     }
 
@@ -390,7 +403,9 @@ import Testing
         for stop in stride(from: 3, to: passes, by: 29) {
             let file = MemoryFile()
             var count = 0
-            let error = thrownError { _ = try autoAttackCounting(model, source, file: file, stopAt: stop, passes: &count) }
+            let error = thrownError {
+                _ = try autoAttackCounting(model, source, file: file, stopAt: stop, passes: &count)
+            }
             #expect(error?.code == .cancelled)
             // As after a kill: an older file, of a while before the end.
             let resumed = try evaluated(model, source) {
@@ -427,7 +442,9 @@ import Testing
         let file = MemoryFile()
         _ = try evaluated(first, source) { $0.progressFile = file }
         let bytes = try #require(file.bytes)
-        func message(_ model: any DifferentiableClassifier, _ source: ArraySource, _ change: (inout AutoAttackOptions) -> Void)
+        func message(
+            _ model: any DifferentiableClassifier, _ source: ArraySource, _ change: (inout AutoAttackOptions) -> Void
+        )
             -> EngineError?
         {
             file.bytes = bytes
@@ -440,7 +457,8 @@ import Testing
         }
         let changes: [(String, (inout AutoAttackOptions) -> Void)] = [
             ("epsilon", { $0.epsilon = 0.051 }), ("seed", { $0.seed = 1 }), ("norm", { $0.norm = "l2" }),
-            ("attacks", { $0.attacks = "apgd-ce-12" }), ("passes", { $0.attacks = "apgd-ce-13,apgd-t-6,fab-t-6,square-40" }),
+            ("attacks", { $0.attacks = "apgd-ce-12" }),
+            ("passes", { $0.attacks = "apgd-ce-13,apgd-t-6,fab-t-6,square-40" }),
             ("count", { $0.count = 11 }), ("eot", { $0.expectation = 2 }),
         ]
         for (name, change) in changes {

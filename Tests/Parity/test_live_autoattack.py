@@ -1,9 +1,10 @@
-"""Auto-PGD, FAB and Square beside the authors' own code (pyautoattack, the package of github.com/fra31/auto-attack), on the
-teacher in examples/data and Fashion-MNIST.
+"""Auto-PGD, FAB and Square beside the authors' own code (pyautoattack, the package of github.com/fra31/auto-attack), on
+the teacher in examples/data and Fashion-MNIST.
 
-Both sides attack the same PyTorch module, igdm through `igdm.HostModel`: what differs is the attack alone. The module computes
-in float64 and the published code its losses too: in float32 PyTorch's gradient of the cross-entropy loses all its digits for
-confident samples, and the sign of what is left is chance. igdm's does not (Sources/Kernels/Losses.swift).
+Auto-PGD: both sides attack the same PyTorch module, igdm through `igdm.HostModel`, so that what differs is the attack
+alone. The module computes in float64 and the published code its losses too: in float32 PyTorch's gradient of the
+cross-entropy loses all its digits for confident samples, and the sign of what is left is chance. igdm's does not
+(Sources/Kernels/Losses.swift). FAB and Square: igdm attacks its own network of the same weights.
 """
 
 from __future__ import annotations
@@ -73,8 +74,8 @@ def correct_samples(model: Recorder, count: int) -> tuple[np.ndarray, np.ndarray
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("attack", list(LOSSES))
 def test_iterates_of_auto_pgd(model: Recorder, host: igdm.HostModel, attack: str, norm: str) -> None:
-    """All 100 steps from the image itself, with the published code's first window; most samples, every step: a gradient
-    that is 0 up to rounding has a sign by chance, and the loss then tells two iterates apart where neither is better."""
+    """All 100 steps from the image itself, with the published code's first window. After a checkpoint a sample goes on
+    from its best point; where two points are equally good up to rounding, rounding chooses, and the paths part."""
     images, labels = correct_samples(model, 16)
     x, y = torch.from_numpy(images), torch.from_numpy(labels)
     kind = APGDAttack_targeted if attack == "apgd-t" else APGDAttack
@@ -97,7 +98,8 @@ def test_iterates_of_auto_pgd(model: Recorder, host: igdm.HostModel, attack: str
     got = np.stack(model.seen[1:])
     assert got.shape == wanted.shape
     errors = np.abs(got - wanted).reshape(len(got), len(images), -1).max(2)
-    print(f"\n{attack} {norm}: largest error in 10, 22, 50, 100 steps {[float(errors[:k].max()) for k in (11, 23, 51, 101)]}")
+    largest = [float(errors[:k].max()) for k in (11, 23, 51, 101)]
+    print(f"\n{attack} {norm}: largest error in 10, 22, 50, 100 steps {largest}")
     print("samples within 1e-4 throughout:", float((errors.max(0) <= 1e-4).mean()))
     assert errors[:23].max() <= 1e-4
     assert (errors.max(0) <= 1e-4).mean() >= 0.75

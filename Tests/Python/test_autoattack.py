@@ -132,7 +132,9 @@ def test_a_killed_run_goes_on_to_the_same_result(
         np.testing.assert_array_equal(getattr(resumed.samples, name), getattr(whole.samples, name), name)
     again = igdm.autoattack(teacher, data, **SMALL, state=state)
     np.testing.assert_array_equal(again.samples.images, whole.samples.images)
-    with pytest.raises(igdm.InvalidArgument, match=r"belongs to another run: .*epsilon: the file has 0\.25, this run 0\.2"):
+    with pytest.raises(
+        igdm.InvalidArgument, match=r"belongs to another run: .*epsilon: the file has 0\.25, this run 0\.2"
+    ):
         igdm.autoattack(teacher, data, **{**SMALL, "eps": 0.2}, state=state)
     with pytest.raises(igdm.InvalidArgument, match="model: the file has"):
         igdm.autoattack(make_model(5), data, **SMALL, state=state)

@@ -30,9 +30,9 @@ from ._library import loaded_path as library_path
 from ._structures import integer as _integer
 from .attacks import Adversarial, attack
 from .checkpoints import Description, describe
-from .ensemble import AutoAttack, autoattack, benchmark
 from .datasets import Dataset, TrainTest
 from .distillation import FitEvent, Run, StepReport, Trainer, default_options, distill, methods
+from .ensemble import AutoAttack, autoattack, benchmark
 from .errors import (
     BusyError,
     Cancelled,

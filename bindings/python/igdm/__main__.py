@@ -207,7 +207,7 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument(
         "--version", metavar="NAME", help="of autoattack: standard, plus, rand or custom:LIST (custom:apgd-ce,square)"
     )
-    parser.add_argument("--state", metavar="FILE", help="of autoattack: keep how far it has come there, and go on from it")
+    parser.add_argument("--state", metavar="FILE", help="of autoattack: keep its progress there, and go on from it")
     parser.add_argument("--eps", metavar="NUMBER", help='radius: a number or a fraction such as "8/255"')
     parser.add_argument("--step", metavar="NUMBER", help="step size; 0 = eps/4")
     parser.add_argument("--norm", metavar="NAME", help="linf or l2")

@@ -96,8 +96,8 @@ STATUS_FUNCTIONS: dict[str, list[Any]] = {
     "igdm_attack_tuning_init": [POINTER(_S.AttackTuning)],
     "igdm_host_model_init": [POINTER(_S.HostModel)],
     "igdm_attack_host_model": [
-        POINTER(_S.HostModel), POINTER(c_float), POINTER(c_int64), c_size_t, POINTER(_S.AttackOptions), POINTER(c_float),
-        POINTER(_S.AttackReport),
+        POINTER(_S.HostModel), POINTER(c_float), POINTER(c_int64), c_size_t, POINTER(_S.AttackOptions),
+        POINTER(c_float), POINTER(_S.AttackReport),
     ],
     "igdm_evaluate_options_init": [POINTER(_S.EvaluateOptions)],
     "igdm_evaluate": [

@@ -1,5 +1,5 @@
-"""Attacks on a model: FGSM, PGD, C&W-inf (Goodfellow et al. 2015, Madry et al. 2018, Carlini and Wagner 2017), and those of
-AutoAttack: Auto-PGD, FAB, Square (Croce and Hein 2020, Andriushchenko et al. 2020)."""
+"""Attacks on a model: FGSM, PGD, C&W-inf (Goodfellow et al. 2015, Madry et al. 2018, Carlini and Wagner 2017), and those
+of AutoAttack: Auto-PGD, FAB, Square (Croce and Hein 2020, Andriushchenko et al. 2020)."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Adversarial:
     """True where the model misclassifies the result."""
     first_success: NDArray[np.int64]
     """How many steps a sample had taken, those of earlier restarts included, when an iterate was first misclassified:
-    0 = at a start, -1 = none was. Without early_stop the result can be classified correctly all the same. Of the attacks
-    of AutoAttack: how many passes it had made."""
+    0 = at a start, -1 = none was. Without early_stop the result can be classified correctly all the same. Of
+    AutoAttack's attacks: how many passes it had made."""
     linf: NDArray[np.float64]
     """Distance of the result from the image: the largest change of a value."""
     l2: NDArray[np.float64]

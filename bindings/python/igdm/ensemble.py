@@ -53,7 +53,7 @@ class AutoAttack:
 
     @property
     def broken_by(self) -> list[str | None]:
-        """For each sample the attack that broke it, "clean" where it was misclassified already, None where it stands."""
+        """For each sample the attack that broke it, "clean" where it was misclassified already, None for the others."""
         result: list[str | None] = [None] * self.rows[0].count
         for row in reversed(self.rows):
             for index in np.flatnonzero(~self.correct[row.name]):
@@ -105,7 +105,7 @@ def autoattack(
 ) -> AutoAttack:
     """Measures the accuracy that remains under AutoAttack. What is left out has the library's default.
 
-    version        "standard": apgd-ce, apgd-t, fab-t, square; "plus"; "rand", for random models; "custom": those of `attacks`
+    version        "standard": apgd-ce, apgd-t, fab-t, square; "plus"; "rand", for random models; "custom": see attacks
     attacks        a list, or a comma-separated string: ["apgd-ce", "square-1000"]
     eps            radius: a number on the [0,1] pixel scale, or a string such as "8/255"
     norm           "linf" or "l2"
@@ -114,8 +114,8 @@ def autoattack(
     eot            passes over which gradients are averaged; 0 = the version's
     count          the first so many samples; 0 = all
     batch_size     changes speed and memory only
-    state          a file that keeps how far the call has come. The same call with the same file goes on from there after
-                   Ctrl-C, an error or the end of the process, to the same result
+    state          a file that keeps how far the call has come. The same call with the same file goes on from there
+                   after Ctrl-C, an error or the end of the process, to the same result
     state_seconds  between two writings of it
     progress       True, False, or None = on a terminal
     callback       called with a Progress after each pass; a true result cancels (Cancelled is raised)
