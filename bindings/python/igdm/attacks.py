@@ -1,5 +1,5 @@
-"""Attacks on a model: FGSM, PGD, C&W-inf (Goodfellow et al. 2015, Madry et al. 2018, Carlini and Wagner 2017), and those
-of AutoAttack: Auto-PGD, FAB, Square (Croce and Hein 2020, Andriushchenko et al. 2020)."""
+"""Attacks on a model: FGSM, PGD, C&W-inf (Goodfellow et al. 2015, Madry et al. 2018, Carlini and Wagner 2017), and
+those of AutoAttack: Auto-PGD, FAB, Square (Croce and Hein 2020, Andriushchenko et al. 2020)."""
 
 from __future__ import annotations
 

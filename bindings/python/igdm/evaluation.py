@@ -100,7 +100,7 @@ def evaluate(
 ) -> Evaluation:
     """Measures accuracy, clean and under attacks. What is left out has the library's default.
 
-    attacks     a list, or a comma-separated string, of names; those with steps also as "pgd-K" (K steps); [] = clean only
+    attacks     a list, or a comma-separated string, of names; those with steps also as "pgd-K"; [] = clean only
     eps         radius: a number on the [0,1] pixel scale, or a string such as "8/255"
     step        step size; 0 = eps/4
     norm        "linf" or "l2"

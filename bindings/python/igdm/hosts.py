@@ -35,15 +35,15 @@ class HostModel:
 
         igdm.attack(igdm.HostModel(forward, gradient, classes=10, input_shape=(3, 32, 32)), images, labels, "apgd-ce")
 
-    A sample's logits should not depend on the others of its batch, nor on the moment. What the functions raise comes out
-    of the call that runs them.
+    A sample's logits should not depend on the others of its batch, nor on the moment. What the functions raise comes
+    out of the call that runs them.
     """
 
     forward: Callable[[Floats], ArrayLike]
     """Images (N, C, H, W) in [0,1], valid during the call, to logits (N, classes)."""
     gradient: Callable[[Floats, Floats], ArrayLike] | None = None
-    """Images and a cotangent (N, classes) to the gradient of sum(cotangent * logits) by the images; the images are those
-    of the forward() before. None: black-box attacks (square) only."""
+    """Images and a cotangent (N, classes) to the gradient of sum(cotangent * logits) by the images, which are those of
+    the forward() before. None: black-box attacks (square) only."""
     classes: int = 10
     input_shape: tuple[int, int, int] = (3, 32, 32)
 
