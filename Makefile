@@ -120,13 +120,13 @@ $(VENV)/ready: $(STAMPS)/packages Tests/Python/requirements.txt
 	@$(VENV)/bin/python $(PIP) -r Tests/Python/requirements.txt
 	@touch $@
 
-$(PARITY)/ready: $(STAMPS)/packages Tests/Python/requirements.txt Tests/Parity/definitions.txt
+$(PARITY)/ready: $(STAMPS)/packages Tests/Python/requirements.txt Tests/Parity/definitions.txt Tests/Parity/peers.txt
 	@echo "Making the Python environment $(PARITY) with PyTorch for the CPU"
 	@"$(PYTHON)" -m venv --clear $(PARITY)
 	@$(PARITY)/bin/python $(PIP) -r Tests/Python/requirements.txt
 	@$(PARITY)/bin/python $(PIP) torch==2.13.0+cpu 2>/dev/null || $(PARITY)/bin/python $(PIP) torch
 	@$(PARITY)/bin/python $(PIP) pillow
-	@$(PARITY)/bin/python $(PIP) --no-deps -r Tests/Parity/definitions.txt
+	@$(PARITY)/bin/python $(PIP) --no-deps -r Tests/Parity/definitions.txt -r Tests/Parity/peers.txt
 	@touch $@
 
 $(TOOLS)/ready: $(STAMPS)/packages

@@ -11,8 +11,8 @@
  *   1. Library        version, build, errors, threads, logging
  *   2. Models         create (by name or from a layer graph), load, save, exact arithmetic, predict, gradients, weights by name
  *   3. Datasets       arrays, IDX, CIFAR and HDF5 files
- *   4. Attacks        FGSM, PGD, C&W-inf on a model
- *   5. Evaluation     a table of accuracies under a list of attacks, gradient agreement with a teacher
+ *   4. Attacks        FGSM, PGD, C&W-inf, Auto-PGD, FAB, Square; on the library's models and on those of the host
+ *   5. Evaluation     a table of accuracies under a list of attacks, gradient agreement with a teacher, AutoAttack
  *   6. Distillation   PGD-AT, ARD, RSLAD, AdaAD, each with and without IGDM
  *
  * The whole job, errors unchecked (examples/c/distill.c checks them):
@@ -145,7 +145,7 @@ IGDM_API int32_t igdm_set_log_callback(igdm_log_callback callback, void *user);
 /* Names that the library knows, as one static comma-separated string each. Patterns have their numbers as capitals:
  * "wrn_D_K" stands for wrn_16_2, wrn_28_10, ... */
 IGDM_API const char *igdm_architectures(void); /* "resnet8,resnet14,...": see igdm_model_create */
-IGDM_API const char *igdm_attacks(void);       /* "fgsm,pgd,cw" */
+IGDM_API const char *igdm_attacks(void);       /* "fgsm,pgd,cw,apgd-ce,apgd-dlr,apgd-t,fab,fab-t,square,autoattack" */
 IGDM_API const char *igdm_methods(void);       /* "pgd-at,ard,rslad,adaad" */
 
 /* ------------------------------------------------------------------------------------------------------------------
@@ -534,23 +534,44 @@ typedef struct igdm_progress {
     int64_t done;
     int64_t total;
     double seconds;             /* since the stage began */
-    int64_t reserved[4];
+    double eta_seconds;         /* expected until the stage ends; -1 = cannot be told yet */
+    double accuracy;            /* of the samples finished, the part that is still classified correctly; -1 = not counted */
+    int64_t reserved[2];
 } igdm_progress;
 
 /* Called after each internal batch. Non-zero cancels. */
 typedef int32_t (*igdm_progress_callback)(const igdm_progress *progress, void *user);
 
+/* What the authors of Auto-PGD, FAB and Square have settled; to be changed for experiments only. */
+typedef struct igdm_attack_tuning {
+    uint32_t struct_size;       /* set by igdm_attack_tuning_init */
+    int32_t reference_quirks;   /* 1: apgd-* judge their first window as the published code does, which compares the first loss
+                                   with 0; 0 (default): with that of the start */
+    double rho;                 /* apgd-*: the part of the steps that must raise the loss for the step size to stay. Default 0.75 */
+    double fab_alpha;           /* fab*: largest weight of the original image. Default 0.1 */
+    double fab_eta;             /* fab*: overshoot beyond the border. Default 1.05 */
+    double fab_beta;            /* fab*: how much of the distance remains on the way back from a success. Default 0.9 */
+    double square_share;        /* square: the part of the image that the first windows cover. Default 0.8 */
+    int64_t reserved[4];
+} igdm_attack_tuning;
+
+/* Fills in the defaults. */
+IGDM_API int32_t igdm_attack_tuning_init(igdm_attack_tuning *tuning);
+
 typedef struct igdm_attack_options {
     uint32_t struct_size;       /* set by igdm_attack_options_init */
     int32_t random_start;       /* 1 (default): start at a random point of the ball; 0: start at x. fgsm starts at x always */
     const char *attack;         /* "pgd" (default); "fgsm": one step of size epsilon; "cw": PGD on the margin loss with
-                                   kappa, 30 steps */
+                                   kappa, 30 steps. In stages, see below: "apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t",
+                                   "square", "autoattack" */
     const char *norm;           /* "linf" (default) or "l2" */
     const char *loss;           /* "ce" (default), "margin" (max over others minus true logit, capped at kappa), "kl" (from the
-                                   model's clean output, or from target_logits). cw uses margin always */
+                                   model's clean output, or from target_logits), "dlr" (difference of logits ratio). Of pgd
+                                   and fgsm; the other attacks have theirs */
     double epsilon;             /* radius, >= 0. Default 8/255 */
-    double step;                /* step size, 0 (default) = epsilon/4; at most epsilon */
-    int64_t steps;              /* iterations; 0 (default) = the attack's own: pgd 20, cw 30. fgsm has 1 */
+    double step;                /* step size, 0 (default) = epsilon/4; at most epsilon. 0 for attacks in stages */
+    int64_t steps;              /* iterations; 0 (default) = the attack's own: pgd 20, cw 30, apgd-* and fab* 100, square 5000
+                                   (queries). fgsm has 1 */
     int64_t restarts;           /* independent runs, the strongest kept. Default 1 */
     double kappa;               /* confidence of the margin loss. Default 50 */
     uint64_t seed;              /* of the random starts. Default 0 */
@@ -561,7 +582,12 @@ typedef struct igdm_attack_options {
     igdm_progress_callback progress; /* or NULL (default) */
     void *user;                 /* given to progress */
     const volatile int32_t *cancel; /* a flag that any thread may set non-zero to stop, or NULL (default) */
-    int64_t reserved[4];
+    int64_t targets;            /* apgd-t, fab-t: how many classes to go for, those with the largest clean logits first; 0
+                                   (default) = 9, or all others where they are fewer */
+    int64_t eot;                /* attacks in stages: passes over which a gradient is averaged, for models that are random.
+                                   0 (default) = 1 */
+    const igdm_attack_tuning *tuning; /* or NULL (default): see there */
+    int64_t reserved[1];
 } igdm_attack_options;
 
 /* Fills in the defaults. */
@@ -569,6 +595,16 @@ IGDM_API int32_t igdm_attack_options_init(igdm_attack_options *options);
 
 /* Attacks `count` samples: looks for x' with ||x'-x|| <= epsilon, x' in [0,1], that the model misclassifies (Madry et al.
  * 2018; Goodfellow et al. 2015; Carlini and Wagner 2017).
+ *
+ * Attacks in stages, of the AutoAttack family (docs/attacks.md compares them with the published code):
+ *   apgd-ce, apgd-dlr, apgd-t   Auto-PGD (Croce and Hein 2020, "Reliable evaluation ...") on the cross-entropy, the
+ *                               difference of logits ratio, and that towards `targets` classes one by one
+ *   fab, fab-t                  FAB (Croce and Hein 2020, "Minimally distorted ..."), untargeted and targeted
+ *   square                      Square attack (Andriushchenko et al. 2020): random search, no gradients
+ *   autoattack                  apgd-ce, apgd-t, fab-t, square, each on what those before it have not broken
+ * They leave images that are misclassified already, and those that they cannot break, as they are; restarts and targets end
+ * with the first success; first_success of a report counts the passes that the sample had made before that iterate.
+ *
  *   images       (count, channels, height, width)
  *   labels       (count)
  *   options      NULL = defaults
@@ -612,6 +648,45 @@ IGDM_API int32_t igdm_attack_with_report(igdm_model *model, const float *images,
                                          const igdm_attack_options *options, float *adversarial,
                                          igdm_attack_report *report);
 
+/* A pass that the host is asked to make through its model. */
+typedef struct igdm_host_pass {
+    uint32_t struct_size;
+    uint32_t reserved0;
+    const float *images;        /* (count, channels, height, width) in [0,1] */
+    size_t count;               /* >= 1 */
+    const float *cotangent;     /* NULL: write logits. Else (count, classes): write the gradient of sum(cotangent * logits) by
+                                   the images, which are those of the call before this one */
+    float *logits;              /* (count, classes); NULL where cotangent is given */
+    float *gradient;            /* like the images; NULL where cotangent is not given */
+    int64_t reserved[4];
+} igdm_host_pass;
+
+/* Makes the pass. Non-zero cancels. */
+typedef int32_t (*igdm_host_callback)(const igdm_host_pass *pass, void *user);
+
+/* A classifier that the host computes: any network of any framework, an ensemble of the library's models, ... A sample's
+ * logits should not depend on the others of its batch, nor on the moment. */
+typedef struct igdm_host_model {
+    uint32_t struct_size;       /* set by igdm_host_model_init */
+    int32_t has_gradient;       /* 1 (default); 0: only attacks without gradients (square) are possible */
+    int64_t classes;            /* >= 2. Default 10 */
+    int64_t channels;           /* Default 3 */
+    int64_t height;             /* Default 32 */
+    int64_t width;              /* Default 32 */
+    igdm_host_callback evaluate;
+    void *user;                 /* given to evaluate */
+    int64_t reserved[4];
+} igdm_host_model;
+
+/* Fills in the defaults; evaluate is NULL and has to be set. */
+IGDM_API int32_t igdm_host_model_init(igdm_host_model *model);
+
+/* igdm_attack_with_report on a model of the host.
+ * Errors: as there; CANCELLED also where evaluate returns non-zero; NOT_FINITE for its results, naming the sample. */
+IGDM_API int32_t igdm_attack_host_model(const igdm_host_model *model, const float *images, const int64_t *labels,
+                                        size_t count, const igdm_attack_options *options, float *adversarial,
+                                        igdm_attack_report *report);
+
 /* ------------------------------------------------------------------------------------------------------------------
  * 5. Evaluation
  * --------------------------------------------------------------------------------------------------------------- */
@@ -622,8 +697,8 @@ typedef struct igdm_evaluation igdm_evaluation;
 typedef struct igdm_evaluate_options {
     uint32_t struct_size;       /* set by igdm_evaluate_options_init */
     uint32_t reserved0;
-    const char *attacks;        /* comma-separated: "fgsm", "pgd-K" (K steps), "cw" or "cw-K". Default "fgsm,pgd-20,cw"; "" = clean
-                                   only */
+    const char *attacks;        /* comma-separated names of attacks, those with steps also as "pgd-K" (K steps), "square-1000",
+                                   ... Default "fgsm,pgd-20,cw"; "" = clean only */
     const char *norm;           /* "linf" (default) or "l2" */
     double epsilon;             /* Default 8/255 */
     double step;                /* 0 (default) = epsilon/4 */
@@ -674,6 +749,65 @@ IGDM_API int32_t igdm_evaluation_get_correct(igdm_evaluation *evaluation, size_t
 
 /* Agreement with the teacher. Errors: NOT_FOUND where the evaluation had no teacher. Either pointer may be NULL. */
 IGDM_API int32_t igdm_evaluation_get_gradient_agreement(igdm_evaluation *evaluation, double *cosine, double *distance);
+
+typedef struct igdm_autoattack_options {
+    uint32_t struct_size;       /* set by igdm_autoattack_options_init */
+    uint32_t reserved0;
+    const char *version;        /* "standard" (default): apgd-ce, apgd-t, fab-t, square. "plus": apgd-ce, apgd-dlr and fab with 5
+                                   restarts, square, apgd-t, fab-t. "rand", for models that are random: apgd-ce and apgd-dlr
+                                   with gradients over 20 passes. "custom": those of `attacks` */
+    const char *attacks;        /* of custom, comma-separated: "apgd-ce,square-1000". Default "" */
+    const char *norm;           /* "linf" (default) or "l2" */
+    double epsilon;             /* Default 8/255 */
+    int64_t restarts;           /* of the attacks of custom. Default 1 */
+    int64_t targets;            /* of apgd-t and fab-t; 0 (default) = 9, or all others where they are fewer */
+    int64_t eot;                /* passes over which gradients are averaged; 0 (default) = the version's */
+    int64_t count;              /* the first `count` samples; 0 (default) = all */
+    int64_t batch_size;         /* Default 128; changes speed and memory only */
+    uint64_t seed;              /* Default 0 */
+    const char *state;          /* path of a file in which the call keeps how far it has come, or NULL (default). The same call
+                                   with the same file goes on from there after a cancellation, an error or the end of the
+                                   process, to the same result bit for bit. A file of another model, dataset or setting is
+                                   refused; the message says what differs */
+    double state_seconds;       /* between two writings, each of the whole file, to a new one that takes its place. Default 60 */
+    igdm_progress_callback progress; /* after each pass; done counts samples that are finished */
+    void *user;
+    const volatile int32_t *cancel;
+    int64_t reserved[4];
+} igdm_autoattack_options;
+
+/* Fills in the defaults. */
+IGDM_API int32_t igdm_autoattack_options_init(igdm_autoattack_options *options);
+
+/* AutoAttack (Croce and Hein 2020): the accuracy that remains under an ensemble of attacks. Each attack gets what is still
+ * classified correctly; the result has the rows "clean" and, for each attack, the accuracy after it and all before it. The
+ * last row is the robust accuracy.
+ *   options     NULL = defaults
+ *   evaluation  receives the handle; igdm_evaluation_get_report has the samples, igdm_evaluation_get_warning the doubts
+ * Errors: INVALID_ARGUMENT (an option; a state file of another run), SHAPE (dataset and model), NOT_FINITE (the model's
+ * output), FORMAT (a damaged state file), IO (it cannot be read or written), CANCELLED. */
+IGDM_API int32_t igdm_autoattack(igdm_model *model, igdm_dataset *dataset, const igdm_autoattack_options *options,
+                                 igdm_evaluation **evaluation);
+
+/* The same for a model of the host. Errors: as igdm_autoattack and igdm_attack_host_model. */
+IGDM_API int32_t igdm_autoattack_host_model(const igdm_host_model *model, igdm_dataset *dataset,
+                                            const igdm_autoattack_options *options, igdm_evaluation **evaluation);
+
+/* How many warnings an igdm_autoattack has given: gradients that are masked or zero, output that is random or looks like
+ * probabilities, fewer classes than an attack is made for, ... 0 for igdm_evaluate. They go to the log callback too. */
+IGDM_API int32_t igdm_evaluation_warning_count(igdm_evaluation *evaluation, size_t *count);
+
+/* Warning `index`, owned by the evaluation. Errors: INVALID_ARGUMENT (index not below the count). */
+IGDM_API int32_t igdm_evaluation_get_warning(igdm_evaluation *evaluation, size_t index, const char **warning);
+
+/* The samples of an igdm_autoattack.
+ *   adversarial  (count, channels, height, width), written: the image that an attack has found, or the clean one where it is
+ *                misclassified already or no attack has succeeded; may be NULL
+ *   count        must equal the count of the rows
+ *   report       as for igdm_attack_with_report; seconds is 0
+ * Errors: NOT_FOUND (the evaluation is one of igdm_evaluate), SHAPE (count). */
+IGDM_API int32_t igdm_evaluation_get_report(igdm_evaluation *evaluation, float *adversarial, size_t count,
+                                            igdm_attack_report *report);
 
 /* Releases the handle. */
 IGDM_API void igdm_evaluation_release(igdm_evaluation *evaluation);

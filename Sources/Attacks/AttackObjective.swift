@@ -52,9 +52,11 @@ public enum AttackLoss: Equatable, Sendable {
     case margin(kappa: Float)
     /// KL(softmax(target) ‖ softmax(z)), the target being the batch's `targetLogits`.
     case divergence
+    /// Difference of logits ratio, `logitsRatio`.
+    case logitsRatio
 
     /// Names that options take, in the order in which messages list them.
-    public static let names = ["ce", "margin", "kl"]
+    public static let names = ["ce", "margin", "kl", "dlr"]
 
     /// Throws `invalidArgument` for an unknown name.
     public init(name: String, kappa: Float) throws {
@@ -62,6 +64,7 @@ public enum AttackLoss: Equatable, Sendable {
         case "ce": self = .crossEntropy
         case "margin": self = .margin(kappa: kappa)
         case "kl": self = .divergence
+        case "dlr": self = .logitsRatio
         default: throw EngineError.unknownName("loss", got: name, known: AttackLoss.names)
         }
     }
@@ -102,6 +105,8 @@ public final class ClassifierObjective: AttackObjective {
             case .margin(let kappa):
                 loss[i] = marginLoss(
                     z, label: Int(batch.labels[row]), classes: classes, kappa: kappa, scale: 1, gradient: slope)
+            case .logitsRatio:
+                loss[i] = logitsRatio(z, label: Int(batch.labels[row]), classes: classes, scale: 1, gradient: slope)
             case .divergence:
                 guard let targets = batch.targetLogits else {
                     throw EngineError(.internal, "the KL objective was given no target logits")

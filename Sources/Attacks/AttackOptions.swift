@@ -6,7 +6,7 @@ public struct AttackOptions {
     public var attack = "pgd"
     /// "linf" or "l2".
     public var norm = "linf"
-    /// "ce", "margin" or "kl".
+    /// "ce", "margin", "kl" or "dlr".
     public var loss = "ce"
     /// Radius, in units of the [0,1] pixel scale.
     public var epsilon = 8.0 / 255
@@ -23,11 +23,32 @@ public struct AttackOptions {
     public var earlyStop = false
     public var seed: UInt64 = 0
 
+    // Of the attacks in stages only.
+
+    /// How many classes a targeted attack goes for, the nearest first; 0 means 9, or all others where they are fewer.
+    public var targets = 0
+    /// Passes over which a gradient is averaged, for models that are random (Athalye, Carlini, Wagner 2018).
+    public var expectation = 1
+    /// Auto-PGD: the part of the steps that must raise the loss for the step to stay.
+    public var rho = 0.75
+    /// Auto-PGD: judge the first window as the published code does.
+    public var referenceQuirks = false
+    /// FAB: the largest weight of the original image, the overshoot, and the way back from a misclassified point.
+    public var fabAlpha = 0.1
+    public var fabEta = 1.05
+    public var fabBeta = 0.9
+    /// Square: the part of the image that the first squares cover.
+    public var squareShare = 0.8
+
     public init() {}
 
     /// The loop's parameters. Throws `invalidArgument`, naming the option, for what is out of range or unknown.
     public func plan() throws -> AttackPlan {
         let definition = try AttackRegistry.named(attack)
+        let isLoop = if case .loop = definition.kind { true } else { false }
+        guard isLoop || step == 0 else {
+            throw EngineError.invalid("step", got: step, want: "0: \(attack) chooses its steps itself")
+        }
         let radius = try PerturbationBudget(epsilon: epsilon, step: step, norm: norm)
         guard (0...Self.mostSteps).contains(steps) else {
             throw EngineError.invalid(
@@ -47,14 +68,47 @@ public struct AttackOptions {
         plan.rest = earlyStop ? .atFirstSuccess : .never
         plan.seed = seed
         plan.attackNumber = definition.number
-        try definition.adjust(&plan, self)
+        if case .loop(let adjust) = definition.kind { try adjust(&plan, self) }
         return plan
+    }
+
+    /// The attack in stages, on a model of so many classes; nil where it is one of the loop. Throws `invalidArgument`.
+    func stages(classes: Int) throws -> [AttackStage]? {
+        guard case .stages(let make) = try AttackRegistry.named(attack).kind else { return nil }
+        _ = try plan()
+        guard (0...Self.mostTargets).contains(targets) else {
+            throw EngineError.invalid("targets", got: targets, want: "1 ... \(Self.mostTargets), or 0 for 9")
+        }
+        guard (1...Self.mostRestarts).contains(expectation) else {
+            throw EngineError.invalid("eot", got: expectation, want: "1 ... \(Self.mostRestarts)")
+        }
+        guard restarts * targetCount(classes) <= Self.mostRestarts else {
+            throw EngineError.invalid(
+                "restarts", got: restarts, want: "at most \(Self.mostRestarts) runs, restarts times targets")
+        }
+        for (name, value) in [
+            ("rho", rho), ("fab_alpha", fabAlpha), ("fab_beta", fabBeta), ("square_share", squareShare),
+        ] {
+            guard value > 0, value <= 1 else { throw EngineError.invalid(name, got: value, want: "above 0, at most 1") }
+        }
+        guard fabEta >= 1, fabEta <= 10 else { throw EngineError.invalid("fab_eta", got: fabEta, want: "1 ... 10") }
+        return try make(self, classes)
+    }
+
+    /// How many targets a targeted attack has.
+    func targetCount(_ classes: Int) -> Int { min(targets == 0 ? 9 : targets, classes - 1) }
+
+    /// What to tell about targets that there are not.
+    func targetFallback(_ classes: Int) -> String? {
+        let wanted = targets == 0 ? 9 : targets
+        return wanted < classes ? nil : "\(classes - 1) targets instead of \(wanted)"
     }
 
     /// More than any published attack takes; a larger number is a mistake that would never come back.
     private static let mostSteps = 1_000_000
     /// Restarts share a word of the random key with the attack's number.
     private static let mostRestarts = 65535
+    private static let mostTargets = 1000
 }
 
 /// A validated radius and step, as floats.

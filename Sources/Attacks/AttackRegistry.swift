@@ -1,19 +1,49 @@
 import Runtime
 
-/// An attack: a name and how it sets the parameters of the loop.
+/// An attack: a name and how it sets the parameters of the loop, or what its stages are.
 public struct AttackDefinition: Sendable {
     public let name: String
     /// Keys the attack's random numbers: part of the promise "same seed, same result", so never changed or reused.
     public let number: UInt32
     /// Iterations where the caller does not say.
     public let steps: Int
-    /// Changes the plan that the options alone give. Throws for options that this attack cannot have.
-    let adjust: @Sendable (inout AttackPlan, AttackOptions) throws -> Void
+    let kind: Kind
+
+    enum Kind: Sendable {
+        /// An attack of the loop: changes the plan that the options alone give. Throws for options that it cannot have.
+        case loop(@Sendable (inout AttackPlan, AttackOptions) throws -> Void)
+        /// An attack whose runs choose their own steps, or several of them; the number is that of the classes.
+        case stages(@Sendable (AttackOptions, Int) throws -> [AttackStage])
+    }
+
+    init(
+        name: String, number: UInt32, steps: Int,
+        adjust: @escaping @Sendable (inout AttackPlan, AttackOptions) throws -> Void
+    ) {
+        (self.name, self.number, self.steps, kind) = (name, number, steps, .loop(adjust))
+    }
+
+    /// One stage, from the plan that the options give and the number of classes.
+    init(
+        name: String, number: UInt32, steps: Int,
+        stage: @escaping @Sendable (AttackPlan, AttackOptions, Int) throws -> AttackStage
+    ) {
+        (self.name, self.number, self.steps) = (name, number, steps)
+        kind = .stages { options, classes in [try stage(try options.plan(), options, classes)] }
+    }
+
+    /// Several stages.
+    init(name: String, number: UInt32, stages: @escaping @Sendable (AttackOptions, Int) throws -> [AttackStage]) {
+        (self.name, self.number, steps, kind) = (name, number, 0, .stages(stages))
+    }
 }
 
 /// The attacks by name.
 public enum AttackRegistry {
-    public static let all: [AttackDefinition] = [.fgsm, .pgd, .carliniWagner]
+    public static let all: [AttackDefinition] = [
+        .fgsm, .pgd, .carliniWagner, .autoPGD, .autoPGDRatio, .autoPGDTargeted, .fab, .fabTargeted, .square,
+        .autoAttack,
+    ]
     public static var names: [String] { all.map(\.name) }
 
     /// Throws `invalidArgument` for an unknown name.
@@ -26,15 +56,12 @@ public enum AttackRegistry {
 
     /// Reads one entry of an evaluation list: a name, or a name and a number of steps, "pgd-20".
     public static func parse(specification: String) throws -> (attack: String, steps: Int) {
-        let parts = specification.split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false)
-        guard let definition = all.first(where: { $0.name == parts[0] }) else {
-            throw EngineError.unknownName("attacks", got: specification, known: specificationForms)
+        if let definition = all.first(where: { $0.name == specification }) { return (definition.name, 0) }
+        for definition in all where takesSteps(definition) && specification.hasPrefix(definition.name + "-") {
+            let number = specification.dropFirst(definition.name.count + 1)
+            if let steps = Int(plain: number), steps >= 1 { return (definition.name, steps) }
         }
-        guard parts.count == 2 else { return (definition.name, 0) }
-        guard let steps = Int(plain: parts[1]), steps >= 1, takesSteps(definition) else {
-            throw EngineError.unknownName("attacks", got: specification, known: specificationForms)
-        }
-        return (definition.name, steps)
+        throw EngineError.unknownName("attacks", got: specification, known: specificationForms)
     }
 
     /// Reads a comma-separated evaluation list; "" is the empty one.

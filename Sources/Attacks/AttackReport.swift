@@ -110,3 +110,51 @@ final class AttackRecord {
         }
     }
 }
+
+/// The samples after an attack in stages.
+public struct AttackedSamples {
+    private let source: any ImageSource
+    private let state: CascadeState
+
+    init(_ source: any ImageSource, _ state: CascadeState) {
+        (self.source, self.state) = (source, state)
+    }
+
+    public var count: Int { state.count }
+    /// Of one image.
+    public var pixels: Int { state.pixels }
+
+    /// Writes what is wanted: images that no attack broke are the clean ones. `outputs.adversarial` may be the memory of the
+    /// source's images.
+    public func write(to outputs: AttackOutputs) {
+        let pixels = state.pixels
+        WorkerPool.parallelFor(state.count) { i in
+            let result = outputs.adversarial + i * pixels
+            // A broken image's memory holds the attack's; the result takes the clean one first, to be compared with it.
+            source.readImage(i, into: result)
+            var moved = (linf: 0.0, l2: 0.0, l1: 0.0)
+            if state.breaker[i] >= 0 {
+                moved = distances(state.image(i), result, pixels)
+                result.update(from: state.image(i), count: pixels)
+            }
+            outputs.success?[i] = state.isMisclassified(i) ? 1 : 0
+            outputs.linf?[i] = moved.linf
+            outputs.l2?[i] = moved.l2
+            outputs.l1?[i] = moved.l1
+        }
+        outputs.firstSuccess?.update(from: state.firstSuccess.pointer, count: state.count)
+        outputs.forwards?.update(from: state.forwards.pointer, count: state.count)
+        outputs.backwards?.update(from: state.backwards.pointer, count: state.count)
+    }
+
+    public func totals(seconds: Double) -> AttackTotals {
+        var totals = AttackTotals()
+        for i in 0..<state.count {
+            totals.successes += state.isMisclassified(i) ? 1 : 0
+            totals.forwards += Int(state.forwards[i])
+            totals.backwards += Int(state.backwards[i])
+        }
+        totals.seconds = seconds
+        return totals
+    }
+}

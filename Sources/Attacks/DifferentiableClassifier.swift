@@ -1,5 +1,6 @@
 import Kernels
 import Networks
+import Runtime
 
 /// What an attack needs of a classifier: logits, and their product with a cotangent taken back to the images.
 ///
@@ -10,6 +11,8 @@ public protocol DifferentiableClassifier: AnyObject {
     var classes: Int { get }
     /// Of one image.
     var shape: ImageShape { get }
+    /// Whether `inputGradient` can be called; without it only attacks that need no gradient are possible.
+    var hasGradient: Bool { get }
 
     /// Writes the logits of `count` images. With `retain` it keeps what `inputGradient` needs.
     func forward(
@@ -23,4 +26,16 @@ public protocol DifferentiableClassifier: AnyObject {
 extension InferencePass: DifferentiableClassifier {
     public var classes: Int { network.options.classes }
     public var shape: ImageShape { network.options.shape }
+}
+
+extension DifferentiableClassifier {
+    public var hasGradient: Bool { true }
+
+    /// Throws `invalidArgument` for an attack that follows gradients where there are none.
+    func requireGradient(for attack: String) throws {
+        guard hasGradient else {
+            throw EngineError.invalid(
+                "attack", got: "\"\(attack)\"", want: "square: the model has no gradient, which \(attack) follows")
+        }
+    }
 }

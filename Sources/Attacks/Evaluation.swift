@@ -14,7 +14,7 @@ public protocol ImageSource {
 
 /// What a caller may choose about an evaluation. The defaults are those of the C header, section 5.
 public struct EvaluationOptions {
-    /// Comma-separated: "fgsm", "pgd-K", "cw" or "cw-K"; "" = clean only.
+    /// Comma-separated names, those of attacks with steps as "pgd-K" too; "" = clean only.
     public var attacks = "fgsm,pgd-20,cw"
     public var norm = "linf"
     public var epsilon = 8.0 / 255
@@ -29,20 +29,27 @@ public struct EvaluationOptions {
 
     public init() {}
 
-    /// The plan of one entry of `attacks`.
-    fileprivate func plan(attack: String, steps: Int) throws -> AttackPlan {
+    /// One entry of `attacks`, checked.
+    fileprivate func attack(_ name: String, _ attack: String, steps: Int, classes: Int) throws -> EvaluatedAttack {
         var options = AttackOptions()
         options.attack = attack
         options.steps = steps
         options.norm = norm
         options.epsilon = epsilon
-        options.step = step
         options.restarts = restarts
         options.seed = seed
+        options.earlyStop = true
+        if let stages = try options.stages(classes: classes) { return .stages(name, stages) }
+        options.step = step
         var plan = try options.plan()
         plan.rest = .afterSuccessfulRun
-        return plan
+        return .loop(name, plan)
     }
+}
+
+private enum EvaluatedAttack {
+    case loop(String, AttackPlan)
+    case stages(String, [AttackStage])
 }
 
 /// Accuracy under one attack, or clean.
@@ -71,6 +78,9 @@ public struct Evaluation {
     public let rows: [EvaluationRow]
     /// With a teacher only.
     public let agreement: GradientAgreement?
+    /// What makes the numbers doubtful. Of `autoAttack` only, as is `samples`.
+    public var warnings: [String] = []
+    public var samples: AttackedSamples?
 }
 
 /// Measures the accuracy of `model`, clean and under each attack.
@@ -85,7 +95,7 @@ public func evaluate(
     options: EvaluationOptions, monitor: RunMonitor = RunMonitor()
 ) throws -> Evaluation {
     let attacks = try AttackRegistry.parse(list: options.attacks).map {
-        (name: $0.name, plan: try options.plan(attack: $0.attack, steps: $0.steps))
+        try options.attack($0.name, $0.attack, steps: $0.steps, classes: model.classes)
     }
     guard (0...source.count).contains(options.count) else {
         throw EngineError.invalid(
@@ -101,7 +111,12 @@ public func evaluate(
     let reader = try BatchReader(source, capacity: min(options.batchSize, max(count, 1)))
     var rows = [try cleanRow(model, reader, count: count, monitor)]
     for attack in attacks {
-        rows.append(try attackedRow(model, reader, attack.name, attack.plan, clean: rows[0].flags, monitor))
+        switch attack {
+        case .loop(let name, let plan):
+            rows.append(try attackedRow(model, reader, name, plan, clean: rows[0].flags, monitor))
+        case .stages(let name, let stages):
+            rows.append(try stagedRow(model, reader, name, stages, clean: rows[0].flags, monitor))
+        }
     }
     let agreement = try teacher.map {
         try GradientAgreement.measure(student: model, teacher: $0, reader, count: count, monitor)
@@ -109,7 +124,7 @@ public func evaluate(
     return Evaluation(rows: rows, agreement: agreement)
 }
 
-private func checkFit(
+func checkFit(
     _ model: any DifferentiableClassifier, _ name: String, _ source: any ImageSource
 ) throws {
     guard model.shape == source.shape, model.classes == source.classes else {
@@ -158,6 +173,23 @@ private func attackedRow(
         for i in 0..<batch.count { flags[Int(batch.keys[i])] = 1 - success[i] }
     }
     return EvaluationRow(name: name, flags: flags, seconds: seconds)
+}
+
+private func stagedRow(
+    _ model: any DifferentiableClassifier, _ reader: BatchReader, _ name: String, _ stages: [AttackStage],
+    clean: Buffer<UInt8>, _ monitor: RunMonitor
+) throws -> EvaluationRow {
+    let state = try CascadeState(
+        count: clean.count, classes: model.classes, pixels: model.shape.count, stages: stages.count)
+    let cascade = try AttackCascade(
+        model, source: reader.source, stages: stages, expectation: 1, batchSize: reader.capacity, state: state)
+    let began = monotonicSeconds()
+    _ = try cascade.runClean(RunMonitor(checkpoint: monitor.checkpoint))
+    try cascade.run(monitor) { seconds in
+        try monitor.progress?(state.progress(of: name, stages: stages.count, seconds))
+    }
+    return EvaluationRow(
+        name: name, flags: try state.flags(before: stages.count), seconds: monotonicSeconds() - began)
 }
 
 /// Reads chosen samples of a source in batches.

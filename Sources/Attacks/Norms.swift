@@ -15,6 +15,14 @@ public protocol AttackNorm: Sendable {
         _ iterate: UnsafeMutablePointer<Float>, around clean: UnsafePointer<Float>, radius: Float, count: Int,
         random: inout CounterRandom)
 
+    /// Writes a random point on the border of the ball around `clean`; it still needs `project`.
+    func borderStart(
+        _ iterate: UnsafeMutablePointer<Float>, around clean: UnsafePointer<Float>, radius: Float, count: Int,
+        random: inout CounterRandom)
+
+    /// Auto-PGD's first step, in radii.
+    var firstStep: Float { get }
+
     /// Moves the iterate by `size` in the direction of steepest ascent. A zero gradient does not move it.
     func step(
         _ iterate: UnsafeMutablePointer<Float>, along gradient: UnsafePointer<Float>, size: Float, count: Int)
@@ -22,6 +30,19 @@ public protocol AttackNorm: Sendable {
     /// Moves the iterate to the nearest point of the ball, then into the box.
     func project(
         _ iterate: UnsafeMutablePointer<Float>, around clean: UnsafePointer<Float>, radius: Float, count: Int)
+
+    /// The distance of two images.
+    func distance(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int) -> Double
+
+    /// The dual norm of a gradient: how fast the function grows along the steepest step of length 1.
+    func dualLength(_ gradient: UnsafePointer<Float>, _ count: Int) -> Double
+
+    /// The shortest way from `point` to the hyperplane `normal · x = normal · point - height` within the box [0,1], or as
+    /// far as the box allows. Returns its length.
+    func wayToHyperplane(
+        from point: UnsafePointer<Float>, normal: UnsafePointer<Float>, height: Double, count: Int,
+        way: UnsafeMutablePointer<Float>
+    ) -> Double
 }
 
 /// The norms by name.
@@ -54,6 +75,22 @@ public struct MaximumNorm: AttackNorm {
         for i in 0..<count { iterate[i] = clean[i] + radius * (2 * random.uniform() - 1) }
     }
 
+    public var firstStep: Float { 2 }
+
+    /// Uniform in a cube, stretched until it touches the border.
+    public func borderStart(
+        _ iterate: UnsafeMutablePointer<Float>, around clean: UnsafePointer<Float>, radius: Float, count: Int,
+        random: inout CounterRandom
+    ) {
+        var largest: Float = 0
+        for i in 0..<count {
+            iterate[i] = 2 * random.uniform() - 1
+            largest = max(largest, abs(iterate[i]))
+        }
+        let scale = largest > 0 ? radius / largest : 0
+        for i in 0..<count { iterate[i] = clean[i] + scale * iterate[i] }
+    }
+
     /// x' + size * sign(g), sign(0) = 0.
     public func step(
         _ iterate: UnsafeMutablePointer<Float>, along gradient: UnsafePointer<Float>, size: Float, count: Int
@@ -82,6 +119,27 @@ public struct MaximumNorm: AttackNorm {
             iterate[i] = Float(bitPattern: value.bitPattern &+ (outside ? inward : 0))
         }
     }
+
+    public func distance(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int) -> Double {
+        distances(a, b, count).linf
+    }
+
+    /// Σ |g|.
+    public func dualLength(_ gradient: UnsafePointer<Float>, _ count: Int) -> Double {
+        var sum = 0.0
+        for i in 0..<count { sum += Double(abs(gradient[i])) }
+        return sum
+    }
+
+    public func wayToHyperplane(
+        from point: UnsafePointer<Float>, normal: UnsafePointer<Float>, height: Double, count: Int,
+        way: UnsafeMutablePointer<Float>
+    ) -> Double {
+        boxedWay(from: point, normal: normal, height: height, count: count, way: way) { _ in 1 }
+        var largest = 0.0
+        for i in 0..<count { largest = max(largest, Double(abs(way[i]))) }
+        return largest
+    }
 }
 
 /// L2: the difference of the images has at most the radius as its Euclidean length.
@@ -103,6 +161,19 @@ public struct EuclideanNorm: AttackNorm {
         }
         let distance = Double(radius) * pow(Double(random.uniform()), 1 / Double(count))
         let scale = squares > 0 ? Float(distance / squares.squareRoot()) : 0
+        for i in 0..<count { iterate[i] = clean[i] + scale * iterate[i] }
+    }
+
+    public var firstStep: Float { 2 }
+
+    /// Direction from normal deviates.
+    public func borderStart(
+        _ iterate: UnsafeMutablePointer<Float>, around clean: UnsafePointer<Float>, radius: Float, count: Int,
+        random: inout CounterRandom
+    ) {
+        for i in 0..<count { iterate[i] = random.normal() }
+        let length = euclideanLength(iterate, count)
+        let scale = length > 0 ? Float(Double(radius) / length) : 0
         for i in 0..<count { iterate[i] = clean[i] + scale * iterate[i] }
     }
 
@@ -138,6 +209,63 @@ public struct EuclideanNorm: AttackNorm {
         }
         // The radius is below the spacing of floats around the image: nothing but the image itself lies in the ball.
         iterate.update(from: clean, count: count)
+    }
+
+    public func distance(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int) -> Double {
+        euclideanDistance(a, b, count)
+    }
+
+    public func dualLength(_ gradient: UnsafePointer<Float>, _ count: Int) -> Double {
+        euclideanLength(gradient, count)
+    }
+
+    public func wayToHyperplane(
+        from point: UnsafePointer<Float>, normal: UnsafePointer<Float>, height: Double, count: Int,
+        way: UnsafeMutablePointer<Float>
+    ) -> Double {
+        boxedWay(from: point, normal: normal, height: height, count: count, way: way) { $0 }
+        return euclideanLength(way, count)
+    }
+}
+
+/// The shortest way to a hyperplane within the box, for norms where the solution is `|way_i| = min(λ speed_i, room_i)`, the
+/// room being what the box leaves in the direction of -height · normal_i. (The conditions of Karush, Kuhn and Tucker; Croce
+/// and Hein 2020, "Minimally distorted adversarial examples with a fast adaptive boundary attack", section 3.)
+///
+/// λ solves `Σ |normal_i| min(λ speed_i, room_i) = |height|`. The left side is concave and piecewise linear: Newton's method
+/// from 0 never overshoots and ends after finitely many steps.
+///
+/// - Parameter speed: of |normal_i|.
+@inline(__always)
+private func boxedWay(
+    from point: UnsafePointer<Float>, normal: UnsafePointer<Float>, height: Double, count: Int,
+    way: UnsafeMutablePointer<Float>, speed: (Double) -> Double
+) {
+    let target = abs(height)
+    let descends = height >= 0
+    func room(_ i: Int) -> Double { (normal[i] > 0) == descends ? Double(point[i]) : 1 - Double(point[i]) }
+    var lambda = 0.0
+    for _ in 0..<1000 {
+        var (reached, slope) = (0.0, 0.0)
+        for i in 0..<count {
+            let weight = Double(abs(normal[i]))
+            let (free, pace) = (room(i), speed(weight))
+            let limited = lambda * pace >= free
+            reached += weight * (limited ? free : lambda * pace)
+            slope += limited ? 0 : weight * pace
+        }
+        guard slope > 0 else { break }
+        let next = lambda + (target - reached) / slope
+        guard next > lambda, next.isFinite else { break }
+        lambda = next
+    }
+    for i in 0..<count {
+        guard normal[i] != 0 else {
+            way[i] = 0
+            continue
+        }
+        let size = Float(min(lambda * speed(Double(abs(normal[i]))), room(i)))
+        way[i] = (normal[i] > 0) == descends ? -size : size
     }
 }
 

@@ -21,9 +21,15 @@ public func runAttack(
     let (shape, classes, pixels) = (classifier.shape, classifier.classes, classifier.shape.count)
     try Validation.checkImages(images, count: count, shape: shape, argument: "images")
     try Validation.checkLabels(labels, count: count, classes: classes, argument: "labels")
+    if let stages = try options.stages(classes: classes) {
+        return try runStages(
+            stages, on: classifier, HostImages(images, labels, count: count, classifier), options,
+            firstIndex: firstIndex, batchSize: batchSize, monitor, outputs)
+    }
     if let targetLogits {
         try Validation.checkFinite(targetLogits, count: count * classes, argument: "target_logits")
     }
+    try classifier.requireGradient(for: options.attack)
     let usesOwnTarget = plan.loss == .divergence && targetLogits == nil
     if usesOwnTarget, plan.start == .clean {
         throw EngineError(
@@ -63,4 +69,47 @@ public func runAttack(
     }
     record.write(to: outputs, clean: images)
     return record.totals(seconds: monotonicSeconds() - began)
+}
+
+/// An attack in stages on images of the host. Misclassified images stay as they are, and so do those that no run breaks.
+private func runStages(
+    _ stages: [AttackStage], on classifier: any DifferentiableClassifier, _ source: HostImages,
+    _ options: AttackOptions, firstIndex: UInt64, batchSize: Int, _ monitor: RunMonitor, _ outputs: AttackOutputs
+) throws -> AttackTotals {
+    let began = monotonicSeconds()
+    let state = try CascadeState(
+        count: source.count, classes: classifier.classes, pixels: classifier.shape.count, stages: stages.count)
+    let cascade = try AttackCascade(
+        classifier, source: source, stages: stages, expectation: options.expectation, firstKey: firstIndex,
+        batchSize: batchSize, state: state)
+    _ = try cascade.runClean(RunMonitor(checkpoint: monitor.checkpoint))
+    try cascade.run(monitor) { seconds in
+        try monitor.progress?(state.progress(of: options.attack, stages: stages.count, seconds))
+    }
+    let samples = AttackedSamples(source, state)
+    samples.write(to: outputs)
+    return samples.totals(seconds: monotonicSeconds() - began)
+}
+
+/// Images and labels in memory of the host.
+private struct HostImages: ImageSource {
+    let shape: ImageShape
+    let classes: Int
+    let count: Int
+    private let images: UnsafePointer<Float>
+    private let labels: UnsafePointer<Int64>
+
+    init(
+        _ images: UnsafePointer<Float>, _ labels: UnsafePointer<Int64>, count: Int,
+        _ classifier: any DifferentiableClassifier
+    ) {
+        (shape, classes, self.count) = (classifier.shape, classifier.classes, count)
+        (self.images, self.labels) = (images, labels)
+    }
+
+    func readImage(_ index: Int, into image: UnsafeMutablePointer<Float>) {
+        image.update(from: images + index * shape.count, count: shape.count)
+    }
+
+    func label(_ index: Int) -> Int { Int(labels[index]) }
 }

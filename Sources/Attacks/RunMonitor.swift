@@ -7,6 +7,15 @@ public struct RunProgress: Sendable {
     public let total: Int
     /// Since the stage began.
     public let seconds: Double
+    /// Expected until the stage ends; negative where that cannot be told yet.
+    public internal(set) var remaining: Double
+    /// Of the samples finished, the part that is still classified correctly; negative where that is not counted.
+    public internal(set) var accuracy = -1.0
+
+    init(stage: String, done: Int, total: Int, seconds: Double) {
+        (self.stage, self.done, self.total, self.seconds) = (stage, done, total, seconds)
+        remaining = done > 0 ? seconds * Double(total - done) / Double(done) : -1
+    }
 }
 
 /// How the caller of a long computation watches and stops it. Both closures may throw, which ends the computation

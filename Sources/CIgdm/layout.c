@@ -92,7 +92,19 @@ AT(igdm_progress, stage, 8);
 AT(igdm_progress, done, 16);
 AT(igdm_progress, total, 24);
 AT(igdm_progress, seconds, 32);
-AT(igdm_progress, reserved, 40);
+AT(igdm_progress, eta_seconds, 40);
+AT(igdm_progress, accuracy, 48);
+AT(igdm_progress, reserved, 56);
+
+SIZE(igdm_attack_tuning, 80);
+AT(igdm_attack_tuning, struct_size, 0);
+AT(igdm_attack_tuning, reference_quirks, 4);
+AT(igdm_attack_tuning, rho, 8);
+AT(igdm_attack_tuning, fab_alpha, 16);
+AT(igdm_attack_tuning, fab_eta, 24);
+AT(igdm_attack_tuning, fab_beta, 32);
+AT(igdm_attack_tuning, square_share, 40);
+AT(igdm_attack_tuning, reserved, 48);
 
 SIZE(igdm_attack_options, 160);
 AT(igdm_attack_options, struct_size, 0);
@@ -113,7 +125,10 @@ AT(igdm_attack_options, target_logits, 96);
 AT(igdm_attack_options, progress, 104);
 AT(igdm_attack_options, user, 112);
 AT(igdm_attack_options, cancel, 120);
-AT(igdm_attack_options, reserved, 128);
+AT(igdm_attack_options, targets, 128);
+AT(igdm_attack_options, eot, 136);
+AT(igdm_attack_options, tuning, 144);
+AT(igdm_attack_options, reserved, 152);
 
 SIZE(igdm_attack_report, 128);
 AT(igdm_attack_report, struct_size, 0);
@@ -130,6 +145,27 @@ AT(igdm_attack_report, total_forwards, 72);
 AT(igdm_attack_report, total_backwards, 80);
 AT(igdm_attack_report, seconds, 88);
 AT(igdm_attack_report, reserved, 96);
+
+SIZE(igdm_host_pass, 80);
+AT(igdm_host_pass, struct_size, 0);
+AT(igdm_host_pass, reserved0, 4);
+AT(igdm_host_pass, images, 8);
+AT(igdm_host_pass, count, 16);
+AT(igdm_host_pass, cotangent, 24);
+AT(igdm_host_pass, logits, 32);
+AT(igdm_host_pass, gradient, 40);
+AT(igdm_host_pass, reserved, 48);
+
+SIZE(igdm_host_model, 88);
+AT(igdm_host_model, struct_size, 0);
+AT(igdm_host_model, has_gradient, 4);
+AT(igdm_host_model, classes, 8);
+AT(igdm_host_model, channels, 16);
+AT(igdm_host_model, height, 24);
+AT(igdm_host_model, width, 32);
+AT(igdm_host_model, evaluate, 40);
+AT(igdm_host_model, user, 48);
+AT(igdm_host_model, reserved, 56);
 
 SIZE(igdm_evaluate_options, 128);
 AT(igdm_evaluate_options, struct_size, 0);
@@ -156,6 +192,26 @@ AT(igdm_evaluation_row, count, 24);
 AT(igdm_evaluation_row, accuracy, 32);
 AT(igdm_evaluation_row, seconds, 40);
 AT(igdm_evaluation_row, reserved, 48);
+
+SIZE(igdm_autoattack_options, 160);
+AT(igdm_autoattack_options, struct_size, 0);
+AT(igdm_autoattack_options, reserved0, 4);
+AT(igdm_autoattack_options, version, 8);
+AT(igdm_autoattack_options, attacks, 16);
+AT(igdm_autoattack_options, norm, 24);
+AT(igdm_autoattack_options, epsilon, 32);
+AT(igdm_autoattack_options, restarts, 40);
+AT(igdm_autoattack_options, targets, 48);
+AT(igdm_autoattack_options, eot, 56);
+AT(igdm_autoattack_options, count, 64);
+AT(igdm_autoattack_options, batch_size, 72);
+AT(igdm_autoattack_options, seed, 80);
+AT(igdm_autoattack_options, state, 88);
+AT(igdm_autoattack_options, state_seconds, 96);
+AT(igdm_autoattack_options, progress, 104);
+AT(igdm_autoattack_options, user, 112);
+AT(igdm_autoattack_options, cancel, 120);
+AT(igdm_autoattack_options, reserved, 128);
 
 SIZE(igdm_trainer_options, 280);
 AT(igdm_trainer_options, struct_size, 0);

@@ -1,5 +1,6 @@
 import Attacks
 import CIgdm
+import Kernels
 import Networks
 import Runtime
 
@@ -25,6 +26,24 @@ private func defaultAttackOptions() -> igdm_attack_options {
     options.seed = defaults.seed
     options.early_stop = defaults.earlyStop ? 1 : 0
     return options
+}
+
+private func defaultAttackTuning() -> igdm_attack_tuning {
+    let defaults = AttackOptions()
+    var tuning = igdm_attack_tuning()
+    tuning.struct_size = UInt32(MemoryLayout<igdm_attack_tuning>.size)
+    tuning.reference_quirks = defaults.referenceQuirks ? 1 : 0
+    tuning.rho = defaults.rho
+    tuning.fab_alpha = defaults.fabAlpha
+    tuning.fab_eta = defaults.fabEta
+    tuning.fab_beta = defaults.fabBeta
+    tuning.square_share = defaults.squareShare
+    return tuning
+}
+
+@_cdecl("igdm_attack_tuning_init") @implementation
+public func igdm_attack_tuning_init(_ tuning: UnsafeMutablePointer<igdm_attack_tuning>!) -> Int32 {
+    guarded { try pointer(tuning, "tuning").pointee = defaultAttackTuning() }
 }
 
 @_cdecl("igdm_attack_options_init") @implementation
@@ -63,28 +82,55 @@ public func igdm_attack_with_report(
     _ report: UnsafeMutablePointer<igdm_attack_report>!
 ) -> Int32 {
     guarded {
-        var told = try Igdm.options(
-            UnsafePointer(report), "report", defaults: defaultAttackReport(), firstSize: FirstSize.attackReport)
-        let r = told.reserved
-        try checkReserved(Int64(told.reserved0), r.0, r.1, r.2, r.3, argument: "report")
-        let totals = try attack(model, images, labels, count, options, adversarial) { outputs in
-            outputs.success = try optionalPointer(told.success, "report.success")
-            outputs.firstSuccess = try optionalPointer(told.first_success, "report.first_success")
-            outputs.linf = try optionalPointer(told.linf, "report.linf")
-            outputs.l2 = try optionalPointer(told.l2, "report.l2")
-            outputs.l1 = try optionalPointer(told.l1, "report.l1")
-            outputs.forwards = try optionalPointer(told.forwards, "report.forwards")
-            outputs.backwards = try optionalPointer(told.backwards, "report.backwards")
+        try reporting(report) { choose in
+            try attack(model, images, labels, count, options, adversarial, choose: choose)
         }
-        told.successes = Int64(totals.successes)
-        told.total_forwards = Int64(totals.forwards)
-        told.total_backwards = Int64(totals.backwards)
-        told.seconds = totals.seconds
-        if report != nil { try fill(report, "report", told, firstSize: FirstSize.attackReport) }
     }
 }
 
-/// The attack behind both functions; `choose` says which outputs the host wants beside the images.
+@_cdecl("igdm_attack_host_model") @implementation
+public func igdm_attack_host_model(
+    _ model: UnsafePointer<igdm_host_model>!, _ images: UnsafePointer<Float>!, _ labels: UnsafePointer<Int64>!,
+    _ count: Int, _ options: UnsafePointer<igdm_attack_options>!, _ adversarial: UnsafeMutablePointer<Float>!,
+    _ report: UnsafeMutablePointer<igdm_attack_report>!
+) -> Int32 {
+    guarded {
+        let model = try HostClassifier(model)
+        try reporting(report) { choose in
+            let call = try AttackCall(
+                images, labels, count, options, adversarial, shape: model.shape, classes: model.classes, choose: choose)
+            return try call.run(on: model)
+        }
+    }
+}
+
+/// Fills in a report: `attack` is told which outputs the host wants beside the images.
+func reporting(
+    _ report: UnsafeMutablePointer<igdm_attack_report>?,
+    _ attack: ((inout AttackOutputs) throws -> Void) throws -> AttackTotals
+) throws {
+    var told = try Igdm.options(
+        UnsafePointer(report), "report", defaults: defaultAttackReport(), firstSize: FirstSize.attackReport)
+    let r = told.reserved
+    try checkReserved(Int64(told.reserved0), r.0, r.1, r.2, r.3, argument: "report")
+    let wanted = told
+    let totals = try attack { outputs in
+        outputs.success = try optionalPointer(wanted.success, "report.success")
+        outputs.firstSuccess = try optionalPointer(wanted.first_success, "report.first_success")
+        outputs.linf = try optionalPointer(wanted.linf, "report.linf")
+        outputs.l2 = try optionalPointer(wanted.l2, "report.l2")
+        outputs.l1 = try optionalPointer(wanted.l1, "report.l1")
+        outputs.forwards = try optionalPointer(wanted.forwards, "report.forwards")
+        outputs.backwards = try optionalPointer(wanted.backwards, "report.backwards")
+    }
+    told.successes = Int64(totals.successes)
+    told.total_forwards = Int64(totals.forwards)
+    told.total_backwards = Int64(totals.backwards)
+    told.seconds = totals.seconds
+    if report != nil { try fill(report, "report", told, firstSize: FirstSize.attackReport) }
+}
+
+/// The attack on a model of the library.
 private func attack(
     _ model: OpaquePointer?, _ images: UnsafePointer<Float>?, _ labels: UnsafePointer<Int64>?, _ count: Int,
     _ options: UnsafePointer<igdm_attack_options>?, _ adversarial: UnsafeMutablePointer<Float>?,
@@ -92,30 +138,54 @@ private func attack(
 ) throws -> AttackTotals {
     let handle: ModelHandle = try HandleTable.get(model, "model")
     let network = handle.network
-    let images = try pointer(images, "images")
-    let labels = try pointer(labels, "labels")
-    let count = try sampleCount(count, floatsPerSample: max(network.shape.count, network.classes))
-    let given = try Igdm.options(
-        options, "options", defaults: defaultAttackOptions(), firstSize: FirstSize.attackOptions)
-    var outputs = AttackOutputs(adversarial: try pointer(adversarial, "adversarial"))
-    try choose(&outputs)
-    let chosen = try attackOptions(given)
-    let target = try optionalPointer(given.target_logits, "options.target_logits")
-    let cancel = try optionalPointer(given.cancel, "options.cancel")
-    guard given.first_index >= 0 else {
-        throw EngineError.invalid("options.first_index", got: given.first_index, want: "at least 0")
+    let call = try AttackCall(
+        images, labels, count, options, adversarial, shape: network.shape, classes: network.classes, choose: choose)
+    return try locked([handle]) { try call.run(on: try handle.inference()) }
+}
+
+/// The arguments that all attacks have, checked.
+private struct AttackCall {
+    private let images: UnsafePointer<Float>
+    private let labels: UnsafePointer<Int64>
+    private let count: Int
+    private let options: AttackOptions
+    private let target: UnsafePointer<Float>?
+    private let firstIndex: UInt64
+    private let monitor: RunMonitor
+    private let outputs: AttackOutputs
+
+    init(
+        _ images: UnsafePointer<Float>?, _ labels: UnsafePointer<Int64>?, _ count: Int,
+        _ options: UnsafePointer<igdm_attack_options>?, _ adversarial: UnsafeMutablePointer<Float>?, shape: ImageShape,
+        classes: Int, choose: (inout AttackOutputs) throws -> Void
+    ) throws {
+        self.images = try pointer(images, "images")
+        self.labels = try pointer(labels, "labels")
+        self.count = try sampleCount(count, floatsPerSample: max(shape.count, classes))
+        let given = try Igdm.options(
+            options, "options", defaults: defaultAttackOptions(), firstSize: FirstSize.attackOptions)
+        var outputs = AttackOutputs(adversarial: try pointer(adversarial, "adversarial"))
+        try choose(&outputs)
+        self.outputs = outputs
+        self.options = try attackOptions(given)
+        target = try optionalPointer(given.target_logits, "options.target_logits")
+        let cancel = try optionalPointer(given.cancel, "options.cancel")
+        guard given.first_index >= 0 else {
+            throw EngineError.invalid("options.first_index", got: given.first_index, want: "at least 0")
+        }
+        firstIndex = UInt64(given.first_index)
+        monitor = Callbacks.monitor(given.progress, given.user, cancel: cancel)
     }
-    return try locked([handle]) {
+
+    func run(on model: any DifferentiableClassifier) throws -> AttackTotals {
         try runAttack(
-            on: handle.inference(), images: images, labels: labels, count: count, targetLogits: target,
-            options: chosen, firstIndex: UInt64(given.first_index), batchSize: ModelHandle.batchSize,
-            monitor: Callbacks.monitor(given.progress, given.user, cancel: cancel), outputs: outputs)
+            on: model, images: images, labels: labels, count: count, targetLogits: target, options: options,
+            firstIndex: firstIndex, batchSize: ModelHandle.batchSize, monitor: monitor, outputs: outputs)
     }
 }
 
 private func attackOptions(_ given: igdm_attack_options) throws -> AttackOptions {
-    let r = given.reserved
-    try checkReserved(Int64(given.reserved0), r.0, r.1, r.2, r.3, argument: "options")
+    try checkReserved(Int64(given.reserved0), given.reserved, argument: "options")
     var chosen = AttackOptions()
     chosen.attack = try text(given.attack, "options.attack")
     chosen.norm = try text(given.norm, "options.norm")
@@ -128,5 +198,18 @@ private func attackOptions(_ given: igdm_attack_options) throws -> AttackOptions
     chosen.randomStart = try flag(given.random_start, "options.random_start")
     chosen.earlyStop = try flag(given.early_stop, "options.early_stop")
     chosen.seed = given.seed
+    chosen.targets = Int(given.targets)
+    chosen.expectation = try dimension(given.eot, "options.eot", 0...65535)
+    if chosen.expectation == 0 { chosen.expectation = 1 }
+    let tuning = try Igdm.options(
+        given.tuning, "options.tuning", defaults: defaultAttackTuning(), firstSize: FirstSize.attackTuning)
+    let t = tuning.reserved
+    try checkReserved(t.0, t.1, t.2, t.3, argument: "options.tuning")
+    chosen.referenceQuirks = try flag(tuning.reference_quirks, "options.tuning.reference_quirks")
+    chosen.rho = tuning.rho
+    chosen.fabAlpha = tuning.fab_alpha
+    chosen.fabEta = tuning.fab_eta
+    chosen.fabBeta = tuning.fab_beta
+    chosen.squareShare = tuning.square_share
     return chosen
 }

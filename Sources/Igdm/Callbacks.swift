@@ -39,6 +39,8 @@ enum Callbacks {
                 event.done = Int64(state.done)
                 event.total = Int64(state.total)
                 event.seconds = state.seconds
+                event.eta_seconds = state.remaining
+                event.accuracy = state.accuracy
                 let answer = state.stage.withCString { stage in
                     event.stage = stage
                     return run { progress(&event, user) }

@@ -10,10 +10,12 @@ final class EvaluationHandle: Handle {
 
     let evaluation: Evaluation
     let names: [StaticText]
+    let warnings: [StaticText]
 
     init(_ evaluation: Evaluation) {
         self.evaluation = evaluation
         names = evaluation.rows.map { StaticText($0.name) }
+        warnings = evaluation.warnings.map { StaticText($0) }
     }
 
     func row(_ index: Int) throws -> EvaluationRow {

@@ -3,11 +3,14 @@
 enum FirstSize {
     static let attackOptions = 160
     static let attackReport = 128
+    static let attackTuning = 80
+    static let autoAttackOptions = 160
     static let batch = 80
     static let checkpointInfo = 152
     static let datasetInfo = 80
     static let evaluateOptions = 128
     static let evaluationRow = 80
+    static let hostModel = 88
     static let loadOptions = 56
     static let modelInfo = 112
     static let modelOptions = 112

@@ -75,10 +75,13 @@ import Testing
 
     @Test func unknownNamesListTheKnown() {
         #expect(
-            thrownError { _ = try plan { $0.attack = "x" } }?.message == "attack: got \"x\", want one of fgsm, pgd, cw")
+            thrownError { _ = try plan { $0.attack = "x" } }?.message
+                == "attack: got \"x\", want one of fgsm, pgd, cw, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square, autoattack"
+        )
         #expect(thrownError { _ = try plan { $0.norm = "x" } }?.message == "norm: got \"x\", want one of linf, l2")
         #expect(
-            thrownError { _ = try plan { $0.loss = "x" } }?.message == "loss: got \"x\", want one of ce, margin, kl")
+            thrownError { _ = try plan { $0.loss = "x" } }?.message
+                == "loss: got \"x\", want one of ce, margin, kl, dlr")
     }
 
     @Test func evaluationListsAreRead() throws {

@@ -7,6 +7,8 @@
 #include "fixtures.h"
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdio.h>
+#include <unistd.h>
 
 /* What a callback is to do, and what it saw. */
 struct watch {
@@ -155,6 +157,103 @@ static void evaluation_cancels_at_every_call(void) {
         FAILS(igdm_evaluate(model, data, teacher, &options, &evaluation), IGDM_ERROR_CANCELLED, "callback");
         CHECK(evaluation == (igdm_evaluation *)0x5a && watch.calls == k);
     }
+}
+
+static void autoattack_resumes_after_every_cancel(void) {
+    igdm_model *model = new_model("small_cnn", 0);
+    igdm_dataset *data = new_dataset();
+    igdm_evaluation *evaluation = NULL;
+    struct watch watch = new_watch(0);
+    igdm_autoattack_options options;
+    static float found[2][COUNT * PIXELS];
+    static int64_t passes[2][COUNT];
+    char state[64];
+    snprintf(state, sizeof state, "/tmp/igdm-state-%d", (int)getpid());
+    OK(igdm_autoattack_options_init(&options));
+    options.version = "custom", options.attacks = "apgd-ce-3,apgd-t-2,fab-t-2,square-4", options.epsilon = 0.05;
+    options.batch_size = 5, options.progress = on_progress, options.user = &watch, options.state_seconds = 0;
+    int calls = 0;
+    for (int k = 0; k == 0 || k <= calls; k++) {
+        igdm_attack_report report;
+        OK(igdm_attack_report_init(&report));
+        report.forwards = passes[k > 0];
+        watch = new_watch(k);
+        options.state = k == 0 ? NULL : state;
+        if (k > 0) {
+            evaluation = (igdm_evaluation *)0x5a;
+            FAILS(igdm_autoattack(model, data, &options, &evaluation), IGDM_ERROR_CANCELLED, "callback");
+            CHECK(evaluation == (igdm_evaluation *)0x5a && watch.calls == k);
+            watch = new_watch(0);
+        }
+        OK(igdm_autoattack(model, data, &options, &evaluation));
+        CHECK(watch.other_thread == 0 && watch.wrong_event == 0);
+        OK(igdm_evaluation_get_report(evaluation, found[k > 0], COUNT, &report));
+        if (k == 0) calls = watch.calls;
+        CHECK(memcmp(found[0], found[k > 0], sizeof found[0]) == 0);
+        CHECK(memcmp(passes[0], passes[k > 0], sizeof passes[0]) == 0);
+        igdm_evaluation_release(evaluation);
+        remove(state);
+    }
+    CHECK(calls > 10);
+}
+
+/* A model of the host that calls one of the library's, and cancels at a call. */
+struct host { igdm_model *model; struct watch watch; int wrong; };
+
+static int32_t on_pass(const igdm_host_pass *pass, void *user) {
+    struct host *host = user;
+    host->wrong += pass->struct_size != sizeof *pass || pass->images == NULL || pass->count < 1
+                   || (pass->cotangent == NULL) != (pass->gradient == NULL)
+                   || (pass->cotangent == NULL) == (pass->logits == NULL);
+    if (pass->cotangent == NULL) OK(igdm_model_predict(host->model, pass->images, pass->count, pass->logits));
+    if (pass->cotangent != NULL)
+        OK(igdm_model_input_gradient(host->model, pass->images, pass->cotangent, pass->count, NULL, pass->gradient));
+    return answer(&host->watch);
+}
+
+static int32_t on_lazy_pass(const igdm_host_pass *pass, void *user) { return (void)pass, (void)user, 0; }
+
+static void host_models_are_attacked_as_ours(void) {
+    struct host host = {.model = new_model("small_cnn", 0), .watch = new_watch(0)};
+    igdm_host_model model;
+    static float ours[COUNT * PIXELS], theirs[COUNT * PIXELS];
+    OK(igdm_host_model_init(&model));
+    model.classes = CLASSES, model.channels = 1, model.height = model.width = SIDE;
+    model.evaluate = on_pass, model.user = &host;
+    make_images();
+    static const char *const names[] = {"pgd", "apgd-ce", "fab-t", "square"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        igdm_attack_options options;
+        OK(igdm_attack_options_init(&options));
+        options.attack = names[i], options.steps = 4, options.epsilon = 0.05;
+        OK(igdm_attack(host.model, images, labels, COUNT, &options, ours, NULL));
+        host.watch = new_watch(0);
+        OK(igdm_attack_host_model(&model, images, labels, COUNT, &options, theirs, NULL));
+        CHECK(memcmp(ours, theirs, sizeof ours) == 0);
+        int calls = host.watch.calls;
+        CHECK(calls > 4 && host.watch.other_thread == 0 && host.wrong == 0);
+        for (int k = 1; k <= calls; k++) {
+            host.watch = new_watch(k);
+            memset(theirs, 0x5a, sizeof theirs);
+            FAILS(igdm_attack_host_model(&model, images, labels, COUNT, &options, theirs, NULL), IGDM_ERROR_CANCELLED,
+                  "host model");
+            for (size_t b = 0; b < sizeof theirs; b++) REQUIRE(((char *)theirs)[b] == 0x5a);
+            CHECK(host.watch.calls == k);
+        }
+    }
+    igdm_evaluation *evaluation = NULL;
+    igdm_dataset *data = new_dataset();
+    igdm_autoattack_options options;
+    OK(igdm_autoattack_options_init(&options));
+    options.version = "custom", options.attacks = "apgd-ce-3";
+    host.watch = new_watch(0);
+    OK(igdm_autoattack_host_model(&model, data, &options, &evaluation));
+    model.evaluate = on_lazy_pass; /* writes nothing */
+    FAILS(igdm_autoattack_host_model(&model, data, &options, &evaluation), IGDM_ERROR_NOT_FINITE, "sample 0");
+    model.evaluate = on_pass, model.classes = CLASSES + 1;
+    FAILS(igdm_autoattack_host_model(&model, data, &options, &evaluation), IGDM_ERROR_SHAPE, "classes");
+    model.classes = CLASSES, model.has_gradient = 0;
+    FAILS(igdm_autoattack_host_model(&model, data, &options, &evaluation), IGDM_ERROR_INVALID_ARGUMENT, "square");
 }
 
 static volatile int32_t cancel_flag;
@@ -435,6 +534,7 @@ int main(int argc, char **argv) {
         TEST(evaluation_cancels_at_every_call), TEST(the_flag_cancels_from_another_thread),
         TEST(calls_from_inside_a_fit),          TEST(handles_released_inside_a_fit),
         TEST(calls_from_inside_an_attack),      TEST(callbacks_that_would_wait_in_a_circle),
+        TEST(autoattack_resumes_after_every_cancel), TEST(host_models_are_attacked_as_ours),
         TEST(callbacks_wait_for_other_threads), TEST(warnings_reach_the_log_callback),
     };
     return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);

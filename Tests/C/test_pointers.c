@@ -43,7 +43,7 @@ struct row {
 static igdm_model *model, *teacher;
 static igdm_dataset *dataset;
 static igdm_trainer *trainer;
-static igdm_evaluation *evaluation;
+static igdm_evaluation *evaluation, *ensemble; /* of igdm_evaluate and of igdm_autoattack */
 static igdm_checkpoint *opened;
 static void *released[KINDS];
 static void *made;
@@ -63,6 +63,9 @@ static const int64_t one_stride[1] = {1};
 static igdm_dataset_info about_dataset[1];
 static igdm_attack_options attack_options[1];
 static igdm_attack_report attack_report[1];
+static igdm_attack_tuning tuning[1];
+static igdm_host_model host[1];
+static igdm_autoattack_options autoattack_options[1];
 static igdm_evaluate_options evaluate_options[1];
 static igdm_evaluation_row table_row[1];
 static igdm_trainer_options training_options[1];
@@ -74,6 +77,7 @@ static int64_t milestones[1] = {1};
 static igdm_model_options defaults[1];
 static const char *graph; /* of the model */
 static char map[4096];    /* of the checkpoint's own names */
+static char state_path[128];
 static char checkpoint[128], copy_path[128], image_file[128], label_file[128], hdf5_file[128];
 
 static void release_model(void *handle) { igdm_model_release(handle); }
@@ -94,6 +98,20 @@ static igdm_evaluation *new_evaluation(void) {
     return result;
 }
 
+/* A model that likes class 0, whatever it sees, less and less the darker the image. */
+static int32_t host_pass(const igdm_host_pass *pass, void *user) {
+    (void)user;
+    if (pass->cotangent == NULL) {
+        for (size_t i = 0; i < pass->count * CLASSES; i++) {
+            pass->logits[i] = i % CLASSES == 0 ? pass->images[i / CLASSES * PIXELS] : 0.25f;
+        }
+    } else {
+        memset(pass->gradient, 0, pass->count * PIXELS * sizeof(float));
+        for (size_t i = 0; i < pass->count; i++) pass->gradient[i * PIXELS] = pass->cotangent[i * CLASSES];
+    }
+    return 0;
+}
+
 static void make_world(void) {
     make_folder();
     strcpy(checkpoint, path_to("model.h5")), strcpy(copy_path, path_to("copy.h5"));
@@ -112,6 +130,14 @@ static void make_world(void) {
     evaluate_options->attacks = "fgsm";
     evaluation = new_evaluation();
     opened = new_checkpoint();
+    strcpy(state_path, path_to("state"));
+    OK(igdm_attack_tuning_init(tuning));
+    OK(igdm_host_model_init(host));
+    host->classes = CLASSES, host->channels = 1, host->height = host->width = SIDE, host->evaluate = host_pass;
+    OK(igdm_autoattack_options_init(autoattack_options));
+    /* With three classes the attack says that it has too few: there is a warning to get. */
+    autoattack_options->version = "custom", autoattack_options->attacks = "apgd-t-2";
+    OK(igdm_autoattack(model, dataset, autoattack_options, &ensemble));
 
     size_t parameters;
     OK(igdm_model_parameter_count(model, &parameters));
@@ -197,6 +223,15 @@ CALL(igdm_attack_options_init, p[0])
 CALL(igdm_attack, p[0], p[1], p[2], COUNT, p[3], p[4], p[5])
 CALL(igdm_attack_report_init, p[0])
 CALL(igdm_attack_with_report, p[0], p[1], p[2], COUNT, p[3], p[4], p[5])
+CALL(igdm_attack_tuning_init, p[0])
+CALL(igdm_host_model_init, p[0])
+CALL(igdm_attack_host_model, p[0], p[1], p[2], COUNT, p[3], p[4], p[5])
+CALL(igdm_autoattack_options_init, p[0])
+CALL(igdm_autoattack, p[0], p[1], p[2], p[3])
+CALL(igdm_autoattack_host_model, p[0], p[1], p[2], p[3])
+CALL(igdm_evaluation_warning_count, p[0], p[1])
+CALL(igdm_evaluation_get_warning, p[0], 0, p[1])
+CALL(igdm_evaluation_get_report, p[0], p[1], COUNT, p[2])
 CALL(igdm_evaluate_options_init, p[0])
 CALL(igdm_evaluate, p[0], p[1], p[2], p[3], p[4])
 CALL(igdm_evaluation_row_count, p[0], p[1])
@@ -233,7 +268,7 @@ static int32_t call_attack_options(void **p) {
     igdm_attack_options options;
     OK(igdm_attack_options_init(&options));
     options.attack = p[0], options.norm = p[1], options.loss = p[2], options.target_logits = p[3],
-    options.cancel = p[4];
+    options.cancel = p[4], options.tuning = p[5];
     options.steps = 1;
     return igdm_attack(model, images, labels, COUNT, &options, floats[0], NULL);
 }
@@ -250,6 +285,18 @@ static int32_t call_evaluate_options(void **p) {
     igdm_evaluate_options options = *evaluate_options;
     options.attacks = p[0], options.norm = p[1], options.cancel = p[2];
     return igdm_evaluate(model, dataset, NULL, &options, p[3]);
+}
+
+static int32_t call_autoattack_options(void **p) {
+    igdm_autoattack_options options = *autoattack_options;
+    options.version = p[0], options.attacks = p[1], options.norm = p[2], options.state = p[3], options.cancel = p[4];
+    return igdm_autoattack(model, dataset, &options, p[5]);
+}
+
+static int32_t call_host_model(void **p) {
+    igdm_host_model inner = *host;
+    memcpy(&inner.evaluate, &p[0], sizeof inner.evaluate);
+    return igdm_attack_host_model(&inner, images, labels, COUNT, NULL, floats[0], NULL);
 }
 
 static int32_t call_trainer_create_options(void **p) {
@@ -351,7 +398,7 @@ static const struct row *make_table(size_t *count) {
         {"igdm_attack",
          call_attack_options,
          {IN(attack, "pgd"), IN(norm, "linf"), IN(loss, "kl"), IN_OR_NULL(target_logits, floats[1]),
-          IN_OR_NULL(cancel, flag)}},
+          IN_OR_NULL(cancel, flag), IN_OR_NULL(tuning, tuning)}},
         ROW(igdm_attack_report_init, OUT(report, attack_report)),
         ROW(igdm_attack_with_report, LIVING(model, model), IN(images, images), IN(labels, labels),
             IN_OR_NULL(options, attack_options), OUT(adversarial, floats[0]), OUT_OR_NULL(report, attack_report)),
@@ -360,6 +407,24 @@ static const struct row *make_table(size_t *count) {
          {OUT_OR_NULL(success, success), OUT_OR_NULL(first_success, integers[0]), OUT_OR_NULL(linf, doubles[0]),
           OUT_OR_NULL(l2, doubles[1]), OUT_OR_NULL(l1, doubles[2]), OUT_OR_NULL(forwards, integers[1]),
           OUT_OR_NULL(backwards, integers[2])}},
+        ROW(igdm_attack_tuning_init, OUT(tuning, tuning)),
+        ROW(igdm_host_model_init, OUT(model, host)),
+        ROW(igdm_attack_host_model, IN(model, host), IN(images, images), IN(labels, labels),
+            IN_OR_NULL(options, attack_options), OUT(adversarial, floats[0]), OUT_OR_NULL(report, attack_report)),
+        {"igdm_attack_host_model", call_host_model, {{"evaluate", *(void **)&host->evaluate, 0, 1, 0, NULL}}},
+        ROW(igdm_autoattack_options_init, OUT(options, autoattack_options)),
+        ROW(igdm_autoattack, LIVING(model, model), LIVING(dataset, dataset), IN_OR_NULL(options, autoattack_options),
+            NEW(evaluation, evaluation)),
+        {"igdm_autoattack",
+         call_autoattack_options,
+         {IN(version, "custom"), IN(attacks, "square-3"), IN(norm, "linf"), IN_OR_NULL(state, state_path),
+          IN_OR_NULL(cancel, flag), NEW(evaluation, evaluation)}},
+        ROW(igdm_autoattack_host_model, IN(model, host), LIVING(dataset, dataset),
+            IN_OR_NULL(options, autoattack_options), NEW(evaluation, evaluation)),
+        ROW(igdm_evaluation_warning_count, LIVING(evaluation, ensemble), OUT(count, number)),
+        ROW(igdm_evaluation_get_warning, LIVING(evaluation, ensemble), OUT(warning, string)),
+        ROW(igdm_evaluation_get_report, LIVING(evaluation, ensemble), OUT_OR_NULL(adversarial, floats[0]),
+            OUT(report, attack_report)),
         ROW(igdm_evaluate_options_init, OUT(options, evaluate_options)),
         ROW(igdm_evaluate, LIVING(model, model), LIVING(dataset, dataset), LIVING_OR_NULL(teacher, teacher),
             IN_OR_NULL(options, evaluate_options), NEW(evaluation, evaluation)),
@@ -468,7 +533,7 @@ static void must_refuse_foreign(const struct row *row, size_t changed, void *val
     for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
         must_refuse(row, changed, foreign[i].value, foreign[i].what);
     for (size_t i = 0; i < KINDS; i++) {
-        int same_type = living[i] == valid || (i == 0 && valid == teacher);
+        int same_type = living[i] == valid || (i == 0 && valid == teacher) || (i == 3 && valid == ensemble);
         if (!same_type) must_refuse(row, changed, living[i], "a handle of another type");
     }
     free(on_heap);

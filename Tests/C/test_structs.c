@@ -45,6 +45,32 @@ static int32_t evaluate(void *bytes) {
     return igdm_evaluation_release(made), status;
 }
 
+static int32_t attack_tuned(void *bytes) {
+    float adversarial[COUNT * PIXELS];
+    igdm_attack_options options;
+    OK(igdm_attack_options_init(&options));
+    options.tuning = bytes;
+    return igdm_attack(model, images, labels, COUNT, &options, adversarial, NULL);
+}
+
+static int32_t host_pass(const igdm_host_pass *pass, void *user) {
+    (void)user;
+    if (pass->cotangent == NULL) memset(pass->logits, 0, pass->count * CLASSES * sizeof(float));
+    if (pass->cotangent != NULL) memset(pass->gradient, 0, pass->count * PIXELS * sizeof(float));
+    return pass->struct_size == sizeof *pass ? 0 : 1;
+}
+
+static int32_t attack_host(void *bytes) {
+    float adversarial[COUNT * PIXELS];
+    return igdm_attack_host_model(bytes, images, labels, COUNT, NULL, adversarial, NULL);
+}
+
+static int32_t autoattack(void *bytes) {
+    igdm_evaluation *made = NULL;
+    int32_t status = igdm_autoattack(model, dataset, bytes, &made);
+    return igdm_evaluation_release(made), status;
+}
+
 static int32_t create_trainer(void *bytes) {
     igdm_trainer *made = NULL;
     int32_t status = igdm_trainer_create(model, teacher, bytes, &made);
@@ -67,6 +93,17 @@ static void fill_model_options(void *bytes) { *(igdm_model_options *)bytes = mod
 static void fill_load_options(void *bytes) { OK(igdm_load_options_init(bytes)); }
 static void fill_attack_options(void *bytes) { OK(igdm_attack_options_init(bytes)); }
 static void fill_attack_report(void *bytes) { OK(igdm_attack_report_init(bytes)); }
+static void fill_attack_tuning(void *bytes) { OK(igdm_attack_tuning_init(bytes)); }
+static void fill_host_model(void *bytes) {
+    igdm_host_model *host = bytes;
+    OK(igdm_host_model_init(host));
+    host->classes = CLASSES, host->channels = 1, host->height = host->width = SIDE, host->evaluate = host_pass;
+}
+static void fill_autoattack_options(void *bytes) {
+    igdm_autoattack_options *options = bytes;
+    OK(igdm_autoattack_options_init(options));
+    options->version = "custom", options->attacks = "square-3";
+}
 static void fill_evaluate_options(void *bytes) { OK(igdm_evaluate_options_init(bytes)); }
 static void fill_trainer_options(void *bytes) { *(igdm_trainer_options *)bytes = trainer_options(); }
 static void fill_batch(void *bytes) { *(igdm_batch *)bytes = first_batch(); }
@@ -113,6 +150,27 @@ static const struct subject subjects[] = {
      sizeof(igdm_attack_report),
      {offsetof(igdm_attack_report, reserved0)},
      RESERVED(igdm_attack_report)},
+    {"attack with tuning",
+     "tuning",
+     attack_tuned,
+     fill_attack_tuning,
+     sizeof(igdm_attack_tuning),
+     {0},
+     RESERVED(igdm_attack_tuning)},
+    {"attack a host's model",
+     "model",
+     attack_host,
+     fill_host_model,
+     sizeof(igdm_host_model),
+     {0},
+     RESERVED(igdm_host_model)},
+    {"autoattack",
+     "options",
+     autoattack,
+     fill_autoattack_options,
+     sizeof(igdm_autoattack_options),
+     {offsetof(igdm_autoattack_options, reserved0)},
+     RESERVED(igdm_autoattack_options)},
     {"evaluate",
      "options",
      evaluate,
@@ -234,9 +292,16 @@ static void defaults_are_complete(void) {
     igdm_attack_options attacking;
     igdm_attack_report report;
     igdm_evaluate_options evaluating;
+    igdm_attack_tuning tuning;
+    igdm_host_model host;
+    igdm_autoattack_options ensemble;
     igdm_trainer_options training;
     igdm_batch batch;
     memset(&loading, 0x5a, sizeof loading);
+    memset(&tuning, 0x5a, sizeof tuning), memset(&host, 0x5a, sizeof host), memset(&ensemble, 0x5a, sizeof ensemble);
+    OK(igdm_attack_tuning_init(&tuning));
+    OK(igdm_host_model_init(&host));
+    OK(igdm_autoattack_options_init(&ensemble));
     memset(&shape, 0x5a, sizeof shape), memset(&attacking, 0x5a, sizeof attacking);
     memset(&report, 0x5a, sizeof report), memset(&evaluating, 0x5a, sizeof evaluating), memset(&training, 0x5a, sizeof training),
         memset(&batch, 0x5a, sizeof batch);
@@ -261,6 +326,18 @@ static void defaults_are_complete(void) {
     CHECK(attacking.kappa == 50 && attacking.seed == 0 && attacking.first_index == 0
           && attacking.target_logits == NULL);
     CHECK(attacking.progress == NULL && attacking.user == NULL && attacking.cancel == NULL);
+
+    CHECK(attacking.targets == 0 && attacking.eot == 0 && attacking.tuning == NULL);
+
+    CHECK(tuning.struct_size == sizeof tuning && tuning.reference_quirks == 0 && tuning.rho == 0.75);
+    CHECK(tuning.fab_alpha == 0.1 && tuning.fab_eta == 1.05 && tuning.fab_beta == 0.9 && tuning.square_share == 0.8);
+    CHECK(host.struct_size == sizeof host && host.has_gradient == 1 && host.classes == 10 && host.channels == 3);
+    CHECK(host.height == 32 && host.width == 32 && host.evaluate == NULL && host.user == NULL);
+    CHECK(ensemble.struct_size == sizeof ensemble && !strcmp(ensemble.version, "standard") && !*ensemble.attacks);
+    CHECK(!strcmp(ensemble.norm, "linf") && ensemble.epsilon == 8.0 / 255 && ensemble.restarts == 1);
+    CHECK(ensemble.targets == 0 && ensemble.eot == 0 && ensemble.count == 0 && ensemble.batch_size == 128);
+    CHECK(ensemble.seed == 0 && ensemble.state == NULL && ensemble.state_seconds == 60);
+    CHECK(ensemble.progress == NULL && ensemble.user == NULL && ensemble.cancel == NULL);
 
     CHECK(report.struct_size == sizeof report && report.success == NULL && report.first_success == NULL);
     CHECK(report.linf == NULL && report.l2 == NULL && report.l1 == NULL && report.forwards == NULL);

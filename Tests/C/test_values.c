@@ -272,6 +272,58 @@ static void counts(void) {
 /* Sets one double option of the struct at a time. */
 struct option { const char *name; size_t offset; double value; };
 
+static void ensemble_options(void) {
+    igdm_model *model = new_model("small_cnn", 0);
+    igdm_dataset *data = new_dataset();
+    igdm_evaluation *evaluation = NULL;
+    igdm_autoattack_options options;
+#define WRONG(name, field, value)                                              \
+    OK(igdm_autoattack_options_init(&options));                                \
+    options.version = "custom", options.attacks = "square-2", options.field = (value); \
+    INVALID(igdm_autoattack(model, data, &options, &evaluation), name)
+    WRONG("version", version, "best");
+    WRONG("attacks", attacks, "");
+    WRONG("attacks", attacks, "square-0");
+    WRONG("attacks", attacks, "pgd-20");
+    WRONG("attacks", version, "standard");
+    WRONG("norm", norm, "l7");
+    WRONG("epsilon", epsilon, -1);
+    WRONG("epsilon", epsilon, NAN);
+    WRONG("state_seconds", state_seconds, -1);
+    WRONG("state_seconds", state_seconds, NAN);
+    WRONG("count", count, COUNT + 1);
+    for EACH (bad_sizes, i) {
+        WRONG("restarts", restarts, bad_sizes[i]);
+        WRONG("batch_size", batch_size, bad_sizes[i]);
+        if (bad_sizes[i] == 0) continue;
+        WRONG("targets", targets, bad_sizes[i]);
+        WRONG("eot", eot, bad_sizes[i]);
+        WRONG("count", count, bad_sizes[i]);
+    }
+#undef WRONG
+    CHECK(evaluation == NULL);
+    OK(igdm_autoattack_options_init(&options));
+    options.version = "custom", options.attacks = "square-2", options.state = "/nowhere/at/all/state";
+    FAILS(igdm_autoattack(model, data, &options, &evaluation), IGDM_ERROR_IO, "nowhere");
+
+    igdm_host_model host;
+    float adversarial[COUNT * PIXELS];
+#define WRONG(name, field, value)                                              \
+    OK(igdm_host_model_init(&host));                                           \
+    host.evaluate = (igdm_host_callback)1, host.field = (value);               \
+    INVALID(igdm_attack_host_model(&host, images, labels, COUNT, NULL, adversarial, NULL), name)
+    WRONG("evaluate", evaluate, NULL);
+    WRONG("has_gradient", has_gradient, 2);
+    WRONG("classes", classes, 1);
+    for EACH (bad_sizes, i) {
+        WRONG("classes", classes, bad_sizes[i]);
+        WRONG("channels", channels, bad_sizes[i]);
+        WRONG("height", height, bad_sizes[i]);
+        WRONG("width", width, bad_sizes[i]);
+    }
+#undef WRONG
+}
+
 static void attack_numbers(void) {
     static const struct option wrong[] = {
         {"epsilon", offsetof(igdm_attack_options, epsilon), -0.1},
@@ -300,6 +352,39 @@ static void attack_numbers(void) {
         options.steps = bad_sizes[i];
         INVALID(igdm_attack(model, images, labels, COUNT, &options, outputs, NULL), "steps");
     }
+    for EACH (bad_sizes, i) {
+        static const char *const staged[] = {"apgd-t", "fab-t", "square", "autoattack"};
+        for EACH (staged, k) {
+            OK(igdm_attack_options_init(&options));
+            options.attack = staged[k], options.restarts = bad_sizes[i];
+            INVALID(igdm_attack(model, images, labels, COUNT, &options, outputs, NULL), "restarts");
+            if (bad_sizes[i] == 0) continue;
+            options.restarts = 1, options.targets = bad_sizes[i];
+            INVALID(igdm_attack(model, images, labels, COUNT, &options, outputs, NULL), "targets");
+            options.targets = 0, options.eot = bad_sizes[i];
+            INVALID(igdm_attack(model, images, labels, COUNT, &options, outputs, NULL), "eot");
+        }
+    }
+    static const struct option wrong_tuning[] = {
+        {"rho", offsetof(igdm_attack_tuning, rho), 0},
+        {"rho", offsetof(igdm_attack_tuning, rho), NAN},
+        {"fab_alpha", offsetof(igdm_attack_tuning, fab_alpha), 1.5},
+        {"fab_eta", offsetof(igdm_attack_tuning, fab_eta), 0.5},
+        {"fab_eta", offsetof(igdm_attack_tuning, fab_eta), INFINITY},
+        {"fab_beta", offsetof(igdm_attack_tuning, fab_beta), -1},
+        {"square_share", offsetof(igdm_attack_tuning, square_share), 2},
+    };
+    for EACH (wrong_tuning, i) {
+        igdm_attack_tuning tuning;
+        OK(igdm_attack_options_init(&options));
+        OK(igdm_attack_tuning_init(&tuning));
+        memcpy((char *)&tuning + wrong_tuning[i].offset, &wrong_tuning[i].value, sizeof(double));
+        options.attack = "apgd-ce", options.tuning = &tuning;
+        INVALID(igdm_attack(model, images, labels, COUNT, &options, outputs, NULL), wrong_tuning[i].name);
+    }
+    OK(igdm_attack_options_init(&options));
+    options.attack = "apgd-ce", options.step = 0.001;
+    INVALID(igdm_attack(model, images, labels, COUNT, &options, outputs, NULL), "step");
     OK(igdm_attack_options_init(&options));
     options.random_start = 2;
     INVALID(igdm_attack(model, images, labels, COUNT, &options, outputs, NULL), "random_start");
@@ -545,7 +630,7 @@ int main(int argc, char **argv) {
     static const struct test tests[] = {
         TEST(threads), TEST(model_sizes), TEST(model_normalisation),
         TEST(model_options_of_pre_activation), TEST(unknown_names), TEST(wide_resnet_names),
-        TEST(attack_lists), TEST(image_values), TEST(label_values), TEST(counts), TEST(attack_numbers),
+        TEST(attack_lists), TEST(image_values), TEST(label_values), TEST(counts), TEST(attack_numbers), TEST(ensemble_options),
         TEST(trainer_numbers), TEST(evaluate_numbers), TEST(enormous_numbers_do_no_harm), TEST(things_that_do_not_fit),
         TEST(parameters), TEST(overflowing_outputs),
     };

@@ -19,8 +19,12 @@ STRUCTS = {
     "igdm_checkpoint_info": _structures.CheckpointInfo,
     "igdm_dataset_info": _structures.DatasetInfo,
     "igdm_progress": _structures.Progress,
+    "igdm_attack_tuning": _structures.AttackTuning,
     "igdm_attack_options": _structures.AttackOptions,
     "igdm_attack_report": _structures.AttackReport,
+    "igdm_host_pass": _structures.HostPass,
+    "igdm_host_model": _structures.HostModel,
+    "igdm_autoattack_options": _structures.AutoAttackOptions,
     "igdm_evaluate_options": _structures.EvaluateOptions,
     "igdm_evaluation_row": _structures.EvaluationRow,
     "igdm_trainer_options": _structures.TrainerOptions,
@@ -47,6 +51,7 @@ VALUES = {
     "igdm_log_callback": _structures.LogCallback,
     "igdm_progress_callback": _structures.ProgressCallback,
     "igdm_fit_callback": _structures.FitCallback,
+    "igdm_host_callback": _structures.HostCallback,
     **STRUCTS,
 }
 
@@ -105,7 +110,12 @@ def test_the_table_of_structs_is_complete() -> None:
 
 def test_callbacks_have_the_parameters_of_the_header_but_for_user() -> None:
     callbacks = dict(re.findall(r"typedef \w+ \(\*(igdm_\w+)\)\(([^)]*)\);", HEADER))
-    assert set(callbacks) == {"igdm_log_callback", "igdm_progress_callback", "igdm_fit_callback"}
+    assert set(callbacks) == {
+        "igdm_log_callback",
+        "igdm_progress_callback",
+        "igdm_fit_callback",
+        "igdm_host_callback",
+    }
     for name, parameters in callbacks.items():
         *events, user = (mirror(one)[1] for one in parameters.split(", "))
         assert user is ctypes.c_void_p

@@ -21,7 +21,11 @@ PYTHON_BUDGET = {
     "epochs=5": "epochs=1",
 }
 C_BUDGET = {"igdm_trainer_create(student": "igdm_dataset_subset(train, 0, 256, &train) || igdm_trainer_create(student"}
-SHELL_BUDGET = {"--epochs 5": "--epochs 1 --train-count 256", "student.h5 --data": "student.h5 --count 64 --data"}
+SHELL_BUDGET = {
+    "--epochs 5": "--epochs 1 --train-count 256",
+    "student.h5 --data": "student.h5 --count 64 --data",
+    "--count 200": "--count 3",
+}
 
 
 def blocks(language: str) -> list[str]:

@@ -33,6 +33,7 @@ from .checkpoints import Description, describe
 from .convert import export_onnx
 from .datasets import Dataset, TrainTest
 from .distillation import FitEvent, Run, StepReport, Trainer, default_options, distill, methods
+from .ensemble import AutoAttack, autoattack, benchmark
 from .errors import (
     BusyError,
     Cancelled,
@@ -49,6 +50,7 @@ from .errors import (
     ShapeError,
 )
 from .evaluation import Evaluation, evaluate
+from .hosts import HostModel
 from .models import Model, ModelInfo, Parameters, architectures
 from .options import TrainingOptions
 from .progress import Progress
@@ -79,6 +81,7 @@ def build_info() -> dict[str, str]:
 
 __all__ = [
     "Adversarial",
+    "AutoAttack",
     "BusyError",
     "Cancelled",
     "Dataset",
@@ -87,6 +90,7 @@ __all__ = [
     "FitEvent",
     "FormatError",
     "Golden",
+    "HostModel",
     "IgdmError",
     "InputOutputError",
     "InternalError",
@@ -111,6 +115,8 @@ __all__ = [
     "architectures",
     "attack",
     "attacks",
+    "autoattack",
+    "benchmark",
     "build_info",
     "convert",
     "datasets",

@@ -199,7 +199,15 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("model", metavar="MODEL", help="checkpoint (.h5)")
     parser.add_argument("--data", required=True, metavar="DATA", help=SPECIFICATIONS)
     parser.add_argument("--split", choices=["test", "train"], default="test", help="part of data that has two (test)")
-    parser.add_argument("--attacks", metavar="LIST", help='such as fgsm,pgd-20,cw; "" = clean only')
+    parser.add_argument(
+        "--attacks",
+        metavar="LIST",
+        help='such as fgsm,pgd-20,cw or apgd-ce,square-1000; "" = clean only; autoattack alone: its table and warnings',
+    )
+    parser.add_argument(
+        "--version", metavar="NAME", help="of autoattack: standard, plus, rand or custom:LIST (custom:apgd-ce,square)"
+    )
+    parser.add_argument("--state", metavar="FILE", help="of autoattack: keep its progress there, and go on from it")
     parser.add_argument("--eps", metavar="NUMBER", help='radius: a number or a fraction such as "8/255"')
     parser.add_argument("--step", metavar="NUMBER", help="step size; 0 = eps/4")
     parser.add_argument("--norm", metavar="NAME", help="linf or l2")
@@ -217,11 +225,30 @@ def _evaluate(given: argparse.Namespace) -> None:
     model = igdm.Model.load(given.model, exact=given.exact)
     teacher = None if given.teacher is None else igdm.Model.load(given.teacher, exact=given.exact)
     data = _part(open_specification(given.data), given.split)
+    if given.attacks == "autoattack":
+        _autoattack(given, model, data)
+        return
+    for name in ("version", "state"):
+        if getattr(given, name) is not None:
+            raise igdm.InvalidArgument(f"{name}: got {getattr(given, name)!r}, want none without --attacks autoattack")
     names = ("attacks", "eps", "step", "norm", "restarts", "count", "batch_size", "seed")
     evaluation: Evaluation = igdm.evaluate(
         model, data, teacher=teacher, progress=not given.quiet, **{name: getattr(given, name) for name in names}
     )
     print(json.dumps(evaluation.to_dict(), indent=2) if given.json else evaluation)
+
+
+def _autoattack(given: argparse.Namespace, model: igdm.Model, data: Dataset) -> None:
+    for name in ("teacher", "step", "restarts"):
+        if getattr(given, name) is not None:
+            raise igdm.InvalidArgument(f"{name}: got {getattr(given, name)!r}, want none with --attacks autoattack")
+    version, _, attacks = (given.version or "").partition(":")
+    names = ("eps", "norm", "count", "batch_size", "seed", "state")
+    result = igdm.autoattack(
+        model, data, version=version or None, attacks=attacks or None, progress=not given.quiet,
+        **{name: getattr(given, name) for name in names},
+    )  # fmt: skip
+    print(json.dumps(result.to_dict(), indent=2) if given.json else result)
 
 
 def _part(data: TrainTest | Dataset, split: str) -> Dataset:

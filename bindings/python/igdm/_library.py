@@ -93,6 +93,12 @@ STATUS_FUNCTIONS: dict[str, list[Any]] = {
         _S.Model, POINTER(c_float), POINTER(c_int64), c_size_t, POINTER(_S.AttackOptions), POINTER(c_float),
         POINTER(_S.AttackReport),
     ],
+    "igdm_attack_tuning_init": [POINTER(_S.AttackTuning)],
+    "igdm_host_model_init": [POINTER(_S.HostModel)],
+    "igdm_attack_host_model": [
+        POINTER(_S.HostModel), POINTER(c_float), POINTER(c_int64), c_size_t, POINTER(_S.AttackOptions),
+        POINTER(c_float), POINTER(_S.AttackReport),
+    ],
     "igdm_evaluate_options_init": [POINTER(_S.EvaluateOptions)],
     "igdm_evaluate": [
         _S.Model, _S.Dataset, _S.Model, POINTER(_S.EvaluateOptions), POINTER(_S.Evaluation),
@@ -101,6 +107,14 @@ STATUS_FUNCTIONS: dict[str, list[Any]] = {
     "igdm_evaluation_get_row": [_S.Evaluation, c_size_t, POINTER(_S.EvaluationRow)],
     "igdm_evaluation_get_correct": [_S.Evaluation, c_size_t, POINTER(c_uint8), c_size_t],
     "igdm_evaluation_get_gradient_agreement": [_S.Evaluation, POINTER(c_double), POINTER(c_double)],
+    "igdm_autoattack_options_init": [POINTER(_S.AutoAttackOptions)],
+    "igdm_autoattack": [_S.Model, _S.Dataset, POINTER(_S.AutoAttackOptions), POINTER(_S.Evaluation)],
+    "igdm_autoattack_host_model": [
+        POINTER(_S.HostModel), _S.Dataset, POINTER(_S.AutoAttackOptions), POINTER(_S.Evaluation),
+    ],
+    "igdm_evaluation_warning_count": [_S.Evaluation, _OUT_COUNT],
+    "igdm_evaluation_get_warning": [_S.Evaluation, c_size_t, POINTER(c_char_p)],
+    "igdm_evaluation_get_report": [_S.Evaluation, POINTER(c_float), c_size_t, POINTER(_S.AttackReport)],
     "igdm_trainer_options_init": [POINTER(_S.TrainerOptions)],
     "igdm_trainer_create": [_S.Model, _S.Model, POINTER(_S.TrainerOptions), POINTER(_S.Trainer)],
     "igdm_batch_init": [POINTER(_S.Batch)],

@@ -219,7 +219,9 @@ class Progress(Struct):
         ("done", c_int64),
         ("total", c_int64),
         ("seconds", c_double),
-        ("reserved", c_int64 * 4),
+        ("eta_seconds", c_double),
+        ("accuracy", c_double),
+        ("reserved", c_int64 * 2),
     ]
 
 
@@ -227,6 +229,19 @@ LogCallback = CFUNCTYPE(None, c_int32, c_char_p, c_void_p)
 
 # Without the header's last parameter, `void *user`: see _callbacks.py.
 ProgressCallback = CFUNCTYPE(c_int32, POINTER(Progress))
+
+
+class AttackTuning(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reference_quirks", c_int32),
+        ("rho", c_double),
+        ("fab_alpha", c_double),
+        ("fab_eta", c_double),
+        ("fab_beta", c_double),
+        ("square_share", c_double),
+        ("reserved", c_int64 * 4),
+    ]
 
 
 class AttackOptions(Struct):
@@ -249,7 +264,10 @@ class AttackOptions(Struct):
         ("progress", ProgressCallback),
         ("user", c_void_p),
         ("cancel", POINTER(c_int32)),
-        ("reserved", c_int64 * 4),
+        ("targets", c_int64),
+        ("eot", c_int64),
+        ("tuning", POINTER(AttackTuning)),
+        ("reserved", c_int64 * 1),
     ]
 
 
@@ -268,6 +286,36 @@ class AttackReport(Struct):
         ("total_forwards", c_int64),
         ("total_backwards", c_int64),
         ("seconds", c_double),
+        ("reserved", c_int64 * 4),
+    ]
+
+
+class HostPass(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved0", c_uint32),
+        ("images", POINTER(c_float)),
+        ("count", c_size_t),
+        ("cotangent", POINTER(c_float)),
+        ("logits", POINTER(c_float)),
+        ("gradient", POINTER(c_float)),
+        ("reserved", c_int64 * 4),
+    ]
+
+
+HostCallback = CFUNCTYPE(c_int32, POINTER(HostPass))  # without `void *user`, as ProgressCallback
+
+
+class HostModel(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("has_gradient", c_int32),
+        ("classes", c_int64),
+        ("channels", c_int64),
+        ("height", c_int64),
+        ("width", c_int64),
+        ("evaluate", HostCallback),
+        ("user", c_void_p),
         ("reserved", c_int64 * 4),
     ]
 
@@ -300,6 +348,29 @@ class EvaluationRow(Struct):
         ("count", c_int64),
         ("accuracy", c_double),
         ("seconds", c_double),
+        ("reserved", c_int64 * 4),
+    ]
+
+
+class AutoAttackOptions(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved0", c_uint32),
+        ("version", c_char_p),
+        ("attacks", c_char_p),
+        ("norm", c_char_p),
+        ("epsilon", c_double),
+        ("restarts", c_int64),
+        ("targets", c_int64),
+        ("eot", c_int64),
+        ("count", c_int64),
+        ("batch_size", c_int64),
+        ("seed", c_uint64),
+        ("state", c_char_p),
+        ("state_seconds", c_double),
+        ("progress", ProgressCallback),
+        ("user", c_void_p),
+        ("cancel", POINTER(c_int32)),
         ("reserved", c_int64 * 4),
     ]
 

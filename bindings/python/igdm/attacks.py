@@ -1,9 +1,12 @@
-"""Attacks on a model: FGSM, PGD, C&W-inf (Goodfellow et al. 2015, Madry et al. 2018, Carlini and Wagner 2017)."""
+"""Attacks on a model: FGSM, PGD, C&W-inf (Goodfellow et al. 2015, Madry et al. 2018, Carlini and Wagner 2017), and
+those of AutoAttack: Auto-PGD, FAB, Square (Croce and Hein 2020, Andriushchenko et al. 2020)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ctypes
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +16,9 @@ from . import _structures as structures
 from ._arrays import Floats, pointer
 from ._callbacks import Callback
 from ._library import ask, call
-from .models import Model, require_model
+from .errors import InvalidArgument
+from .hosts import HostModel, attacked
+from .models import Model
 from .progress import Display, Progress
 
 Watcher = Callable[[Progress], object]
@@ -40,7 +45,8 @@ class Adversarial:
     """True where the model misclassifies the result."""
     first_success: NDArray[np.int64]
     """How many steps a sample had taken, those of earlier restarts included, when an iterate was first misclassified:
-    0 = at a start, -1 = none was. Without early_stop the result can be classified correctly all the same."""
+    0 = at a start, -1 = none was. Without early_stop the result can be classified correctly all the same. Of
+    AutoAttack's attacks: how many passes it had made."""
     linf: NDArray[np.float64]
     """Distance of the result from the image: the largest change of a value."""
     l2: NDArray[np.float64]
@@ -56,7 +62,7 @@ class Adversarial:
 
 
 def attack(
-    model: Model,
+    model: Model | HostModel,
     images: ArrayLike,
     labels: ArrayLike,
     attack: str | None = None,
@@ -73,6 +79,9 @@ def attack(
     early_stop: bool | None = None,
     first_index: int | None = None,
     target_logits: ArrayLike | None = None,
+    targets: int | None = None,
+    eot: int | None = None,
+    tuning: Mapping[str, float] | None = None,
     progress: bool | None = None,
     callback: Watcher | None = None,
 ) -> Adversarial:
@@ -80,12 +89,13 @@ def attack(
 
     images         (N, C, H, W) float32 in [0,1]
     labels         (N) integers
-    attack         "pgd", "fgsm" or "cw"
+    model          a Model, or a HostModel: any function
+    attack         "pgd", "fgsm", "cw"; "apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"; "autoattack"
     eps            radius: a number on the [0,1] pixel scale, or a string such as "8/255"
     step           step size; 0 = eps/4
     steps          iterations; 0 = the attack's own number
     norm           "linf" or "l2"
-    loss           "ce", "margin" or "kl"
+    loss           "ce", "margin", "kl" or "dlr"; of pgd and fgsm
     random_start   start at a random point of the ball
     restarts       independent runs, of which the strongest counts
     kappa          confidence of the margin loss
@@ -93,48 +103,82 @@ def attack(
     early_stop     let a sample rest at its first misclassified iterate
     first_index    index of the first sample in its dataset: it keys the random numbers
     target_logits  (N, classes) float32 for the "kl" loss
+    targets        apgd-t and fab-t: how many classes to go for, the nearest first; 0 = 9
+    eot            passes over which gradients are averaged, for models that are random
+    tuning         members of igdm_attack_tuning by name: reference_quirks, rho, fab_alpha, ...
     progress       True, False, or None = on a terminal
     callback       called with a Progress after each internal batch; a true result cancels (Cancelled is raised)
     """
-    require_model("model", model)
-    batch = arrays.images("images", images, model.info.input_shape)
-    truth = arrays.labels("labels", labels, len(batch))
-    options = structures.AttackOptions()
-    call("igdm_attack_options_init", options)
-    options.assign(
-        attack=attack, epsilon=eps, step=step, steps=steps, norm=norm, loss=loss, random_start=random_start,
-        restarts=restarts, kappa=kappa, seed=seed, early_stop=early_stop, first_index=first_index,
-    )  # fmt: skip
-    if target_logits is not None:
-        targets = arrays.floats("target_logits", target_logits, (len(batch), model.info.classes))
-        options.target_logits = pointer(targets)
-    adversarial = np.empty_like(batch)
-    report = structures.AttackReport()
-    call("igdm_attack_report_init", report)
-    told = {name: np.empty(len(batch), kind) for name, kind in _REPORTED.items()}
-    for name, array in told.items():
-        setattr(report, name, pointer(array))
-    with Display(progress) as display, watched(display, callback) as watcher:
-        options.progress = watcher.pointer
-        call(
-            "igdm_attack_with_report", model._handle, pointer(batch), pointer(truth), len(batch), options,
-            pointer(adversarial), report,
+    with attacked("model", model) as target:
+        batch = arrays.images("images", images, target.input_shape)
+        truth = arrays.labels("labels", labels, len(batch))
+        options = structures.AttackOptions()
+        call("igdm_attack_options_init", options)
+        options.assign(
+            attack=attack, epsilon=eps, step=step, steps=steps, norm=norm, loss=loss, random_start=random_start,
+            restarts=restarts, kappa=kappa, seed=seed, early_stop=early_stop, first_index=first_index, targets=targets,
+            eot=eot,
         )  # fmt: skip
-    told["success"] = told["success"].astype(bool)
-    return Adversarial(images=adversarial, seconds=report.seconds, **told)
+        if target_logits is not None:
+            wanted = arrays.floats("target_logits", target_logits, (len(batch), target.classes))
+            options.target_logits = pointer(wanted)
+        if tuning is not None:
+            details = structures.AttackTuning()
+            call("igdm_attack_tuning_init", details)
+            unknown = set(tuning) - set(details.values())
+            if unknown:
+                raise InvalidArgument(f"tuning: got {sorted(unknown)[0]!r}, want one of {', '.join(details.values())}")
+            details.assign(**tuning)
+            options.tuning = ctypes.pointer(details)
+        adversarial = np.empty_like(batch)
+        report = Report(len(batch))
+        with Display(progress) as display, watched(display, callback) as watcher:
+            options.progress = watcher.pointer
+            call(
+                target.function("igdm_attack_with_report", "igdm_attack_host_model"), target.handle, pointer(batch),
+                pointer(truth), len(batch), options, pointer(adversarial), report.structure,
+            )  # fmt: skip
+    return report.result(adversarial)
+
+
+class Report:
+    """An igdm_attack_report with arrays for `count` samples."""
+
+    def __init__(self, count: int) -> None:
+        self.structure = structures.AttackReport()
+        call("igdm_attack_report_init", self.structure)
+        self._told: dict[str, NDArray[Any]] = {name: np.empty(count, kind) for name, kind in _REPORTED.items()}
+        for name, array in self._told.items():
+            setattr(self.structure, name, pointer(array))
+
+    def result(self, adversarial: Floats) -> Adversarial:
+        told = dict(self._told, success=self._told["success"].astype(bool))
+        return Adversarial(images=adversarial, seconds=self.structure.seconds, **told)
 
 
 def watched(display: Display, callback: Watcher | None) -> Callback:
     """The progress callback of attack() and evaluate(). It is there even with nothing to show: Ctrl-C acts in it."""
 
     def receive(event: structures.Progress) -> object:
-        progress = Progress(event.stage.decode(), event.done, event.total, event.seconds)
-        display.update(progress.stage, progress.done, progress.total)
+        progress = Progress(
+            event.stage.decode(), event.done, event.total, event.seconds,
+            None if event.eta_seconds < 0 else event.eta_seconds, None if event.accuracy < 0 else event.accuracy,
+        )  # fmt: skip
+        note = "" if progress.accuracy is None else f"robust {100 * progress.accuracy:.1f} %"
+        if note and progress.eta is not None:
+            note += f", {_duration(progress.eta)} left"
+        display.update(progress.stage, progress.done, progress.total, note)
         if progress.done >= progress.total:
             display.line(f"{progress.stage}: {progress.done} samples, {progress.seconds:.1f} s")
         return callback(progress) if callback is not None else None
 
     return Callback(structures.ProgressCallback, receive)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def names() -> tuple[str, ...]:

@@ -100,7 +100,7 @@ def evaluate(
 ) -> Evaluation:
     """Measures accuracy, clean and under attacks. What is left out has the library's default.
 
-    attacks     a list of, or a comma-separated string of "fgsm", "pgd-K" (K steps), "cw" or "cw-K"; [] = clean only
+    attacks     a list, or a comma-separated string, of names; those with steps also as "pgd-K"; [] = clean only
     eps         radius: a number on the [0,1] pixel scale, or a string such as "8/255"
     step        step size; 0 = eps/4
     norm        "linf" or "l2"
@@ -131,10 +131,21 @@ def evaluate(
     if step is not None:
         asked["step"] = step
     with Handle(made, "igdm_evaluation_release"):
-        return _read(made, asked, teacher is not None)
+        rows, flags = read_rows(made)
+        cosine, distance = ctypes.c_double(), ctypes.c_double()
+        if teacher is not None:
+            call("igdm_evaluation_get_gradient_agreement", made, cosine, distance)
+    return Evaluation(
+        rows,
+        flags,
+        None if teacher is None else cosine.value,
+        None if teacher is None else distance.value,
+        asked,
+    )
 
 
-def _read(evaluation: Any, options: dict[str, Any], with_teacher: bool) -> Evaluation:
+def read_rows(evaluation: Any) -> tuple[tuple[Row, ...], dict[str, NDArray[np.bool_]]]:
+    """The table of an igdm_evaluation, and for each row the samples that are still classified correctly."""
     row_count = ctypes.c_size_t()
     call("igdm_evaluation_row_count", evaluation, row_count)
     rows, flags = [], {}
@@ -146,16 +157,7 @@ def _read(evaluation: Any, options: dict[str, Any], with_teacher: bool) -> Evalu
         name = row.name.decode()
         rows.append(Row(name, row.correct, row.count, row.accuracy, row.seconds))
         flags[name] = correct.astype(bool)
-    cosine, distance = ctypes.c_double(), ctypes.c_double()
-    if with_teacher:
-        call("igdm_evaluation_get_gradient_agreement", evaluation, cosine, distance)
-    return Evaluation(
-        tuple(rows),
-        flags,
-        cosine.value if with_teacher else None,
-        distance.value if with_teacher else None,
-        options,
-    )
+    return tuple(rows), flags
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

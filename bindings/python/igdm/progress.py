@@ -21,7 +21,7 @@ except ImportError:
 
 @dataclass(frozen=True)
 class Progress:
-    """An event of attack() and evaluate()."""
+    """An event of attack(), evaluate() and autoattack()."""
 
     stage: str
     """What is being done: "clean", "pgd-20", ..."""
@@ -30,6 +30,10 @@ class Progress:
     total: int
     seconds: float
     """Since the stage began."""
+    eta: float | None = None
+    """Seconds expected until the stage ends; None = cannot be told yet."""
+    accuracy: float | None = None
+    """Of the samples finished, the part that is still classified correctly; None = not counted."""
 
 
 class _Bar(Protocol):

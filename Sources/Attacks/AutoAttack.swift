@@ -1,0 +1,274 @@
+import Kernels
+import Runtime
+
+extension AttackDefinition {
+    /// The standard version of AutoAttack (Croce and Hein 2020, "Reliable evaluation of adversarial robustness with an
+    /// ensemble of diverse parameter-free attacks"), as one attack.
+    static let autoAttack = AttackDefinition(name: "autoattack", number: 10) { options, classes in
+        guard options.steps == 0 else {
+            throw EngineError.invalid("steps", got: options.steps, want: "0: autoattack's attacks have their own")
+        }
+        return try AutoAttackVersion.standard.stages(options, classes: classes)
+    }
+}
+
+/// The ensembles that the authors have published, and "custom".
+public enum AutoAttackVersion: String, CaseIterable, Sendable {
+    case standard, plus, rand, custom
+
+    /// - Parameter options: norm, epsilon, seed, targets, early stop. What the version prescribes is set over them.
+    func stages(_ options: AttackOptions, classes: Int) throws -> [AttackStage] {
+        var options = options
+        func stage(_ name: String, restarts: Int = 1) throws -> [AttackStage] {
+            options.attack = name
+            options.restarts = restarts
+            return try options.stages(classes: classes) ?? []
+        }
+        return switch self {
+        case .standard: try stage("apgd-ce") + stage("apgd-t") + stage("fab-t") + stage("square")
+        case .plus:
+            try stage("apgd-ce", restarts: 5) + stage("apgd-dlr", restarts: 5) + stage("fab", restarts: 5)
+                + stage("square") + stage("apgd-t") + stage("fab-t")
+        case .rand: try stage("apgd-ce") + stage("apgd-dlr")
+        case .custom: []
+        }
+    }
+}
+
+/// What a caller may choose about `autoAttack`. The defaults are those of the C header, section 5.
+public struct AutoAttackOptions {
+    public var version = AutoAttackVersion.standard.rawValue
+    /// With the version custom: comma-separated, such as "apgd-ce,square-1000".
+    public var attacks = ""
+    public var norm = "linf"
+    public var epsilon = 8.0 / 255
+    /// Of the attacks of a custom list.
+    public var restarts = 1
+    /// 0 means 9.
+    public var targets = 0
+    /// Passes over which gradients are averaged; 0 means the version's: 20 for rand, else 1.
+    public var expectation = 0
+    /// The first so many samples; 0 means all.
+    public var count = 0
+    /// Changes speed and memory only.
+    public var batchSize = 128
+    public var seed: UInt64 = 0
+    /// Where to keep how far it has come, to go on after an end of any kind; nil: nowhere.
+    public var progressFile: (any AttackProgressFile)?
+    /// Seconds between writings.
+    public var saveInterval = 60.0
+
+    public init() {}
+
+    func attackOptions() -> AttackOptions {
+        var options = AttackOptions()
+        options.norm = norm
+        options.epsilon = epsilon
+        options.targets = targets
+        options.expectation = max(expectation, 1)
+        options.seed = seed
+        options.earlyStop = true
+        return options
+    }
+
+    func stages(classes: Int) throws -> (stages: [AttackStage], expectation: Int) {
+        guard let version = AutoAttackVersion(rawValue: version) else {
+            throw EngineError.unknownName("version", got: version, known: AutoAttackVersion.allCases.map(\.rawValue))
+        }
+        guard (0...65535).contains(expectation) else {
+            throw EngineError.invalid("eot", got: expectation, want: "0 (the version's own) ... 65535")
+        }
+        let passes = expectation > 0 ? expectation : version == .rand ? 20 : 1
+        guard version == .custom else {
+            guard attacks.isEmpty else {
+                throw EngineError.invalid("attacks", got: "\"\(attacks)\"", want: "\"\" unless version is custom")
+            }
+            return (try version.stages(attackOptions(), classes: classes), passes)
+        }
+        let list = try AttackRegistry.parse(list: attacks)
+        guard !list.isEmpty else {
+            throw EngineError.invalid(
+                "attacks", got: "\"\"", want: "a list such as \"apgd-ce,square\" for version custom")
+        }
+        let stages = try list.flatMap { entry in
+            var options = attackOptions()
+            options.attack = entry.attack
+            options.steps = entry.steps
+            options.restarts = restarts
+            guard let stages = try options.stages(classes: classes) else {
+                throw EngineError.invalid(
+                    "attacks", got: "\"\(entry.name)\"",
+                    want: "attacks that choose their own steps: apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square")
+            }
+            return stages
+        }
+        return (stages, passes)
+    }
+}
+
+/// A file that keeps the state of a run, whole at any time.
+public protocol AttackProgressFile {
+    var path: String { get }
+    /// nil where there is none yet.
+    func read() throws -> Buffer<UInt8>?
+    func write(_ bytes: UnsafeRawBufferPointer) throws
+}
+
+/// AutoAttack: the accuracy that remains under all of its attacks, clean first, then after each attack and those before it.
+/// A sample that one attack breaks is not given to the next.
+///
+/// The classifier must take batches of `options.batchSize`. Throws `invalidArgument` (options, or a progress file of another
+/// run), `shape` (source and model do not fit), `notFinite`, `format` and `io` (the progress file), `outOfMemory`, and
+/// whatever the monitor throws; with a progress file the same call goes on from there.
+public func autoAttack(
+    _ model: any DifferentiableClassifier, on source: any ImageSource, options: AutoAttackOptions,
+    monitor: RunMonitor = RunMonitor()
+) throws -> Evaluation {
+    guard (0...source.count).contains(options.count) else {
+        throw EngineError.invalid(
+            "count", got: options.count, want: "0 (all) ... \(source.count), the size of the dataset")
+    }
+    guard options.batchSize >= 1 else {
+        throw EngineError.invalid("batch_size", got: options.batchSize, want: "at least 1")
+    }
+    guard options.saveInterval >= 0 else {
+        throw EngineError.invalid("state_seconds", got: options.saveInterval, want: "a number >= 0")
+    }
+    try checkFit(model, "model", source)
+    let (stages, expectation) = try options.stages(classes: model.classes)
+    let count = options.count == 0 ? source.count : options.count
+
+    let state = try CascadeState(
+        count: count, classes: model.classes, pixels: model.shape.count, stages: stages.count)
+    let cascade = try AttackCascade(
+        model, source: source, stages: stages, expectation: expectation, batchSize: options.batchSize, state: state)
+    let cleanSeconds = try cascade.runClean(monitor)
+    var checks = AutoAttackChecks(model, source: source, state: state, batchSize: options.batchSize)
+    try checks.before(stages, isRandomised: options.version == AutoAttackVersion.rand.rawValue, monitor)
+
+    var keeper = try ProgressKeeper(options, state, stages, source: source)
+    let watch = CascadeWatch(state, stages)
+    do {
+        try cascade.run(monitor) { seconds in
+            try keeper?.saveWhenDue()
+            try monitor.progress?(watch.progress(seconds))
+        }
+    } catch {
+        // What has stopped the run is what the caller has to know; a file that cannot be written now was written before.
+        try? keeper?.save()
+        throw error
+    }
+    try keeper?.save()
+    try checks.after(stages, monitor)
+
+    var rows = [EvaluationRow(name: "clean", flags: try state.flags(before: 0), seconds: cleanSeconds)]
+    for (i, stage) in stages.enumerated() {
+        rows.append(
+            EvaluationRow(name: stage.name, flags: try state.flags(before: i + 1), seconds: state.seconds[i]))
+    }
+    return Evaluation(rows: rows, agreement: nil, warnings: checks.warnings, samples: AttackedSamples(source, state))
+}
+
+/// What the caller is told on the way.
+private struct CascadeWatch {
+    private let state: CascadeState
+    private let stages: [AttackStage]
+    /// Passes of a sample that no attack breaks, and of one that has come to a stage.
+    private let whole: Double
+
+    init(_ state: CascadeState, _ stages: [AttackStage]) {
+        self.state = state
+        self.stages = stages
+        whole = Self.cost(stages[...])
+    }
+
+    /// A pass with its way back takes about three times as long as one without.
+    private static func cost(_ stages: ArraySlice<AttackStage>) -> Double {
+        stages.reduce(0) { $0 + Double($1.runs * $1.passes) * ($1.usesGradient ? 3 : 1) }
+    }
+
+    /// Samples that have not begun are expected to cost what those cost that are finished.
+    func progress(_ seconds: Double) -> RunProgress {
+        var (finished, robust, spent, left, waiting) = (0, 0, 0.0, 0.0, 0)
+        var spentOnFinished = 0.0
+        for i in 0..<state.count {
+            let cost = Double(state.forwards[i] + 2 * state.backwards[i])
+            let stage = Int(state.stage[i])
+            spent += cost
+            if stage == stages.count {
+                finished += 1
+                robust += state.isMisclassified(i) ? 0 : 1
+                spentOnFinished += cost
+            } else if stage == 0, state.run[i] == 0 {
+                waiting += 1
+            } else {
+                let one = stages[stage]
+                let done = Double(Int(state.run[i]) * one.passes) * (one.usesGradient ? 3 : 1)
+                left += Self.cost(stages[stage...]) - done
+            }
+        }
+        left += Double(waiting) * (finished > 0 ? spentOnFinished / Double(finished) : whole)
+        var progress = RunProgress(stage: "autoattack", done: finished, total: state.count, seconds: seconds)
+        progress.remaining = spent > 0 ? seconds * left / spent : -1
+        progress.accuracy = finished > 0 ? Double(robust) / Double(finished) : -1
+        return progress
+    }
+}
+
+/// Writes the state to its file from time to time.
+private struct ProgressKeeper {
+    private let file: any AttackProgressFile
+    private let state: CascadeState
+    private let settings: [(name: String, value: String)]
+    private let interval: Double
+    private var saved = monotonicSeconds()
+
+    /// Takes up what the file has. nil where there is to be none.
+    init?(
+        _ options: AutoAttackOptions, _ state: CascadeState, _ stages: [AttackStage], source: any ImageSource
+    ) throws {
+        guard let file = options.progressFile else { return nil }
+        self.file = file
+        self.state = state
+        interval = options.saveInterval
+        // The clean logits stand for the model: they tell apart whatever can be, a host's model too.
+        let isRandom = options.version == AutoAttackVersion.rand.rawValue
+        var logits = Checksum()
+        logits.add(UnsafeRawPointer(state.logits.pointer), state.logits.count * MemoryLayout<Float>.stride)
+        settings = [
+            ("model", isRandom ? "random" : logits.text), ("data", try Self.digest(source, state.count)),
+            ("count", "\(state.count)"), ("attacks", stages.map { "\($0.name)x\($0.runs)" }.joined(separator: ",")),
+            ("passes", stages.map { "\($0.passes)" }.joined(separator: ",")), ("norm", options.norm),
+            ("epsilon", "\(options.epsilon)"), ("eot", "\(options.expectation)"), ("seed", "\(options.seed)"),
+            ("cpu", CPUPath.active.rawValue),
+        ]
+        if let bytes = try file.read() {
+            try state.restore(
+                UnsafeRawBufferPointer(start: bytes.pointer, count: bytes.count), settings: settings,
+                runs: stages.map(\.runs), path: file.path)
+        }
+    }
+
+    mutating func saveWhenDue() throws {
+        if monotonicSeconds() - saved >= interval { try save() }
+    }
+
+    mutating func save() throws {
+        let bytes = try state.serialised(settings: settings)
+        try file.write(UnsafeRawBufferPointer(start: bytes.pointer, count: bytes.count))
+        saved = monotonicSeconds()
+    }
+
+    private static func digest(_ source: any ImageSource, _ count: Int) throws -> String {
+        let image = try FloatBuffer(source.shape.count)
+        var sum = Checksum()
+        for i in 0..<count {
+            source.readImage(i, into: image.pointer)
+            sum.add(UnsafeRawPointer(image.pointer), image.count * MemoryLayout<Float>.stride)
+            withUnsafeBytes(of: Int64(source.label(i))) { bytes in
+                if let start = bytes.baseAddress { sum.add(start, bytes.count) }
+            }
+        }
+        return sum.text
+    }
+}

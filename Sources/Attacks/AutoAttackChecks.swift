@@ -1,0 +1,155 @@
+import Kernels
+import Runtime
+
+/// Looks for what makes the numbers of AutoAttack worth less than they seem, as its authors' code does and beyond, and says
+/// so in words.
+struct AutoAttackChecks {
+    private(set) var warnings: [String] = []
+    private let model: any DifferentiableClassifier
+    private let source: any ImageSource
+    private let state: CascadeState
+    private let batchSize: Int
+
+    init(_ model: any DifferentiableClassifier, source: any ImageSource, state: CascadeState, batchSize: Int) {
+        self.model = model
+        self.source = source
+        self.state = state
+        self.batchSize = min(batchSize, max(state.count, 1))
+    }
+
+    /// - Parameter isRandomised: the caller says that the model is.
+    mutating func before(_ stages: [AttackStage], isRandomised: Bool, _ monitor: RunMonitor) throws {
+        for stage in stages {
+            if let fallback = stage.fallback { warn("\(stage.name): \(fallback)") }
+        }
+        guard state.count > 0 else { return }
+        if !isRandomised { try checkRepeatable(monitor) }
+        checkLogits()
+        try probeForMaskedGradients(monitor)
+    }
+
+    mutating func after(_ stages: [AttackStage], _ monitor: RunMonitor) throws {
+        let vanished = state.vanished.count { $0 == 1 }
+        if vanished > 0 {
+            warn(
+                "the gradient of the loss is zero at the start of an attack on \(vanished) of \(state.count) samples: "
+                    + "attacks that follow gradients are blind there, and the robust accuracy may be far too high")
+        }
+        checkSquare(stages)
+        try checkResults(monitor)
+    }
+
+    private mutating func warn(_ message: String) {
+        warnings.append(message)
+        Log.warning("autoattack: " + message)
+    }
+
+    /// Five passes over the first batch.
+    private mutating func checkRepeatable(_ monitor: RunMonitor) throws {
+        let classes = model.classes
+        let images = try FloatBuffer(batchSize * model.shape.count)
+        let logits = try FloatBuffer(batchSize * classes)
+        WorkerPool.parallelFor(batchSize) { source.readImage($0, into: images.pointer + $0 * model.shape.count) }
+        var largest = 0.0
+        for _ in 1..<5 {
+            try monitor.checkpoint?()
+            try model.forward(images.pointer, count: batchSize, logits: logits.pointer, retain: false)
+            for i in 0..<batchSize {
+                let (a, b) = (logits.pointer + i * classes, state.logits.pointer + i * classes)
+                let length = max(euclideanLength(b, classes), 1e-10)
+                largest = max(largest, euclideanDistance(a, b, classes) / length)
+            }
+        }
+        if largest > 1e-4 {
+            warn(
+                "the model's output differs from pass to pass (by \(rounded(largest)) of its length): it is random; "
+                    + "use version rand")
+        }
+    }
+
+    /// Rows that are probabilities.
+    private mutating func checkLogits() {
+        let classes = model.classes
+        for i in 0..<batchSize {
+            let row = state.logits.pointer + i * classes
+            var sum: Float = 0
+            for c in 0..<classes {
+                guard row[c] > -1e-5, row[c] < 1 + 1e-5 else { return }
+                sum += row[c]
+            }
+            guard abs(sum - 1) < 1e-5 else { return }
+        }
+        warn("the model's output looks like probabilities: attacks need the logits before the softmax")
+    }
+
+    /// With the radius 1 every image is within reach of every other: whoever follows gradients that are there gets the
+    /// accuracy down to that of guessing.
+    private mutating func probeForMaskedGradients(_ monitor: RunMonitor) throws {
+        let clean = state.clean
+        let samples = Array(clean.indices.lazy.filter { clean[$0] == 1 }.prefix(min(batchSize, 64)))
+        guard !samples.isEmpty, model.hasGradient else { return }
+        var options = AttackOptions()
+        options.epsilon = 1
+        options.earlyStop = true
+        let plan = try options.plan()
+        let attack = try GradientAttack(
+            try ClassifierObjective(model, loss: .crossEntropy, capacity: samples.count), plan: plan,
+            capacity: samples.count)
+        let reader = try BatchReader(source, capacity: samples.count)
+        let images = try FloatBuffer(samples.count * model.shape.count)
+        let success = try Buffer<UInt8>(samples.count)
+        var silent = monitor
+        silent.progress = nil
+        _ = try reader.forEachBatch(count: samples.count, sample: { samples[$0] }, stage: "probe", silent) { batch in
+            try attack.run(batch, into: images.pointer, success: success.pointer, checkpoint: monitor.checkpoint)
+        }
+        let left = success.count { $0 == 0 }
+        if left * model.classes > samples.count {
+            warn(
+                "PGD-20 with the radius 1, which reaches every image, leaves \(left) of \(samples.count) samples "
+                    + "classified correctly: the gradients are masked, and the robust accuracy is that of the attacks, "
+                    + "not of the model")
+        }
+    }
+
+    /// Square, which sees no gradients, is to find next to nothing that those before it have missed.
+    private mutating func checkSquare(_ stages: [AttackStage]) {
+        guard let square = stages.firstIndex(where: { $0.name == "square" }), stages.count > 1 else { return }
+        let broken = state.breaker.count { $0 == Int32(square) }
+        let points = 100 * Double(broken) / Double(max(state.count, 1))
+        if points > 0.2, stages[..<square].contains(where: \.usesGradient) {
+            warn(
+                "square has lowered the robust accuracy by \(rounded(points)) points after attacks that see the gradient: "
+                    + "that points to masked gradients; try an attack made for this model, or square with more queries")
+        }
+    }
+
+    /// What is handed out is evaluated once more.
+    private mutating func checkResults(_ monitor: RunMonitor) throws {
+        let breaker = state.breaker
+        let broken = Array(breaker.indices.lazy.filter { breaker[$0] >= 0 })
+        let pixels = model.shape.count
+        let images = try FloatBuffer(batchSize * pixels)
+        let logits = try FloatBuffer(batchSize * model.classes)
+        var recovered = 0
+        for first in stride(from: 0, to: broken.count, by: batchSize) {
+            let size = min(batchSize, broken.count - first)
+            for i in 0..<size {
+                (images.pointer + i * pixels).update(from: state.image(broken[first + i]), count: pixels)
+            }
+            try monitor.checkpoint?()
+            try model.forward(images.pointer, count: size, logits: logits.pointer, retain: false)
+            for i in 0..<size {
+                let label = source.label(broken[first + i])
+                if argmax(logits.pointer + i * model.classes, model.classes) == label { recovered += 1 }
+            }
+        }
+        if recovered > 0 {
+            warn(
+                "\(recovered) of \(broken.count) adversarial images are classified correctly when they are evaluated again: "
+                    + "the model is random")
+        }
+    }
+
+    private func rounded(_ value: Double) -> String { "\((value * 1e4).rounded() / 1e4)" }
+}

@@ -1,0 +1,570 @@
+import Glibc
+import Kernels
+import Runtime
+import Testing
+
+@testable import Attacks
+
+/// The attacks in stages, and the ensemble.
+@Suite struct AutoAttackTests {
+    private static let stagedAttacks = ["apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"]
+    private let shape = ImageShape(2, 6, 6)
+
+    /// Five centres, so that all losses have the classes that they are made for.
+    private func model(_ shape: ImageShape, classes: Int = 5) -> NearestCentre {
+        NearestCentre(
+            shape: shape, centres: (0..<classes).map { randomImages(shape.count, seed: 70 + UInt64($0)) }, sharpness: 2)
+    }
+
+    private func samples(_ model: any DifferentiableClassifier, _ count: Int) throws -> (
+        images: [Float], labels: [Int64]
+    ) {
+        let images = randomImages(count * model.shape.count, seed: 31)
+        var labels = try predictions(model, images)
+        // Some that are misclassified already.
+        for s in stride(from: 0, to: count, by: 7) { labels[s] = (labels[s] + 1) % Int64(model.classes) }
+        return (images, labels)
+    }
+
+    /// Radii that break some of the samples.
+    private func radius(_ norm: String) -> Double { norm == "linf" ? 0.06 : 0.5 }
+
+    private func steps(_ attack: String) -> Int { attack == "square" ? 60 : 12 }
+
+    @Test(arguments: stagedAttacks, ["linf", "l2"])
+    func resultsAreInTheBallOrUntouched(name: String, norm: String) throws {
+        let model = model(shape)
+        let (images, labels) = try samples(model, 40)
+        let before = try predictions(model, images)
+        for earlyStop in [true, false] {
+            let result = try attack(model, images, labels) {
+                $0.attack = name
+                $0.norm = norm
+                $0.epsilon = radius(norm)
+                $0.steps = steps(name)
+                $0.earlyStop = earlyStop
+            }
+            let after = try predictions(model, result.images)
+            var broken = 0
+            for s in 0..<40 {
+                let pixels = s * shape.count..<(s + 1) * shape.count
+                let same = Array(result.images[pixels]) == Array(images[pixels])
+                #expect((result.success[s] == 1) == (after[s] != labels[s]))
+                if before[s] != labels[s] || result.success[s] == 0 {
+                    #expect(same)
+                    continue
+                }
+                broken += 1
+                #expect(result.images[pixels].allSatisfy { $0 >= 0 && $0 <= 1 })
+                let moved = pixels.map { Double(result.images[$0]) - Double(images[$0]) }
+                let length =
+                    norm == "linf"
+                    ? moved.map { abs($0) }.max() ?? 0 : moved.reduce(0) { $0 + $1 * $1 }.squareRoot()
+                #expect(length <= radius(norm))
+            }
+            #expect(broken > 0)
+            #expect(result.success.contains(0))
+        }
+    }
+
+    @Test(arguments: stagedAttacks, ["linf", "l2"])
+    func batchesOrderAndThreadsChangeNothing(name: String, norm: String) throws {
+        let model = model(shape)
+        let (images, labels) = try samples(model, 23)
+        func run(_ batchSize: Int, samples: Range<Int> = 0..<23) throws -> (images: [Float], success: [UInt8]) {
+            let pixels = shape.count
+            return try attack(
+                model, Array(images[samples.lowerBound * pixels..<samples.upperBound * pixels]), Array(labels[samples]),
+                firstIndex: UInt64(samples.lowerBound), batchSize: batchSize
+            ) {
+                $0.attack = name
+                $0.norm = norm
+                $0.epsilon = radius(norm)
+                $0.steps = steps(name)
+                $0.restarts = 2
+                $0.seed = 3
+            }
+        }
+        let whole = try run(64)
+        for size in [1, 5] {
+            let parts = try run(size)
+            #expect(parts.images == whole.images)
+            #expect(parts.success == whole.success)
+        }
+        let alone = try run(4, samples: 11..<12)
+        #expect(alone.images == Array(whole.images[11 * shape.count..<12 * shape.count]))
+        let threads = WorkerPool.threads
+        defer { WorkerPool.setThreads(threads) }
+        for count in [1, 3] {
+            WorkerPool.setThreads(count)
+            #expect(try run(64).images == whole.images)
+        }
+    }
+
+    @Test(arguments: stagedAttacks, ["linf", "l2"])
+    func moreRestartsNeverHelpTheModel(name: String, norm: String) throws {
+        let model = model(shape)
+        let (images, labels) = try samples(model, 40)
+        func run(restarts: Int, steps: Int) throws -> [UInt8] {
+            try attack(model, images, labels) {
+                $0.attack = name
+                $0.norm = norm
+                $0.epsilon = radius(norm)
+                $0.steps = steps
+                $0.restarts = restarts
+            }.success
+        }
+        let few = try run(restarts: 1, steps: 4)
+        for (a, b) in zip(few, try run(restarts: 4, steps: 4)) { #expect(b >= a) }
+        // Auto-PGD plans its whole schedule by the number of steps: there more of them promise nothing for one sample.
+        guard !name.hasPrefix("apgd") else { return }
+        for (a, b) in zip(few, try run(restarts: 1, steps: 30)) { #expect(b >= a) }
+    }
+
+    @Test(arguments: stagedAttacks + ["autoattack"], ["linf", "l2"])
+    func radiusZeroReturnsTheImage(name: String, norm: String) throws {
+        let model = model(shape)
+        let (images, labels) = try samples(model, 10)
+        let result = try attack(model, images, labels) {
+            $0.attack = name
+            $0.norm = norm
+            $0.epsilon = 0
+            $0.steps = name == "autoattack" ? 0 : 3
+        }
+        #expect(result.images == images)
+        #expect(result.success.contains(0))
+    }
+
+    @Test(arguments: [2, 3, 4], stagedAttacks)
+    func fewClassesAreEnough(classes: Int, name: String) throws {
+        let model = model(ImageShape(1, 4, 4), classes: classes)
+        let (images, labels) = try samples(model, 20)
+        let result = try attack(model, images, labels) {
+            $0.attack = name
+            $0.epsilon = 0.4
+            $0.steps = steps(name)
+        }
+        #expect(result.success.contains(1))
+        var options = AttackOptions()
+        options.attack = name
+        let fallback = try #require(try options.stages(classes: classes)).first?.fallback
+        let mustTell = name == "apgd-t" || name == "fab-t" || (name == "apgd-dlr" && classes == 2)
+        #expect((fallback != nil) == mustTell)
+    }
+
+    @Test func autoPGDTakesItsStepsByHand() throws {
+        // One pixel, centres at 0.25 and 0.75, ε = 0.2 from 0.25: the first step of 2ε ends at the border, 0.45.
+        let model = NearestCentre(shape: ImageShape(1, 1, 1), centres: [[0.25], [0.75]])
+        var options = AttackOptions()
+        (options.attack, options.epsilon, options.steps, options.randomStart) = ("apgd-ce", 0.2, 10, false)
+        let plan = try options.plan()
+        let sample: [Float] = [0.25]
+        let logits: [Float] = [0, 0]
+        let memory = try FloatBuffer(AutoPGDRun.planes)
+        sample.withUnsafeBufferPointer { image in
+            logits.withUnsafeBufferPointer { logits in
+                guard let clean = image.baseAddress, let row = logits.baseAddress else { return }
+                let run = AutoPGDRun(
+                    AttackSample(
+                        clean: clean, logits: row, label: 0, key: 0, shape: ImageShape(1, 1, 1), classes: 2), plan,
+                    StepSchedule(steps: 10, rho: 0.75, comparesFirstWithZero: false), .untargeted(.crossEntropy),
+                    run: 0, memory: memory.pointer)
+                #expect(run.query[0] == 0.25)
+                var gradient: Float = 1
+                // (loss, gradient) of each point, and where it goes next.
+                #expect(run.receive(logits: row, loss: 0, gradient: &gradient))
+                #expect(abs(run.query[0] - 0.45) < 1e-6)
+                // Down by a step of 0.4, held at the lower border 0.05: x + 3/4 (0.05 - 0.45) + 1/4 (0.45 - 0.25).
+                gradient = -1
+                #expect(run.receive(logits: row, loss: -1, gradient: &gradient))
+                #expect(abs(run.query[0] - 0.2) < 1e-6)
+                // The first window of 2 steps is over, none of them raised the loss: back to the best point, the start, and
+                // from there up by half a step of 0.4: 0.25 + 3/4 * 0.2 + 1/4 (0.25 - 0.45).
+                gradient = -1
+                #expect(run.receive(logits: row, loss: -2, gradient: &gradient))
+                #expect(abs(run.query[0] - 0.35) < 1e-6)
+            }
+        }
+    }
+
+    @Test func checkpointsAreThoseOfThePaper() {
+        let schedule = StepSchedule(steps: 100, rho: 0.75, comparesFirstWithZero: false)
+        var (window, at) = (schedule.firstWindow, 0)
+        var checkpoints: [Int] = []
+        while at + window <= 100 {
+            at += window
+            checkpoints.append(at)
+            window = schedule.window(after: window)
+        }
+        #expect(checkpoints == [22, 41, 57, 70, 80, 87, 93, 99])
+    }
+
+    @Test(arguments: ["linf", "l2"])
+    func waysToAHyperplaneAreShortest(name: String) throws {
+        let norm = try AttackNorms.named(name)
+        var random = CounterRandom(seed: 4, stream: .initialisation, index: 0)
+        for height in [-2.0, -0.1, 0.3, 1.5, 40] {
+            let point = randomImages(30, seed: 5)
+            let normal = (0..<30).map { $0 % 9 == 0 ? 0 : random.normal() }
+            var way = [Float](repeating: 9, count: 30)
+            let length = norm.wayToHyperplane(
+                from: point, normal: normal, height: height, count: 30, way: &way)
+            let reached = (0..<30).reduce(height) { $0 + Double(normal[$1]) * Double(way[$1]) }
+            for i in 0..<30 { #expect(point[i] + way[i] >= -1e-6 && point[i] + way[i] <= 1 + 1e-6) }
+            if height == 40 {
+                // Beyond what the box allows: as far as possible.
+                for i in 0..<30 where normal[i] != 0 {
+                    #expect([0, 1].contains { abs(point[i] + way[i] - $0) < 1e-6 })
+                }
+                continue
+            }
+            #expect(abs(reached) < 1e-5)
+            // No other way of the box reaches the plane within a shorter distance: try many that do reach it.
+            for _ in 0..<200 {
+                var other = way.map { Double($0) + 0.05 * Double(random.normal()) }
+                for i in 0..<30 { other[i] = min(max(other[i], -Double(point[i])), 1 - Double(point[i])) }
+                let missing = (0..<30).reduce(height) { $0 + Double(normal[$1]) * other[$1] }
+                guard missing * height <= 0 else { continue }
+                let otherLength =
+                    name == "linf"
+                    ? other.map { abs($0) }.max() ?? 0 : other.reduce(0) { $0 + $1 * $1 }.squareRoot()
+                #expect(otherLength >= length - 1e-5)
+            }
+        }
+    }
+
+    @Test func ratioLossesAndTheirGradients() {
+        let row: [Float] = [0.3, 2.5, -1, 1.75, 0.9]
+        #expect(
+            abs(logitsRatio(row, label: 1, classes: 5, scale: 1, gradient: nil) - -(2.5 - 1.75) / (2.5 - 0.9)) < 1e-6)
+        #expect(abs(logitsRatio(row, label: 2, classes: 5, scale: 1, gradient: nil) - (2.5 + 1) / (2.5 - 0.9)) < 1e-6)
+        let targeted = targetedLogitsRatio(row, label: 1, target: 0, classes: 5, scale: 1, gradient: nil)
+        #expect(abs(targeted - -(2.5 - 0.3) / (2.5 - 0.5 * (0.9 + 0.3))) < 1e-6)
+        #expect(logitsRatio([1, 3], label: 1, classes: 2, scale: 1, gradient: nil) == -2)
+        #expect(targetedLogitsRatio([1, 3], label: 1, target: 0, classes: 2, scale: 1, gradient: nil) == -2)
+        let three = targetedLogitsRatio([1, 3, 2], label: 1, target: 0, classes: 3, scale: 1, gradient: nil)
+        #expect(abs(three - -2 / 1.5) < 1e-6)
+        #expect((0..<5).map { classOfRank($0, row, 5) } == [1, 3, 4, 0, 2])
+
+        let losses: [(UnsafePointer<Float>, UnsafeMutablePointer<Float>?) -> Float] = [
+            { logitsRatio($0, label: 1, classes: 5, scale: 1, gradient: $1) },
+            { logitsRatio($0, label: 2, classes: 5, scale: 1, gradient: $1) },
+            { targetedLogitsRatio($0, label: 1, target: 4, classes: 5, scale: 1, gradient: $1) },
+            { targetedLogitsRatio($0, label: 3, target: 1, classes: 5, scale: 1, gradient: $1) },
+        ]
+        for target in [0, 2] {
+            var slope: [Float] = [0, 0, 0]
+            _ = targetedLogitsRatio([1, 3, 2], label: 1, target: target, classes: 3, scale: 1, gradient: &slope)
+            #expect(slope[target] > 0.1)
+        }
+        for loss in losses {
+            var slope = [Float](repeating: 0, count: 5)
+            _ = loss(row, &slope)
+            for c in 0..<5 {
+                var (up, down) = (row, row)
+                up[c] += 1e-2
+                down[c] -= 1e-2
+                #expect(abs((loss(up, nil) - loss(down, nil)) / 2e-2 - slope[c]) < 1e-3)
+            }
+        }
+    }
+
+    @Test func targetsAreThoseThatTheImageIsNearestTo() throws {
+        // Only the class of rank 3 can be reached: two targets find it, one does not.
+        let model = LinearClassifier(
+            shape: ImageShape(1, 1, 1), weights: [[0], [0], [4], [0], [0]], bias: [3, 2, -0.5, 0, 0])
+        for name in ["apgd-t", "fab-t"] {
+            let image: [Float] = [0.5]
+            let found = try [1, 2].map { count in
+                try attack(model, image, [0]) {
+                    $0.attack = name
+                    $0.epsilon = 0.5
+                    $0.targets = count
+                }.success
+            }
+            #expect(found[1] == [1], "\(name)")
+        }
+    }
+
+    private func evaluated(
+        _ model: any DifferentiableClassifier, _ source: ArraySource,
+        _ change: (inout AutoAttackOptions) -> Void = { _ in }
+    ) throws -> Evaluation {
+        var options = AutoAttackOptions()
+        options.version = "custom"
+        options.attacks = "apgd-ce-12,apgd-t-6,fab-t-6,square-40"
+        options.epsilon = 0.05
+        change(&options)
+        return try autoAttack(model, on: source, options: options)
+    }
+
+    private func source(_ model: any DifferentiableClassifier, _ count: Int) throws -> ArraySource {
+        let (images, labels) = try samples(model, count)
+        return ArraySource(shape: model.shape, classes: model.classes, images: images, labels: labels)
+    }
+
+    @Test func rowsFallFromAttackToAttack() throws {
+        let model = model(shape)
+        let source = try source(model, 40)
+        let table = try evaluated(model, source)
+        #expect(table.rows.map(\.name) == ["clean", "apgd-ce", "apgd-t", "fab-t", "square"])
+        for (before, after) in zip(table.rows, table.rows.dropFirst()) {
+            for i in 0..<40 { #expect(after.flags[i] <= before.flags[i]) }
+        }
+        #expect(table.rows[0].correct < 40)
+        let last = try #require(table.rows.last)
+        #expect(last.correct > 0 && last.correct < table.rows[0].correct)
+        #expect(
+            table.warnings == [
+                "apgd-t: there are 5 classes: 4 targets instead of 9",
+                "fab-t: there are 5 classes: 4 targets instead of 9",
+            ])
+
+        // The images handed out are those that the flags speak of.
+        var images = [Float](repeating: 0, count: 40 * shape.count)
+        var success = [UInt8](repeating: 9, count: 40)
+        try withOutputs(&images, &success) { table.samples?.write(to: $0) }
+        let after = try predictions(model, images)
+        for i in 0..<40 {
+            #expect((after[i] != source.labels[i]) == (success[i] == 1))
+            #expect(success[i] == 1 - last.flags[i])
+        }
+        for size in [1, 3, 11] {
+            let other = try evaluated(model, source) { $0.batchSize = size }
+            #expect(other.rows.map { Array($0.flags) } == table.rows.map { Array($0.flags) })
+        }
+        let few = try evaluated(model, source) { $0.count = 9 }
+        #expect(Array(try #require(few.rows.last).flags) == Array(last.flags[..<9]))
+    }
+
+    @Test func versionsAreThePublishedOnes() throws {
+        func stages(_ version: String) throws -> [(String, Int)] {
+            var options = AutoAttackOptions()
+            options.version = version
+            return try options.stages(classes: 10).stages.map { ($0.name, $0.runs) }
+        }
+        func equal(_ a: [(String, Int)], _ b: [(String, Int)]) -> Bool { a.elementsEqual(b) { $0 == $1 } }
+        #expect(equal(try stages("standard"), [("apgd-ce", 1), ("apgd-t", 9), ("fab-t", 9), ("square", 1)]))
+        #expect(
+            equal(
+                try stages("plus"),
+                [("apgd-ce", 5), ("apgd-dlr", 5), ("fab", 5), ("square", 1), ("apgd-t", 9), ("fab-t", 9)]))
+        #expect(equal(try stages("rand"), [("apgd-ce", 1), ("apgd-dlr", 1)]))
+        var options = AutoAttackOptions()
+        options.version = "rand"
+        #expect(try options.stages(classes: 10).expectation == 20)
+        for (version, attacks) in [("best", ""), ("custom", ""), ("custom", "pgd-20"), ("standard", "square")] {
+            #expect(
+                thrownError {
+                    _ = try evaluated(model(shape), source(model(shape), 3)) {
+                        ($0.version, $0.attacks) = (version, attacks)
+                    }
+                }?.code == .invalidArgument)
+        }
+    }
+
+    /// A file in memory, which fails or stops the run when told to.
+    private final class MemoryFile: AttackProgressFile {
+        let path = "memory"
+        var bytes: [UInt8]?
+        var writes = 0
+
+        func read() throws -> Buffer<UInt8>? { try bytes.map { try Buffer(copying: $0) } }
+        func write(_ bytes: UnsafeRawBufferPointer) throws {
+            writes += 1
+            self.bytes = Array(bytes)
+        }
+    }
+
+    /// Everything that a run finds, as bytes.
+    private func described(_ table: Evaluation) throws -> [[UInt8]] {
+        let samples = try #require(table.samples)
+        let images = try FloatBuffer(samples.count * samples.pixels)
+        let success = try Buffer<UInt8>(samples.count)
+        let counts = try (0..<3).map { _ in try Buffer<Int64>(samples.count) }
+        var outputs = AttackOutputs(adversarial: images.pointer)
+        outputs.success = success.pointer
+        outputs.firstSuccess = counts[0].pointer
+        outputs.forwards = counts[1].pointer
+        outputs.backwards = counts[2].pointer
+        samples.write(to: outputs)
+        let bytes = [UInt8](UnsafeRawBufferPointer(start: images.pointer, count: images.count * 4))
+        return table.rows.map { Array($0.flags) } + [Array(success), bytes]
+            + counts.map { [UInt8](UnsafeRawBufferPointer(start: $0.pointer, count: $0.count * 8)) }
+    }
+
+    @Test func aRunThatWasStoppedAnywhereEndsTheSame() throws {
+        let model = model(shape)
+        let source = try source(model, 17)
+        let whole = try described(try evaluated(model, source) { $0.batchSize = 4 })
+        var passes = 0
+        _ = try autoAttackCounting(model, source, file: nil, stopAt: 0, passes: &passes)
+        #expect(passes > 100)
+        for stop in stride(from: 3, to: passes, by: 29) {
+            let file = MemoryFile()
+            var count = 0
+            let error = thrownError {
+                _ = try autoAttackCounting(model, source, file: file, stopAt: stop, passes: &count)
+            }
+            #expect(error?.code == .cancelled)
+            // As after a kill: an older file, of a while before the end.
+            let resumed = try evaluated(model, source) {
+                $0.batchSize = 7
+                $0.progressFile = file
+            }
+            #expect(try described(resumed) == whole)
+        }
+    }
+
+    private func autoAttackCounting(
+        _ model: any DifferentiableClassifier, _ source: ArraySource, file: MemoryFile?, stopAt: Int, passes: inout Int
+    ) throws -> Evaluation {
+        var options = AutoAttackOptions()
+        options.version = "custom"
+        options.attacks = "apgd-ce-12,apgd-t-6,fab-t-6,square-40"
+        options.epsilon = 0.05
+        options.batchSize = 4
+        options.progressFile = file
+        options.saveInterval = 0
+        var count = 0
+        defer { passes = count }
+        return try autoAttack(
+            model, on: source, options: options,
+            monitor: RunMonitor(checkpoint: {
+                count += 1
+                if count == stopAt { throw EngineError(.cancelled, "stop") }
+            }))
+    }
+
+    @Test func aFileOfAnotherRunIsRefused() throws {
+        let first = model(shape)
+        let source = try source(first, 12)
+        let file = MemoryFile()
+        _ = try evaluated(first, source) { $0.progressFile = file }
+        let bytes = try #require(file.bytes)
+        func message(
+            _ model: any DifferentiableClassifier, _ source: ArraySource, _ change: (inout AutoAttackOptions) -> Void
+        )
+            -> EngineError?
+        {
+            file.bytes = bytes
+            return thrownError {
+                _ = try evaluated(model, source) {
+                    $0.progressFile = file
+                    change(&$0)
+                }
+            }
+        }
+        let changes: [(String, (inout AutoAttackOptions) -> Void)] = [
+            ("epsilon", { $0.epsilon = 0.051 }), ("seed", { $0.seed = 1 }), ("norm", { $0.norm = "l2" }),
+            ("attacks", { $0.attacks = "apgd-ce-12" }),
+            ("passes", { $0.attacks = "apgd-ce-13,apgd-t-6,fab-t-6,square-40" }),
+            ("count", { $0.count = 11 }), ("eot", { $0.expectation = 2 }),
+        ]
+        for (name, change) in changes {
+            let error = message(first, source, change)
+            #expect(error?.code == .invalidArgument)
+            #expect(error?.message.contains("\(name): the file has") == true, "\(name)")
+        }
+        let other = NearestCentre(shape: shape, centres: first.centres.map { $0.map { 0.99 * $0 } }, sharpness: 2)
+        #expect(message(other, source, { _ in })?.message.contains("model: the file has") == true)
+        var labels = source.labels
+        labels[3] = (labels[3] + 1) % 5
+        let relabelled = ArraySource(shape: shape, classes: 5, images: source.images, labels: labels)
+        #expect(message(first, relabelled, { _ in })?.message.contains("data: the file has") == true)
+        // Damage anywhere is seen.
+        for place in stride(from: 0, to: bytes.count, by: max(bytes.count / 40, 1)) {
+            file.bytes = bytes
+            file.bytes?[place] ^= 4
+            let error = thrownError { _ = try evaluated(first, source) { $0.progressFile = file } }
+            #expect(error?.code == .format)
+        }
+        for length in [0, 5, 20, bytes.count - 1] {
+            file.bytes = Array(bytes[..<length])
+            #expect(thrownError { _ = try evaluated(first, source) { $0.progressFile = file } }?.code == .format)
+        }
+    }
+
+    @Test func maskedGradientsAreNoticed() throws {
+        let real = model(shape)
+        let source = try source(real, 30)
+        let masked = try evaluated(MaskedClassifier(real, .saturated), source)
+        #expect(masked.warnings.contains { $0.contains("masked") })
+        #expect(masked.warnings.contains { $0.contains("gradient of the loss is zero") })
+        let stepped = try evaluated(MaskedClassifier(real, .stepped), source) { $0.epsilon = 0.1 }
+        #expect(stepped.warnings.contains { $0.contains("masked") })
+        #expect(stepped.warnings.contains { $0.contains("square has lowered") })
+        let soft = try evaluated(MaskedClassifier(real, .probabilities), source)
+        #expect(soft.warnings.contains { $0.contains("probabilities") })
+        let random = try evaluated(MaskedClassifier(real, .random), source)
+        #expect(random.warnings.contains { $0.contains("random") })
+        let honest = try evaluated(real, source)
+        #expect(!honest.warnings.contains { $0.contains("masked") || $0.contains("random") || $0.contains("zero") })
+    }
+
+    @Test func aModelThatBreaksDownIsNamed() throws {
+        let broken = BrokenClassifier(shape: shape, value: .nan)
+        let source = ArraySource(
+            shape: shape, classes: 2, images: randomImages(3 * shape.count, seed: 1), labels: [0, 0, 0])
+        let error = thrownError { _ = try evaluated(broken, source) }
+        #expect(error?.code == .notFinite)
+        #expect(error?.message.contains("sample 0") == true)
+    }
+
+    @Test func blackBoxesTakeSquareOnly() throws {
+        let blind = MaskedClassifier(model(shape), .blackBox)
+        let (images, labels) = try samples(blind, 12)
+        for name in ["pgd", "apgd-ce", "fab-t"] {
+            let error = thrownError { _ = try attack(blind, images, labels) { $0.attack = name } }
+            #expect(error?.code == .invalidArgument)
+            #expect(error?.message.contains("square") == true)
+        }
+        let result = try attack(blind, images, labels) {
+            $0.attack = "square"; $0.steps = 60; $0.epsilon = 0.1
+        }
+        #expect(result.success.contains(1))
+    }
+}
+
+/// A classifier whose gradient says less than it could, or whose output is not what it should be.
+private final class MaskedClassifier: DifferentiableClassifier {
+    enum Mask { case saturated, stepped, probabilities, random, blackBox }
+
+    private let inner: any DifferentiableClassifier
+    private let mask: Mask
+    private var random = CounterRandom(seed: 1, stream: .initialisation, index: 3)
+    var classes: Int { inner.classes }
+    var shape: ImageShape { inner.shape }
+    var hasGradient: Bool { mask != .blackBox }
+
+    init(_ inner: any DifferentiableClassifier, _ mask: Mask) {
+        (self.inner, self.mask) = (inner, mask)
+    }
+
+    func forward(
+        _ images: UnsafePointer<Float>, count: Int, logits: UnsafeMutablePointer<Float>, retain: Bool
+    ) throws {
+        try inner.forward(images, count: count, logits: logits, retain: retain)
+        for s in 0..<count {
+            let row = logits + s * classes
+            switch mask {
+            case .saturated:
+                // Where the softmax is 1 to the last bit there is no gradient.
+                let best = argmax(row, classes)
+                for c in 0..<classes { row[c] = c == best ? 1000 : 0 }
+            case .stepped, .blackBox: break
+            case .probabilities:
+                let sum = (0..<classes).reduce(0) { $0 + Float(exp(Double(row[$1]))) }
+                for c in 0..<classes { row[c] = Float(exp(Double(row[c]))) / sum }
+            case .random: for c in 0..<classes { row[c] += 0.2 * random.normal() }
+            }
+        }
+    }
+
+    func inputGradient(
+        _ cotangent: UnsafePointer<Float>, count: Int, gradient: UnsafeMutablePointer<Float>
+    ) throws {
+        try inner.inputGradient(cotangent, count: count, gradient: gradient)
+        if mask == .stepped || mask == .saturated { gradient.update(repeating: 0, count: count * shape.count) }
+    }
+}

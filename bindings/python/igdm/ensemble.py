@@ -1,0 +1,197 @@
+"""AutoAttack (Croce and Hein 2020): accuracy under an ensemble of attacks, and RobustBench's one verb."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _structures as structures
+from ._arrays import pointer
+from ._library import Handle, call, file_path
+from .attacks import Adversarial, Report, Watcher, watched
+from .datasets import Dataset, require_dataset
+from .errors import InvalidArgument
+from .evaluation import Row, format_table, read_rows
+from .hosts import HostModel, attacked
+from .models import Model
+from .progress import Display
+
+THREATS = {"linf": "Linf", "l2": "L2"}
+
+
+@dataclass(frozen=True, eq=False)
+class AutoAttack:
+    """The result of autoattack(). ``print(result)`` shows the table and the warnings."""
+
+    rows: tuple[Row, ...]
+    """"clean", then each attack: the accuracy after it and all before it."""
+    correct: dict[str, NDArray[np.bool_]]
+    """For each row the samples that are still classified correctly."""
+    samples: Adversarial
+    """Of each sample the image that an attack has found, or the clean one; distances; passes."""
+    warnings: tuple[str, ...]
+    """What makes the numbers doubtful: masked gradients, a random model, probabilities for logits, ..."""
+    options: dict[str, Any]
+    """What was asked for: version, norm, eps, seed, ..."""
+
+    @property
+    def clean(self) -> float:
+        """Accuracy on clean images, in [0,1]."""
+        return self.rows[0].accuracy
+
+    @property
+    def robust(self) -> float:
+        """Accuracy under all the attacks, in [0,1]."""
+        return self.rows[-1].accuracy
+
+    @property
+    def broken_by(self) -> list[str | None]:
+        """For each sample the attack that broke it, "clean" where it was misclassified already, None for the others."""
+        result: list[str | None] = [None] * self.rows[0].count
+        for row in reversed(self.rows):
+            for index in np.flatnonzero(~self.correct[row.name]):
+                result[index] = row.name
+        return result
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the single samples, ready for json.dump()."""
+        return {
+            "clean": self.clean,
+            "robust": self.robust,
+            "rows": [asdict(row) for row in self.rows],
+            "warnings": list(self.warnings),
+            "forwards": int(self.samples.forwards.sum()),
+            "backwards": int(self.samples.backwards.sum()),
+            "options": self.options,
+        }
+
+    def __str__(self) -> str:
+        table = format_table(
+            ["after", "accuracy", "correct", "time"],
+            [
+                [row.name, f"{100 * row.accuracy:.2f} %", f"{row.correct}/{row.count}", f"{row.seconds:.1f} s"]
+                for row in self.rows
+            ],
+        )
+        about = f"eps {self.options['eps']} ({self.options['norm']}), {self.rows[0].count} samples"
+        return "\n".join([table, about, *(f"warning: {warning}" for warning in self.warnings)])
+
+
+def autoattack(
+    model: Model | HostModel,
+    data: Dataset,
+    *,
+    version: str | None = None,
+    attacks: Sequence[str] | str | None = None,
+    eps: float | str | None = None,
+    norm: str | None = None,
+    restarts: int | None = None,
+    targets: int | None = None,
+    eot: int | None = None,
+    count: int | None = None,
+    batch_size: int | None = None,
+    seed: int | None = None,
+    state: str | os.PathLike[str] | None = None,
+    state_seconds: float | None = None,
+    progress: bool | None = None,
+    callback: Watcher | None = None,
+) -> AutoAttack:
+    """Measures the accuracy that remains under AutoAttack. What is left out has the library's default.
+
+    version        "standard": apgd-ce, apgd-t, fab-t, square; "plus"; "rand", for random models; "custom": see attacks
+    attacks        a list, or a comma-separated string: ["apgd-ce", "square-1000"]
+    eps            radius: a number on the [0,1] pixel scale, or a string such as "8/255"
+    norm           "linf" or "l2"
+    restarts       of the attacks of "custom"
+    targets        of apgd-t and fab-t; 0 = 9
+    eot            passes over which gradients are averaged; 0 = the version's
+    count          the first so many samples; 0 = all
+    batch_size     changes speed and memory only
+    state          a file that keeps how far the call has come. The same call with the same file goes on from there
+                   after Ctrl-C, an error or the end of the process, to the same result
+    state_seconds  between two writings of it
+    progress       True, False, or None = on a terminal
+    callback       called with a Progress after each pass; a true result cancels (Cancelled is raised)
+    """
+    require_dataset("data", data)
+    options = structures.AutoAttackOptions()
+    call("igdm_autoattack_options_init", options)
+    if attacks is not None and not isinstance(attacks, str):
+        attacks = ",".join(attacks)
+    options.assign(
+        version=version, attacks=attacks, epsilon=eps, norm=norm, restarts=restarts, targets=targets, eot=eot,
+        count=count, batch_size=batch_size, seed=seed, state_seconds=state_seconds,
+    )  # fmt: skip
+    if state is not None:
+        options.state = file_path("state", state)
+    made = structures.Evaluation()
+    with attacked("model", model) as target:
+        with Display(progress) as display, watched(display, callback) as watcher:
+            options.progress = watcher.pointer
+            call(
+                target.function("igdm_autoattack", "igdm_autoattack_host_model"), target.handle, data._handle, options,
+                made,
+            )  # fmt: skip
+        asked = options.values()
+        asked["eps"] = asked.pop("epsilon") if eps is None else eps
+        with Handle(made, "igdm_evaluation_release"):
+            rows, correct = read_rows(made)
+            images = np.empty((rows[0].count, *target.input_shape), np.float32)
+            report = Report(len(images))
+            call("igdm_evaluation_get_report", made, pointer(images), len(images), report.structure)
+            return AutoAttack(rows, correct, report.result(images), _warnings(made), asked)
+
+
+def _warnings(evaluation: Any) -> tuple[str, ...]:
+    count = ctypes.c_size_t()
+    call("igdm_evaluation_warning_count", evaluation, count)
+    found = []
+    for index in range(count.value):
+        text = ctypes.c_char_p()
+        call("igdm_evaluation_get_warning", evaluation, index, text)
+        found.append((text.value or b"").decode())
+    return tuple(found)
+
+
+def benchmark(
+    model: Model | HostModel,
+    data: Dataset,
+    threat: str = "linf",
+    eps: float | str = "8/255",
+    n: int | None = None,
+    *,
+    to: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> tuple[float, float]:
+    """Clean and robust accuracy in [0,1] under standard AutoAttack, as RobustBench measures them.
+
+    threat   "linf" or "l2"
+    n        the first so many samples of `data`; None = all
+    to       a JSON file to write, with the fields of RobustBench's model records: accuracies in percent, two decimals
+    options  as those of autoattack(): state, batch_size, seed, progress, callback, version, attacks
+    """
+    if threat.lower() not in THREATS:
+        raise InvalidArgument(f"threat: got {threat!r}, want one of {', '.join(THREATS)}")
+    result = autoattack(model, data, norm=threat.lower(), eps=eps, count=n, **options)
+    if to is not None:
+        record = {
+            "dataset": data.source["kind"],
+            "threat_model": THREATS[threat.lower()],
+            "architecture": model.info.architecture if isinstance(model, Model) else None,
+            "eps": str(eps),
+            "clean_acc": f"{100 * result.clean:.2f}",
+            "autoattack_acc": f"{100 * result.robust:.2f}",
+            "number_of_samples": result.rows[0].count,
+            "footnote": "; ".join(result.warnings) or None,
+        }
+        with open(to, "w", encoding="utf-8") as file:
+            json.dump({name: value for name, value in record.items() if value is not None}, file, indent=2)
+            file.write("\n")
+    return result.clean, result.robust

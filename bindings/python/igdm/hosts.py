@@ -1,0 +1,108 @@
+"""Classifiers that Python computes, under the library's attacks."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _structures as structures
+from ._callbacks import Callback
+from ._library import call
+from .errors import ShapeError
+from .models import Model, require_model
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class HostModel:
+    """A classifier of any framework: two functions on arrays.
+
+    PyTorch, for example::
+
+        def forward(images):
+            return module(torch.from_numpy(images)).detach().numpy()
+
+        def gradient(images, cotangent):
+            x = torch.from_numpy(images).requires_grad_()
+            return torch.autograd.grad(module(x), x, torch.from_numpy(cotangent))[0].numpy()
+
+        igdm.attack(igdm.HostModel(forward, gradient, classes=10, input_shape=(3, 32, 32)), images, labels, "apgd-ce")
+
+    A sample's logits should not depend on the others of its batch, nor on the moment. What the functions raise comes
+    out of the call that runs them.
+    """
+
+    forward: Callable[[Floats], ArrayLike]
+    """Images (N, C, H, W) in [0,1], valid during the call, to logits (N, classes)."""
+    gradient: Callable[[Floats, Floats], ArrayLike] | None = None
+    """Images and a cotangent (N, classes) to the gradient of sum(cotangent * logits) by the images, which are those of
+    the forward() before. None: black-box attacks (square) only."""
+    classes: int = 10
+    input_shape: tuple[int, int, int] = (3, 32, 32)
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What a function of the library is given for a model."""
+
+    handle: Any
+    classes: int
+    input_shape: tuple[int, int, int]
+    is_host: bool
+
+    def function(self, ours: str, hosts: str) -> str:
+        """The name of the function for this kind of model."""
+        return hosts if self.is_host else ours
+
+
+@contextmanager
+def attacked(name: str, model: object) -> Generator[Attacked, None, None]:
+    """Lends `model` to a call of the library."""
+    if isinstance(model, Model):
+        require_model(name, model)
+        yield Attacked(model._handle, model.info.classes, model.info.input_shape, False)
+        return
+    if not isinstance(model, HostModel):
+        raise TypeError(f"{name}: got {type(model).__name__}, want igdm.Model or igdm.HostModel")
+    structure = structures.HostModel()
+    call("igdm_host_model_init", structure)
+    channels, height, width = model.input_shape
+    structure.assign(
+        classes=model.classes, channels=channels, height=height, width=width,
+        has_gradient=int(model.gradient is not None),
+    )  # fmt: skip
+    with Callback(structures.HostCallback, lambda event: _evaluate(model, event)) as callback:
+        structure.evaluate = callback.pointer
+        yield Attacked(ctypes.byref(structure), model.classes, model.input_shape, True)
+
+
+def _evaluate(model: HostModel, event: structures.HostPass) -> None:
+    count = event.count
+    images = _view(event.images, (count, *model.input_shape))
+    logits_shape = (count, model.classes)
+    if event.cotangent:
+        assert model.gradient is not None
+        result = model.gradient(images, _view(event.cotangent, logits_shape))
+        _store("gradient", result, event.gradient, images.shape)
+    else:
+        _store("forward", model.forward(images), event.logits, logits_shape)
+
+
+def _view(address: Any, shape: tuple[int, ...]) -> Floats:
+    return np.ctypeslib.as_array(address, shape)
+
+
+def _store(name: str, result: ArrayLike, address: Any, shape: tuple[int, ...]) -> None:
+    array = np.asarray(result)
+    if array.shape != shape:
+        raise ShapeError(f"{name}: returned shape {array.shape}, want {shape}")
+    if array.dtype.kind != "f":
+        raise TypeError(f"{name}: returned dtype {array.dtype}, want floats")
+    _view(address, shape)[...] = array
