@@ -231,6 +231,24 @@ struct NetworkCase: CustomTestStringConvertible {
         }
     }
 
+    /// A pass planned for a large batch, whose steps run together over a few samples at a time, gives the same bits.
+    @Test(arguments: NetworkCase.all + NetworkCase.graphs)
+    func trainingDoesNotDependOnTheCapacity(_ test: NetworkCase) throws {
+        let images = randomFloats(count * test.shape.count, seed: 11)
+        let cotangent = randomFloats(count * 5, seed: 12)
+        func run(capacity: Int) throws -> [Float] {
+            let network = try test.network()
+            let pass = try TrainingPass(network, capacity: capacity)
+            var logits = [Float](repeating: 0, count: count * 5)
+            var gradient = [Float](repeating: 0, count: network.trainableCount)
+            try pass.forward(images, count: count, logits: &logits, updateStatistics: true)
+            try pass.backward(cotangent, count: count, addingTo: &gradient)
+            return logits + gradient + (0..<network.statistics.count).map { network.statistics.pointer[$0] }
+        }
+        let small = try run(capacity: count)
+        for capacity in [16, 1024] { #expect(try run(capacity: capacity) == small) }
+    }
+
     /// Weight gradients and running statistics are the same for any number of threads, bit for bit.
     @Test(arguments: NetworkCase.all + NetworkCase.graphs)
     func threadsDoNotChangeTraining(_ test: NetworkCase) throws {
