@@ -92,7 +92,7 @@ public struct Graph: Sendable {
     /// How many nodes of a type have been given a name; by type.
     private var unnamed: [String: Int] = [:]
     /// Pixels times filter taps of all convolutions.
-    private var tableEntries = 0
+    private(set) var tableEntries = 0
 
     /// A value of the graph: the output of a node.
     public struct Value: Sendable {
@@ -105,11 +105,6 @@ public struct Graph: Sendable {
 
     /// No convolution may have more pixels times filter taps: each has a table of them.
     static let largestTable = 1 << 26
-    /// Nor all convolutions together.
-    static let largestTables = 1 << 28
-
-    /// No model may have more weights: 8 GB.
-    static let largestModel = 1 << 31
 
     init(input: ImageShape) {
         _ = append(.input, [], input, name: "input")
@@ -235,7 +230,6 @@ public struct Graph: Sendable {
         switch operation {
         case .convolution(let geometry, _, _), .tokenLinear(let geometry, _, _):
             tableEntries += max(geometry.input.pixels, geometry.output.pixels) * geometry.taps
-            if tableEntries > Self.largestTables { note("the images of all convolutions together are too large") }
         default: break
         }
         let name = name ?? automaticName(operation.typeName)
@@ -257,7 +251,6 @@ public struct Graph: Sendable {
         // Sizes are bounded by NetworkOptions.validate, so that the product of four dimensions fits an Int.
         if parameter.count > Self.largestTensor { note("\(name): \(parameter.count) weights are too many") }
         if trainable { trainableCount += parameter.count } else { statisticsCount += parameter.count }
-        if trainableCount > Self.largestModel { note("more than \(Self.largestModel) weights are too many") }
         parameters.append(parameter)
         return parameters.count - 1
     }

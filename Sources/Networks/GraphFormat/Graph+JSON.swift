@@ -18,6 +18,11 @@ extension GraphDescription {
     /// Twice those of wrn_1000_K, the deepest network with a name. Planning memory takes the square of their number.
     static let mostLayers = 8192
     static let longestName = 255
+    // What each layer may be and all together may not. Who asks for a built-in network by its name has asked for its size.
+    /// Weights, 8 GB of them.
+    static let mostWeights = 1 << 31
+    /// Pixels times filter taps of all convolutions.
+    static let largestTables = 1 << 28
 
     /// Reads a description, which may come from anywhere. `source` is what messages call it.
     ///
@@ -184,7 +189,12 @@ extension GraphDescription {
     }
 
     private static func check(_ graph: Graph, _ context: String) throws {
-        if let problem = graph.problem { throw EngineError(.invalidArgument, "\(context): \(problem)") }
+        var problem = graph.problem
+        if graph.trainableCount > mostWeights { problem = problem ?? "more than \(mostWeights) weights are too many" }
+        if graph.tableEntries > largestTables {
+            problem = problem ?? "the images of all convolutions together are too large"
+        }
+        if let problem { throw EngineError(.invalidArgument, "\(context): \(problem)") }
     }
 
     private static func checkParameters(_ graph: Graph, _ source: String) throws {
