@@ -200,7 +200,7 @@ def test_layers(name: str) -> None:
 
 def test_deit_tiny_at_its_size() -> None:
     model = randomised(
-        igdm.Model.from_graph(vision_transformer(size=64, patch=16, width=192, depth=12, heads=3), seed=3)
+        igdm.Model.from_graph(vision_transformer(size=224, patch=16, width=192, depth=12, heads=3), seed=3)
     )
     assert model.info.parameter_count > 5_000_000
     check(model)
