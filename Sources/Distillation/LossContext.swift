@@ -49,15 +49,15 @@ public struct LossContext {
     /// weight * mean_i w_i KL_i(target/τ ‖ model/τ), its gradient with respect to `model` added to `gradient`, that with
     /// respect to `target` to `targetGradient`, where they are given.
     ///
-    /// - Parameter sampleWeight: w_i of sample i; nil = 1.
+    /// - Parameter sampleWeight: w_i of sample i.
     func divergence(
         _ target: UnsafePointer<Float>, _ model: UnsafePointer<Float>, temperature: Float = 1, weight: Double = 1,
         gradient: UnsafeMutablePointer<Float>?, targetGradient: UnsafeMutablePointer<Float>? = nil,
-        sampleWeight: ((Int) -> Double)? = nil
+        sampleWeight: (Int) -> Double = { _ in 1 }
     ) -> Double {
         var sum = 0.0
         for i in 0..<count {
-            let own = sampleWeight?(i) ?? 1
+            let own = sampleWeight(i)
             sum +=
                 own
                 * Double(

@@ -17,9 +17,10 @@ public struct Teachers {
     func check(for student: Network, method: any DistillationMethod.Type, igdm: IGDM?) throws {
         let name = method.name
         if method.teachers == 2, robust == nil || clean == nil {
-            let got = robust == nil && clean == nil ? "none" : "one"
             throw EngineError(
-                .invalidArgument, "teacher: got \(got), but \(name) needs two, one for clean images and a robust one")
+                .invalidArgument,
+                "\(robust == nil ? "teacher" : "clean_teacher"): got none, but \(name) needs two teachers, a robust one "
+                    + "(teacher) and one for clean images (clean_teacher)")
         }
         if let robust {
             try Self.check(robust, "teacher", for: student)
