@@ -210,7 +210,7 @@ class Trainer(Handle):
 
 def split_teachers(teacher: Model | Sequence[Model] | None) -> tuple[Model | None, Model | None]:
     """The teacher for clean images and the robust one."""
-    if isinstance(teacher, Sequence):
+    if isinstance(teacher, (list, tuple)):
         if len(teacher) != 2:
             raise InvalidArgument(f"teacher: got {len(teacher)} models, want one, or two: [clean, robust]")
         return require_model("teacher", teacher[0]), require_model("teacher", teacher[1])

@@ -111,14 +111,14 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     except (ValueError, IsADirectoryError) as error:
         raise FormatError(f"config: {place} is not JSON: {error}") from None
     try:
-        config.setdefault("clean_teacher", None)
+        config["clean_teacher"] = config.get("clean_teacher")
         for role in ("student", "teacher", "clean_teacher"):
             if config[role] is not None:
                 config[role]["file"] = str(place.parent / config[role]["file"])
         complete = (
             all(isinstance(config[part], dict) for part in ("student", "train", "options")) and "validation" in config
         )
-    except (KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError):
         complete = False
     if not complete:
         raise FormatError(f"config: {place} does not describe a run; want the config.json of a run folder")
