@@ -13,7 +13,7 @@
  *   3. Datasets       arrays, IDX, CIFAR and HDF5 files
  *   4. Attacks        FGSM, PGD, C&W-inf, Auto-PGD, FAB, Square; on the library's models and on those of the host
  *   5. Evaluation     a table of accuracies under a list of attacks, gradient agreement with a teacher, AutoAttack
- *   6. Distillation   PGD-AT, ARD, RSLAD, AdaAD, each with and without IGDM
+ *   6. Distillation   PGD-AT, TRADES, ARD, IAD, AKD, RSLAD, AdaAD, AdaIAD, MTARD, each with and without IGDM
  *
  * The whole job, errors unchecked (examples/c/distill.c checks them):
  *
@@ -146,7 +146,7 @@ IGDM_API int32_t igdm_set_log_callback(igdm_log_callback callback, void *user);
  * "wrn_D_K" stands for wrn_16_2, wrn_28_10, ... */
 IGDM_API const char *igdm_architectures(void); /* "resnet8,resnet14,...": see igdm_model_create */
 IGDM_API const char *igdm_attacks(void);       /* "fgsm,pgd,cw,apgd-ce,apgd-dlr,apgd-t,fab,fab-t,square,autoattack" */
-IGDM_API const char *igdm_methods(void);       /* "pgd-at,ard,rslad,adaad" */
+IGDM_API const char *igdm_methods(void);       /* "pgd-at,ard,rslad,adaad,trades,iad,akd,adaiad,mtard" */
 
 /* ------------------------------------------------------------------------------------------------------------------
  * 2. Models
@@ -819,11 +819,56 @@ IGDM_API void igdm_evaluation_release(igdm_evaluation *evaluation);
 /* Trains one student, with or without a teacher. Holds optimiser state and position in the schedule. */
 typedef struct igdm_trainer igdm_trainer;
 
+/* What some trainings need besides igdm_trainer_options. */
+typedef struct igdm_trainer_details {
+    uint32_t struct_size;       /* set by igdm_trainer_details_init */
+    uint32_t reserved0;
+    /* Methods */
+    igdm_model *clean_teacher;  /* mtard: the second teacher, the one for clean images (the robust one is the argument `teacher`). Same
+                                   input shape and classes as the student; copied by igdm_trainer_create. NULL (default)
+                                   for all other methods */
+    double distillation_weight; /* akd: lambda, weight of the teacher's term against the labels'. Default 0.5 */
+    double trades_beta;         /* trades: weight of the robust term. Default 6 */
+    int64_t introspection_start; /* iad, adaiad: the first epoch, counted from 1, in which the student's own term counts. Default 60,
+                                   of 200: set it for shorter trainings */
+    double introspection_power; /* iad, adaiad: a_i is the teacher's probability of the label to this power. Default 0.1 */
+    double balance_rate;        /* mtard: how fast the weights of the two teachers follow the losses. Default 0.025 */
+    /* What igdm is the weight of, with the distance igdm_distance */
+    const char *igdm_term;      /* "igdm" (default): D(T(x+d) - T(x-d), S(x+d) - S(x-d)). The terms that the paper compares it with, which
+                                   need no teacher: "trades-reg": D(S(x+d), S(x)); "trades-like": D(S(x+d), S(x-d)) */
+    const char *igdm_ramp;      /* "linear" (default): its weight in epoch e of E is igdm*e/E; "constant": igdm */
+    /* Optimiser */
+    const char *optimiser;      /* "sgd" (default); "adamw": momentum is its beta1, weight decay is decoupled */
+    double beta2;               /* adamw. Default 0.999 */
+    double adam_epsilon;        /* adamw. Default 1e-8 */
+    double gradient_clip;       /* largest L2 norm of the gradient over all parameters; 0 (default) = no clipping.
+                                   igdm_trainer_get_gradient gives it before clipping */
+    double warmup_epochs;       /* the learning rate rises linearly to that of the schedule in this many epochs (a fraction will do);
+                                   not for "onecycle". Default 0 */
+    double awp;                 /* adversarial weight perturbation: gamma, 0.005 in the paper; the gradient is that of weights moved up
+                                   the loss by this part of each layer's length. A step costs the student's training passes
+                                   twice. 0 (default) = off */
+    int64_t awp_start;          /* the first epoch, counted from 1, with awp. Default 1 */
+    const char *average;        /* of the weights, for igdm_trainer_average: "none" (default); "ema": exponential, after each step;
+                                   "swa": the mean of the weights after each epoch from swa_start on */
+    double ema_decay;           /* Default 0.999 */
+    int64_t swa_start;          /* counted from 1; 0 (default) = the epoch after 3/4 of them */
+    /* Augmentation in igdm_trainer_fit */
+    int64_t cutout;             /* side in pixels of a square of zeros around a random pixel; 0 (default) = off */
+    double cutmix;              /* part of the samples of which a rectangle is replaced by that of another one. Cross-entropy in a
+                                   method's loss takes both labels by their parts of the area; the adversary, the training
+                                   accuracy and introspection take that of the larger part. 0 (default) = off */
+    int64_t reserved[16];
+} igdm_trainer_details;
+
+/* Fills in the defaults. */
+IGDM_API int32_t igdm_trainer_details_init(igdm_trainer_details *details);
+
 typedef struct igdm_trainer_options {
     uint32_t struct_size;       /* set by igdm_trainer_options_init */
     uint32_t reserved0;
     /* Method */
-    const char *method;         /* "pgd-at", "ard" (default), "rslad", "adaad" */
+    const char *method;         /* "pgd-at", "ard" (default), "rslad", "adaad", "trades", "iad", "akd", "adaiad", "mtard" */
     double igdm;                /* alpha of IGDM; 0 (default) = off. Its weight in epoch e of E is alpha*e/E */
     const char *mirror;         /* what x-d is: "paper" (default): as it is; "clip": clipped to [0,1], for data at the border of the
                                    box such as Fashion-MNIST */
@@ -835,7 +880,7 @@ typedef struct igdm_trainer_options {
     double epsilon;             /* Default 8/255 */
     double step;                /* 0 (default) = epsilon/4; at most epsilon */
     int64_t steps;              /* Default 10 */
-    /* Optimiser: SGD */
+    /* Optimiser: SGD, unless the details say otherwise */
     double learning_rate;       /* Default 0.1 */
     double momentum;            /* Default 0.9 */
     double weight_decay;        /* on every trainable parameter. Default 5e-4 */
@@ -859,7 +904,8 @@ typedef struct igdm_trainer_options {
     /* More on IGDM */
     int64_t mirror_statistics;  /* 1 (default, the paper's code): the student's pass over x-d moves its running statistics like any
                                    other; 0: it does not. With "clip" and few epochs 0 is better by several points */
-    int64_t reserved[7];
+    const igdm_trainer_details *details; /* NULL (default) = their defaults. Copied */
+    int64_t reserved[6];
 } igdm_trainer_options;
 
 /* Fills in the defaults: the paper's CIFAR settings. */
@@ -867,7 +913,8 @@ IGDM_API int32_t igdm_trainer_options_init(igdm_trainer_options *options);
 
 /* A trainer for `student`, whose weights it changes in place.
  *   teacher  same input shape and classes as the student; copied, so that later changes do not reach the trainer and it
- *            stays free for other calls. NULL is allowed for pgd-at without IGDM only
+ *            stays free for other calls. NULL is allowed for pgd-at and trades without IGDM only. Of the two teachers of mtard
+ *            the robust one, which IGDM looks at too
  *   options  NULL = defaults; copied
  * Errors: INVALID_ARGUMENT (names what is wrong; step > epsilon is refused), SHAPE (teacher and student). */
 IGDM_API int32_t igdm_trainer_create(igdm_model *student, igdm_model *teacher, const igdm_trainer_options *options,
@@ -961,6 +1008,14 @@ typedef int32_t (*igdm_fit_callback)(const igdm_fit_event *event, void *user);
  * step), CANCELLED, BUSY (from inside a callback of this trainer). */
 IGDM_API int32_t igdm_trainer_fit(igdm_trainer *trainer, igdm_dataset *train, igdm_dataset *validation,
                                   igdm_fit_callback callback, void *user);
+
+/* A new model: the student with the average of the weights that this trainer took it through (details.average).
+ *   train    running statistics are taken anew from this dataset, in its order, without augmentation, in batches of
+ *            batch_size: what "swa" needs. NULL = the average of the student's running statistics
+ *   average  receives the handle
+ * Errors: NOT_FOUND (no average is kept; nothing has gone into it yet), SHAPE (dataset and model), BUSY (from inside a
+ * callback of this trainer). */
+IGDM_API int32_t igdm_trainer_average(igdm_trainer *trainer, igdm_dataset *train, igdm_model **average);
 
 /* Releases the handle; student and teacher live on. */
 IGDM_API void igdm_trainer_release(igdm_trainer *trainer);

@@ -4,7 +4,7 @@
 /// The defaults a = 1, τ = 1 are theirs too (Lee, Cho, Kim 2025); ARD's authors took τ = 30 on CIFAR-10.
 struct ARD: DistillationMethod {
     static let name = "ard"
-    static let usesTeacher = true
+    static let teachers = 1
 
     let inner = InnerMaximisation.student
     let needs: LogitNeeds

@@ -2,7 +2,7 @@
 /// `min a KL(T(x+d) ‖ S(x+d)) + (1-a) KL(T(x) ‖ S(x))`, `d = argmax KL(T(x+d) ‖ S(x+d))` through both models.
 struct AdaAD: DistillationMethod {
     static let name = "adaad"
-    static let usesTeacher = true
+    static let teachers = 1
 
     let inner = InnerMaximisation(objective: .divergenceFromTeacher, start: InnerMaximisation.smallGaussian)
     let needs: LogitNeeds

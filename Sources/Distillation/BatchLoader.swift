@@ -7,6 +7,7 @@ import Storage
 final class BatchLoader {
     private let dataset: Dataset
     private let augmentation: Augmentation
+    private let mix: CutMix?
     private let batchSize: Int
     private let seed: UInt64
     private let asRead: FloatBuffer
@@ -18,8 +19,14 @@ final class BatchLoader {
     /// Throws `outOfMemory`.
     init(_ dataset: Dataset, _ options: TrainerOptions) throws {
         self.dataset = dataset
-        augmentation = Augmentation(padding: options.cropPadding, flip: options.flip, seed: options.seed)
+        augmentation = Augmentation(
+            padding: options.cropPadding, flip: options.flip, cutout: options.cutout, seed: options.seed)
         batchSize = min(options.batchSize, dataset.count)
+        mix =
+            options.cutmix > 0
+            ? try CutMix(
+                part: Float(options.cutmix), augmentation: augmentation, shape: dataset.shape, capacity: batchSize)
+            : nil
         seed = options.seed
         asRead = try FloatBuffer(batchSize * dataset.shape.count)
         images = try FloatBuffer(batchSize * dataset.shape.count)
@@ -41,7 +48,10 @@ final class BatchLoader {
                 image, into: images.pointer + i * shape.count, shape: shape, key: firstKey + UInt64(chosen[i]))
         }
         for i in 0..<count { labels[i] = Int64(dataset.label(chosen[i])) }
-        return TrainingBatch(images: images.pointer, labels: labels.pointer, count: count)
+        let mixture = mix?.apply(
+            images.pointer, labels.pointer, count: count, copy: asRead.pointer,
+            key: { firstKey + UInt64(chosen[$0]) })
+        return TrainingBatch(images: images.pointer, labels: labels.pointer, count: count, mixture: mixture)
     }
 
     /// Fisher–Yates, from the sorted order.

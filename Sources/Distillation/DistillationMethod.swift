@@ -1,5 +1,4 @@
 import Attacks
-import Kernels
 import Runtime
 
 /// A way to train a robust student: how the adversary is found and what is minimised at it.
@@ -10,8 +9,8 @@ import Runtime
 public protocol DistillationMethod {
     /// The name that options use.
     static var name: String { get }
-    /// False for plain adversarial training.
-    static var usesTeacher: Bool { get }
+    /// How many teachers the outer loss looks at: none, a robust one, or that and another one for clean images.
+    static var teachers: Int { get }
 
     init(_ options: MethodOptions)
 
@@ -21,6 +20,13 @@ public protocol DistillationMethod {
     var needs: LogitNeeds { get }
     /// The loss; adds its gradient with respect to the student's logits to the gradients of the context.
     func loss(_ context: LossContext) -> Double
+    /// Called when the student has taken the step of the last `loss`: what the method learns from step to step is kept
+    /// here and not in `loss`, which may be called for a step that is not taken.
+    func commit()
+}
+
+extension DistillationMethod {
+    public func commit() {}
 }
 
 /// Parameters that some methods have.
@@ -29,6 +35,16 @@ public struct MethodOptions {
     public var temperature: Float = 1
     /// a of ARD and AdaAD, in [0,1].
     public var adversarialWeight = 1.0
+    /// λ of AKD, in [0,1].
+    public var distillationWeight = 0.5
+    /// β of TRADES, >= 0.
+    public var tradesBeta = 6.0
+    /// The first epoch, counted from 1, in which IAD and AdaIAD weigh the teacher's word; 1 or more.
+    public var introspectionStart = 60
+    /// The power of the teacher's probability that is that weight, > 0.
+    public var introspectionPower = 0.1
+    /// How fast MTARD's weights of its two teachers follow the losses, in [0,1].
+    public var balanceRate = 0.025
 
     public init() {}
 }
@@ -46,7 +62,17 @@ public struct LogitNeeds: OptionSet, Sendable {
 
 /// The methods by name.
 public enum MethodRegistry {
-    public static let all: [any DistillationMethod.Type] = [PGDAT.self, ARD.self, RSLAD.self, AdaAD.self]
+    public static let all: [any DistillationMethod.Type] = [
+        PGDAT.self,
+        ARD.self,
+        RSLAD.self,
+        AdaAD.self,
+        TRADES.self,
+        IAD.self,
+        AKD.self,
+        AdaIAD.self,
+        MTARD.self,
+    ]
     public static var names: [String] { all.map { $0.name } }
 
     /// Throws `invalidArgument` for an unknown name.
@@ -55,55 +81,5 @@ public enum MethodRegistry {
             throw EngineError.unknownName("method", got: name, known: names)
         }
         return method
-    }
-}
-
-/// One batch as an outer loss sees it. Logits are (count, classes); only those that the method needs hold values.
-public struct LossContext {
-    /// Counted from 1, of `epochs`.
-    public let epoch: Int
-    public let epochs: Int
-    public let count: Int
-    public let classes: Int
-    public let labels: UnsafePointer<Int64>
-    /// S(x+d) and S(x), in training mode.
-    public let studentAdversarial: UnsafePointer<Float>
-    public let studentClean: UnsafePointer<Float>
-    /// T(x+d) and T(x).
-    public let teacherAdversarial: UnsafePointer<Float>
-    public let teacherClean: UnsafePointer<Float>
-    /// d loss / d S(x+d) and d loss / d S(x), to be added to.
-    public let adversarialGradient: UnsafeMutablePointer<Float>
-    public let cleanGradient: UnsafeMutablePointer<Float>
-
-    /// weight * mean CE(logits, y), its gradient added to `gradient`.
-    func crossEntropy(
-        _ logits: UnsafePointer<Float>, weight: Double = 1, gradient: UnsafeMutablePointer<Float>
-    ) -> Double {
-        let scale = Float(weight / Double(count))
-        var sum = 0.0
-        for i in 0..<count {
-            sum += Double(
-                Kernels.crossEntropy(
-                    logits + i * classes, label: Int(labels[i]), classes: classes, scale: scale,
-                    gradient: gradient + i * classes))
-        }
-        return weight * sum / Double(count)
-    }
-
-    /// weight * mean KL(target/τ ‖ model/τ), its gradient with respect to `model` added to `gradient`.
-    func divergence(
-        _ target: UnsafePointer<Float>, _ model: UnsafePointer<Float>, temperature: Float = 1, weight: Double = 1,
-        gradient: UnsafeMutablePointer<Float>
-    ) -> Double {
-        let scale = Float(weight / Double(count))
-        var sum = 0.0
-        for i in 0..<count {
-            sum += Double(
-                klDivergence(
-                    target: target + i * classes, model: model + i * classes, classes: classes,
-                    temperature: temperature, scale: scale, dq: gradient + i * classes, dp: nil))
-        }
-        return weight * sum / Double(count)
     }
 }

@@ -43,7 +43,7 @@ extension Trainer {
         }
     }
 
-    private func checkFit(_ dataset: Dataset, _ name: String) throws {
+    func checkFit(_ dataset: Dataset, _ name: String) throws {
         let (shape, classes) = (student.options.shape, student.options.classes)
         guard dataset.shape == shape, dataset.classes == classes else {
             throw EngineError(

@@ -53,6 +53,32 @@ struct FitProgress {
         totals.learningRate = report.learningRate
     }
 
+    /// For a checkpoint: all of it.
+    var numbers: [(name: String, value: Double)] {
+        get {
+            [
+                ("epoch_end_due", epochEndDue ? 1 : 0), ("samples", Double(samples)), ("loss", totals.loss),
+                ("base_loss", totals.baseLoss), ("igdm_loss", totals.igdmLoss),
+                ("adversarial_accuracy", totals.adversarialAccuracy), ("mirror_outside", totals.mirrorOutside),
+                ("epoch", Double(totals.epoch)), ("igdm_weight", totals.igdmWeight),
+                ("learning_rate", totals.learningRate),
+            ]
+        }
+        set {
+            let values = newValue.map(\.value)
+            epochEndDue = values[0] != 0
+            samples = Int(values[1])
+            totals.loss = values[2]
+            totals.baseLoss = values[3]
+            totals.igdmLoss = values[4]
+            totals.adversarialAccuracy = values[5]
+            totals.mirrorOutside = values[6]
+            totals.epoch = Int(values[7])
+            totals.igdmWeight = values[8]
+            totals.learningRate = values[9]
+        }
+    }
+
     /// The epoch's event, without what only the fit knows.
     func epochEvent() -> FitEvent {
         let weight = 1 / Double(max(samples, 1))

@@ -1,4 +1,3 @@
-import Kernels
 import Runtime
 
 /// Indirect gradient distillation (Lee, Cho, Kim, "Indirect Gradient Matching for Adversarial Robust Distillation",
@@ -18,24 +17,39 @@ public struct IGDM: Sendable {
         case clip
     }
 
-    /// D, on logit differences u (teacher) and v (student); a mean over the batch.
-    public enum Distance: String, CaseIterable, Sendable {
-        /// KL(softmax(u) ‖ softmax(v)), the paper's choice.
-        case kl
-        /// Σ_c |u_c - v_c|.
-        case l1
-        /// Σ_c (u_c - v_c)².
-        case l2
+    /// How the weight comes to α over the epochs.
+    public enum Ramp: String, CaseIterable, Sendable {
+        /// α e / E in epoch e of E.
+        case linear
+        /// α throughout.
+        case constant
+    }
+
+    /// What the weight stands before: IGDM, or one of the terms that the paper compares with it, which look at the
+    /// student alone and carry gradients through both sides.
+    public enum Term: String, CaseIterable, Sendable {
+        /// D( T(x+d) - T(x-d), S(x+d) - S(x-d) ).
+        case igdm
+        /// D( S(x+d), S(x) ), the regulariser of TRADES.
+        case tradesReg = "trades-reg"
+        /// D( S(x+d), S(x-d) ).
+        case tradesLike = "trades-like"
     }
 
     /// α.
     public let weight: Double
     public let mirror: Mirror
-    public let distance: Distance
+    public let distance: LogitDistance
+    public var ramp = Ramp.linear
+    public var term = Term.igdm
 
-    /// α e / E.
+    var usesTeacher: Bool { term == .igdm }
+    var usesMirror: Bool { term != .tradesReg }
+    var usesClean: Bool { term == .tradesReg }
+
+    /// Of the term in an epoch.
     public func weight(epoch: Int, epochs: Int) -> Double {
-        weight * Double(epoch) / Double(epochs)
+        ramp == .linear ? weight * Double(epoch) / Double(epochs) : weight
     }
 
     /// Writes x-d with d = x_adv - x. Returns the part of its pixels that lie outside [0,1], before clipping.
@@ -64,55 +78,47 @@ public struct IGDM: Sendable {
         return Double(total) / Double(count * pixels)
     }
 
-    /// The loss without its weight. Adds `weight` times its gradients with respect to S(x+d) and S(x-d).
+    /// One model's logits at x+d, x and x-d, or a loss's gradients with respect to them; (count, classes).
+    struct Places<Pointer> {
+        let plus: Pointer
+        let clean: Pointer
+        let minus: Pointer
+    }
+
+    /// The term without its weight. Adds `weight` times its gradients with respect to the student's logits.
     ///
     /// - Parameter scratch: room for 3 * classes floats.
     func loss(
-        teacher: (plus: UnsafePointer<Float>, minus: UnsafePointer<Float>),
-        student: (plus: UnsafePointer<Float>, minus: UnsafePointer<Float>), count: Int, classes: Int, weight: Double,
-        gradient: (plus: UnsafeMutablePointer<Float>, minus: UnsafeMutablePointer<Float>),
-        scratch: UnsafeMutablePointer<Float>
+        teacher: Places<UnsafePointer<Float>>, student: Places<UnsafePointer<Float>>, count: Int, classes: Int,
+        weight: Double, gradient: Places<UnsafeMutablePointer<Float>>, scratch: UnsafeMutablePointer<Float>
     ) -> Double {
-        let (u, v, slope) = (scratch, scratch + classes, scratch + 2 * classes)
         let scale = Float(weight / Double(count))
         var sum = 0.0
         for i in 0..<count {
             let row = i * classes
-            for c in 0..<classes {
-                u[c] = teacher.plus[row + c] - teacher.minus[row + c]
-                v[c] = student.plus[row + c] - student.minus[row + c]
-                slope[c] = 0
-            }
-            sum += rowLoss(u, v, classes, scale, slope)
-            for c in 0..<classes {
-                gradient.plus[row + c] += slope[c]
-                gradient.minus[row + c] -= slope[c]
+            switch term {
+            case .igdm:
+                let (u, v, slope) = (scratch, scratch + classes, scratch + 2 * classes)
+                for c in 0..<classes {
+                    u[c] = teacher.plus[row + c] - teacher.minus[row + c]
+                    v[c] = student.plus[row + c] - student.minus[row + c]
+                    slope[c] = 0
+                }
+                sum += distance.row(u, v, classes, scale: scale, dv: slope)
+                for c in 0..<classes {
+                    gradient.plus[row + c] += slope[c]
+                    gradient.minus[row + c] -= slope[c]
+                }
+            case .tradesReg:
+                sum += distance.row(
+                    student.plus + row, student.clean + row, classes, scale: scale, dv: gradient.clean + row,
+                    du: gradient.plus + row)
+            case .tradesLike:
+                sum += distance.row(
+                    student.plus + row, student.minus + row, classes, scale: scale, dv: gradient.minus + row,
+                    du: gradient.plus + row)
             }
         }
         return sum / Double(count)
-    }
-
-    private func rowLoss(
-        _ u: UnsafePointer<Float>, _ v: UnsafePointer<Float>, _ classes: Int, _ scale: Float,
-        _ slope: UnsafeMutablePointer<Float>
-    ) -> Double {
-        var sum = 0.0
-        switch distance {
-        case .kl:
-            sum = Double(klDivergence(target: u, model: v, classes: classes, scale: scale, dq: slope, dp: nil))
-        case .l1:
-            for c in 0..<classes {
-                let difference = v[c] - u[c]
-                sum += Double(abs(difference))
-                slope[c] = difference == 0 ? 0 : (difference > 0 ? scale : -scale)
-            }
-        case .l2:
-            for c in 0..<classes {
-                let difference = v[c] - u[c]
-                sum += Double(difference) * Double(difference)
-                slope[c] = 2 * scale * difference
-            }
-        }
-        return sum
     }
 }

@@ -5,6 +5,8 @@ public struct InnerMaximisation: Sendable {
     public enum Objective: Sendable {
         /// CE(S(x'), y).
         case crossEntropy
+        /// KL(S(x) ‖ S(x')), the target of the student in inference mode, once.
+        case divergenceFromCleanStudent
         /// KL(T(x) ‖ S(x')): the teacher looks at the clean image only, once.
         case divergenceFromCleanTeacher
         /// KL(T(x') ‖ S(x')), with the gradient through both.

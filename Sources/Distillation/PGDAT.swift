@@ -2,7 +2,7 @@
 /// `min CE(S(x+d), y)`, `d = argmax CE(S(x+d), y)`.
 struct PGDAT: DistillationMethod {
     static let name = "pgd-at"
-    static let usesTeacher = false
+    static let teachers = 0
 
     let inner = InnerMaximisation.student
     let needs = LogitNeeds.studentAdversarial

@@ -4,7 +4,7 @@
 /// The published weights α of IGDM for this method, ten times smaller than for the others, count on that factor.
 struct RSLAD: DistillationMethod {
     static let name = "rslad"
-    static let usesTeacher = true
+    static let teachers = 1
 
     let inner = InnerMaximisation(
         objective: .divergenceFromCleanTeacher, start: InnerMaximisation.smallGaussian)

@@ -46,6 +46,12 @@ enum Schedule {
         }
     }
 
+    /// The factor of a warm-up of `steps` steps, in step `step`, counted from 0: 1/steps, 2/steps, ... 1. It multiplies the
+    /// schedule's own.
+    static func warmUp(step: Int, steps: Int) -> Double {
+        step + 1 < steps ? Double(step + 1) / Double(steps) : 1
+    }
+
     private static func anneal(from start: Double, to end: Double, _ part: Double) -> Double {
         end + (start - end) / 2 * (1 + cos(Double.pi * part))
     }

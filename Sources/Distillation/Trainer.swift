@@ -2,16 +2,17 @@ import Attacks
 import Kernels
 import Networks
 import Runtime
+import Storage
 
 /// Trains one student, whose weights it changes in place; holds the optimiser's state and the position in the schedule.
 ///
 /// One step: x_adv from the inner maximisation on the student in inference mode; the teacher's logits, always in
 /// inference mode; the student's passes in training mode, each with its own batch statistics, in the order x+d, x, x-d;
-/// the method's loss and IGDM's; gradients; SGD. Results are the same for any number of threads. Not for use by two
+/// the method's loss and IGDM's; gradients; the optimiser; the average of the weights. Results are the same for any number of threads. Not for use by two
 /// threads at once.
 public final class Trainer {
     public let student: Network
-    public let teacher: Network?
+    public let teachers: Teachers
     public let options: TrainerOptions
 
     let method: any DistillationMethod
@@ -19,16 +20,19 @@ public final class Trainer {
     let igdm: IGDM?
     private let attackPlan: AttackPlan
     private let schedule: Schedule
-    private let optimiser: SGD
+    private let optimiser: any Optimiser
+    private let clipping: GradientClipping?
+    private let perturbation: WeightPerturbation?
+    private let average: WeightAverage?
     let gradients: FloatBuffer
     private let statisticsBefore: FloatBuffer
     private var memory: TrainingMemory?
 
     /// Position in the schedule.
     var stepsPerEpoch: Int
-    private(set) var epochsDone = 0
-    private(set) var batchesDone = 0
-    private(set) var stepsDone = 0
+    var epochsDone = 0
+    var batchesDone = 0
+    var stepsDone = 0
     /// Samples of the last step; 0 before the first and after one that failed.
     private var lastCount = 0
 
@@ -36,18 +40,18 @@ public final class Trainer {
     var mirrorWarningDue = true
     var isRunning = false
 
-    /// - Parameter teacher: may be nil for a method without teacher and without IGDM; not the student itself.
-    /// Throws `invalidArgument` (options, teacher), `shape` (teacher and student), `outOfMemory`.
-    public init(student: Network, teacher: Network?, options: TrainerOptions) throws {
+    /// - Parameter teachers: as many as the method and IGDM want; not the student itself.
+    /// Throws `invalidArgument` (options, teachers), `shape` (teachers and student), `outOfMemory`.
+    public init(student: Network, teachers: Teachers, options: TrainerOptions) throws {
         try options.validate()
         self.student = student
-        self.teacher = teacher
+        self.teachers = teachers
         self.options = options
         method = try options.makeMethod()
         igdm = try options.makeIGDM()
         schedule = try options.makeSchedule()
         inner = options.inner == "student" ? .student : method.inner
-        try Self.check(teacher, for: student, options, needed: type(of: method).usesTeacher || igdm != nil)
+        try teachers.check(for: student, method: type(of: method), igdm: igdm)
 
         let budget = try PerturbationBudget(
             epsilon: options.epsilon, step: options.step, norm: MaximumNorm.name)
@@ -58,33 +62,13 @@ public final class Trainer {
         plan.stream = .trainingStart
         attackPlan = plan
 
-        optimiser = try SGD(
-            count: student.weights.count, momentum: options.momentum, weightDecay: options.weightDecay,
-            nesterov: options.nesterov)
+        optimiser = try options.makeOptimiser(count: student.weights.count)
+        clipping = options.gradientClip > 0 ? GradientClipping(limit: options.gradientClip) : nil
+        perturbation = options.awp > 0 ? try WeightPerturbation(of: student, gamma: options.awp) : nil
+        average = try options.averageKind().map { try WeightAverage($0, of: student) }
         gradients = try FloatBuffer(student.weights.count)
         statisticsBefore = try FloatBuffer(student.statistics.count)
         stepsPerEpoch = options.stepsPerEpoch
-    }
-
-    private static func check(
-        _ teacher: Network?, for student: Network, _ options: TrainerOptions, needed: Bool
-    ) throws {
-        guard let teacher else {
-            guard needed else { return }
-            let what = options.igdm > 0 ? "\(options.method) with IGDM" : options.method
-            throw EngineError(
-                .invalidArgument, "teacher: got none, but \(what) needs one; only pgd-at without IGDM does not")
-        }
-        guard teacher !== student else {
-            throw EngineError(.invalidArgument, "teacher: got the student itself, want another model or a copy")
-        }
-        guard teacher.options.shape == student.options.shape, teacher.options.classes == student.options.classes
-        else {
-            throw EngineError(
-                .shape,
-                "teacher: takes images \(teacher.options.shape) in \(teacher.options.classes) classes, "
-                    + "the student \(student.options.shape) in \(student.options.classes)")
-        }
     }
 
     /// One step on a batch of the host, without augmentation.
@@ -159,8 +143,8 @@ public final class Trainer {
         lastCount = 0
         memory = nil
         let made = try TrainingMemory(
-            student: student, teacher: teacher, method: method, inner: inner, plan: attackPlan,
-            usesMirror: igdm != nil, capacity: capacity)
+            student: student, teachers: teachers, method: method, inner: inner, plan: attackPlan, igdm: igdm,
+            capacity: capacity)
         memory = made
         return made
     }
@@ -170,19 +154,21 @@ public final class Trainer {
         let memory = try prepareMemory(capacity: batch.count)
         var report = StepReport()
         report.epoch = min(epochsDone + 1, options.epochs)
-        report.learningRate =
-            options.learningRate
-            * schedule.factor(
-                step: epochsDone * stepsPerEpoch + batchesDone, epochs: options.epochs, stepsPerEpoch: stepsPerEpoch)
+        report.learningRate = learningRate()
         lastCount = 0
         // The passes in training mode change the running statistics before anyone can know whether the step is sound.
         statisticsBefore.copy(from: student.statistics)
         do {
             try findAdversary(batch, memory)
             try runTeacher(batch, memory, &report)
-            try runStudent(batch, memory, &report)
-            try takeLoss(batch, memory, &report)
-            try runBackward(batch, memory)
+            if let perturbation, report.epoch >= options.awpStart {
+                try takeGradient(batch, memory, &report, movesStatistics: false)
+                perturbation.apply(to: student, along: gradients)
+                defer { perturbation.undo(on: student) }
+                try takeGradient(batch, memory, &report, movesStatistics: batch.update)
+            } else {
+                try takeGradient(batch, memory, &report, movesStatistics: batch.update)
+            }
         } catch {
             student.statistics.copy(from: statisticsBefore)
             guard let error = error as? EngineError, error.code == .notFinite else { throw error }
@@ -197,14 +183,82 @@ public final class Trainer {
         return report
     }
 
+    private func takeGradient(
+        _ batch: TrainingBatch, _ memory: TrainingMemory, _ report: inout StepReport, movesStatistics: Bool
+    ) throws {
+        try runStudent(batch, memory, &report, movesStatistics: movesStatistics)
+        try takeLoss(batch, memory, &report)
+        try runBackward(batch, memory)
+    }
+
+    private func learningRate() -> Double {
+        let step = epochsDone * stepsPerEpoch + batchesDone
+        let warmUp = Schedule.warmUp(
+            step: step, steps: Int((options.warmupEpochs * Double(stepsPerEpoch)).rounded()))
+        return options.learningRate * warmUp
+            * schedule.factor(step: step, epochs: options.epochs, stepsPerEpoch: stepsPerEpoch)
+    }
+
     private func advance(learningRate: Double) {
-        optimiser.step(student.weights.pointer, gradients: gradients.pointer, learningRate: learningRate)
+        optimiser.step(
+            student.weights.pointer, gradients: gradients.pointer, scale: clipping?.scale(gradients) ?? 1,
+            learningRate: learningRate)
         student.weightsChanged()
+        method.commit()
         stepsDone += 1
         batchesDone += 1
         if batchesDone == stepsPerEpoch {
             batchesDone = 0
             epochsDone += 1
+        }
+        average?.add(student, finishedEpoch: batchesDone == 0 ? epochsDone : nil)
+    }
+
+    /// A copy of the student with the average of the weights that it has passed through.
+    ///
+    /// - Parameter dataset: from which the running statistics are taken anew, in batches of the training's size; nil = the
+    ///   average of the student's.
+    /// Throws `notFound` (no average is kept, or nothing has gone into it yet), `shape`, `outOfMemory`, `busy`.
+    public func averageModel(statisticsFrom dataset: Dataset? = nil) throws -> Network {
+        try exclusively {
+            guard let average else {
+                throw EngineError(
+                    .notFound, "trainer: it keeps no average of the weights; create it with average \"ema\" or \"swa\"")
+            }
+            guard average.count > 0 else {
+                throw EngineError(
+                    .notFound, "trainer: nothing has gone into the average yet; train on, or lower swa_start")
+            }
+            if let dataset { try checkFit(dataset, "train") }
+            let network = try student.copy()
+            average.write(to: network)
+            if let dataset { try reestimateStatistics(of: network, on: dataset, batchSize: options.batchSize) }
+            return network
+        }
+    }
+
+    /// All that a checkpoint has to hold beside the student's weights and statistics, in a fixed order.
+    var state: [any TrainingState] {
+        let parts: [(any TrainingState)?] = [self, optimiser, average, method as? any TrainingState]
+        return parts.compactMap { $0 }
+    }
+}
+
+/// Where the training stands, and what the epoch has added up.
+extension Trainer: TrainingState {
+    var stateName: String { "position" }
+
+    var numbers: [(name: String, value: Double)] {
+        get {
+            [
+                ("steps_per_epoch", Double(stepsPerEpoch)), ("epochs", Double(epochsDone)),
+                ("batches", Double(batchesDone)), ("steps", Double(stepsDone)),
+            ] + fitProgress.numbers
+        }
+        set {
+            let position = newValue.prefix(4).map { Int($0.value) }
+            (stepsPerEpoch, epochsDone, batchesDone, stepsDone) = (position[0], position[1], position[2], position[3])
+            fitProgress.numbers = Array(newValue.dropFirst(4))
         }
     }
 }

@@ -8,6 +8,8 @@ final class TrainingMemory {
     let capacity: Int
     let studentInference: InferencePass
     let teacherInference: InferencePass?
+    /// Of the teacher for clean images, where there are two.
+    let cleanTeacherInference: InferencePass?
     let attack: GradientAttack
     /// One pass for each of x+d, x and x-d: all that are run are kept until the backward passes.
     let adversarialPass: TrainingPass
@@ -39,6 +41,16 @@ final class TrainingMemory {
             mirrored = try FloatBuffer(count)
         }
 
+        var inputs: IGDM.Places<UnsafePointer<Float>> {
+            IGDM.Places(
+                plus: UnsafePointer(adversarial.pointer), clean: UnsafePointer(clean.pointer),
+                minus: UnsafePointer(mirrored.pointer))
+        }
+
+        var outputs: IGDM.Places<UnsafeMutablePointer<Float>> {
+            IGDM.Places(plus: adversarial.pointer, clean: clean.pointer, minus: mirrored.pointer)
+        }
+
         func clear() {
             for buffer in [adversarial, clean, mirrored] { buffer.fill(0) }
         }
@@ -47,8 +59,8 @@ final class TrainingMemory {
     /// - Parameter plan: of the inner maximisation.
     /// Throws `outOfMemory`.
     init(
-        student network: Network, teacher teacherNetwork: Network?, method: any DistillationMethod,
-        inner: InnerMaximisation, plan: AttackPlan, usesMirror: Bool, capacity: Int
+        student network: Network, teachers: Teachers, method: any DistillationMethod,
+        inner: InnerMaximisation, plan: AttackPlan, igdm: IGDM?, capacity: Int
     ) throws {
         let (classes, pixels) = (network.options.classes, network.options.shape.count)
         let floatsPerSample = max(pixels, classes)
@@ -56,17 +68,22 @@ final class TrainingMemory {
             throw EngineError(.outOfMemory, "cannot allocate memory for batches of \(capacity) samples")
         }
         self.capacity = capacity
-        // The inference passes are over when the training passes begin.
+        // The inference passes are over when the training passes begin, and one teacher's when the other's does.
         let (studentMemory, teacherMemory) = (try PassMemory(), try PassMemory())
         studentInference = try InferencePass(network, capacity: capacity, memory: studentMemory)
-        teacherInference = try teacherNetwork.map {
+        teacherInference = try teachers.robust.map {
+            try InferencePass($0, capacity: capacity, memory: teacherMemory)
+        }
+        cleanTeacherInference = try teachers.clean.map {
             try InferencePass($0, capacity: capacity, memory: teacherMemory)
         }
         let objective = try inner.makeObjective(
             student: studentInference, teacher: teacherInference, capacity: capacity)
         attack = try GradientAttack(objective, plan: plan, capacity: capacity)
         adversarialPass = try TrainingPass(network, capacity: capacity, memory: studentMemory)
-        cleanPass = method.needs.contains(.studentClean) ? try TrainingPass(network, capacity: capacity) : nil
+        let usesClean = method.needs.contains(.studentClean) || igdm?.usesClean == true
+        let usesMirror = igdm?.usesMirror == true
+        cleanPass = usesClean ? try TrainingPass(network, capacity: capacity) : nil
         mirroredPass = usesMirror ? try TrainingPass(network, capacity: capacity, memory: teacherMemory) : nil
         adversarial = try FloatBuffer(capacity * pixels)
         mirrored = try FloatBuffer(usesMirror ? capacity * pixels : 0)

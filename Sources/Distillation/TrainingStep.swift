@@ -1,5 +1,6 @@
 import Attacks
 import Kernels
+import Networks
 import Runtime
 
 /// A batch of the host. Borrowed for the call.
@@ -11,18 +12,20 @@ public struct TrainingBatch {
     public var count: Int
     /// The host's own x_adv, like images; nil = the trainer attacks.
     public var adversarial: UnsafePointer<Float>?
+    /// Second labels, where the images are mixed of two. The adversary, accuracy and introspection see the first ones.
+    public var mixture: LabelMixture?
     /// false: compute loss and gradients only; weights and running statistics stay.
     public var update: Bool
 
     public init(
         images: UnsafePointer<Float>, labels: UnsafePointer<Int64>, count: Int,
-        adversarial: UnsafePointer<Float>? = nil,
-        update: Bool = true
+        adversarial: UnsafePointer<Float>? = nil, mixture: LabelMixture? = nil, update: Bool = true
     ) {
         self.images = images
         self.labels = labels
         self.count = count
         self.adversarial = adversarial
+        self.mixture = mixture
         self.update = update
     }
 }
@@ -54,9 +57,16 @@ extension Trainer {
             return
         }
         var target: UnsafePointer<Float>?
-        if inner.objective == .divergenceFromCleanTeacher {
-            try teach(batch.images, batch.count, into: memory.teacher.clean, memory)
+        switch inner.objective {
+        case .divergenceFromCleanTeacher:
+            try teachClean(batch, memory)
             target = UnsafePointer(memory.teacher.clean.pointer)
+        case .divergenceFromCleanStudent:
+            // The place of S(x) in training mode, which is taken when the adversary is found.
+            let logits = memory.student.clean.pointer
+            try memory.studentInference.forward(batch.images, count: batch.count, logits: logits, retain: false)
+            target = UnsafePointer(logits)
+        case .crossEntropy, .divergenceFromTeacher: break
         }
         for i in 0..<batch.count { memory.keys[i] = UInt64(stepsDone) << 32 | UInt64(i) }
         try memory.attack.run(
@@ -71,25 +81,34 @@ extension Trainer {
         _ batch: TrainingBatch, _ memory: TrainingMemory, _ report: inout StepReport
     ) throws {
         let hasClean = batch.adversarial == nil && inner.objective == .divergenceFromCleanTeacher
-        if method.needs.contains(.teacherClean), !hasClean {
-            try teach(batch.images, batch.count, into: memory.teacher.clean, memory)
-        }
-        if method.needs.contains(.teacherAdversarial) || igdm != nil {
-            try teach(memory.adversarial.pointer, batch.count, into: memory.teacher.adversarial, memory)
+        if method.needs.contains(.teacherClean), !hasClean { try teachClean(batch, memory) }
+        if method.needs.contains(.teacherAdversarial) || igdm?.usesTeacher == true {
+            try teach(
+                memory.teacherInference, memory.adversarial.pointer, batch.count, into: memory.teacher.adversarial)
         }
         guard let igdm else { return }
         report.igdmWeight = igdm.weight(epoch: report.epoch, epochs: options.epochs)
+        guard igdm.usesMirror else { return }
         report.mirrorOutside = igdm.reflect(
             batch.images, memory.adversarial.pointer, count: batch.count, pixels: student.options.shape.count,
             into: memory.mirrored.pointer, outside: memory.outside.pointer)
         warnOfMirror(igdm, outside: report.mirrorOutside)
-        try teach(memory.mirrored.pointer, batch.count, into: memory.teacher.mirrored, memory)
+        if igdm.usesTeacher {
+            try teach(memory.teacherInference, memory.mirrored.pointer, batch.count, into: memory.teacher.mirrored)
+        }
+    }
+
+    /// T(x), of the teacher for clean images where there are two.
+    private func teachClean(_ batch: TrainingBatch, _ memory: TrainingMemory) throws {
+        try teach(
+            memory.cleanTeacherInference ?? memory.teacherInference, batch.images, batch.count,
+            into: memory.teacher.clean)
     }
 
     private func teach(
-        _ images: UnsafePointer<Float>, _ count: Int, into logits: FloatBuffer, _ memory: TrainingMemory
+        _ teacher: InferencePass?, _ images: UnsafePointer<Float>, _ count: Int, into logits: FloatBuffer
     ) throws {
-        guard let teacher = memory.teacherInference else {
+        guard let teacher else {
             throw EngineError(.internal, "a training without teacher asked for the teacher's logits")
         }
         try teacher.forward(images, count: count, logits: logits.pointer, retain: false)
@@ -105,18 +124,18 @@ extension Trainer {
                 + "this can make the student worse. Set mirror = \"clip\"")
     }
 
-    /// S(x+d), S(x) and S(x-d) in training mode, in this order.
+    /// S(x+d), S(x) and S(x-d) in training mode, in this order; with `movesStatistics` these move the running statistics.
     func runStudent(
-        _ batch: TrainingBatch, _ memory: TrainingMemory, _ report: inout StepReport
+        _ batch: TrainingBatch, _ memory: TrainingMemory, _ report: inout StepReport, movesStatistics: Bool
     ) throws {
         try memory.adversarialPass.forward(
             memory.adversarial.pointer, count: batch.count, logits: memory.student.adversarial.pointer,
-            updateStatistics: batch.update)
+            updateStatistics: movesStatistics)
         try memory.cleanPass?.forward(
-            batch.images, count: batch.count, logits: memory.student.clean.pointer, updateStatistics: batch.update)
+            batch.images, count: batch.count, logits: memory.student.clean.pointer, updateStatistics: movesStatistics)
         try memory.mirroredPass?.forward(
             memory.mirrored.pointer, count: batch.count, logits: memory.student.mirrored.pointer,
-            updateStatistics: batch.update && options.mirrorStatistics)
+            updateStatistics: movesStatistics && options.mirrorStatistics)
 
         let classes = student.options.classes
         var correct = 0
@@ -137,16 +156,14 @@ extension Trainer {
         report.baseLoss = method.loss(
             LossContext(
                 epoch: report.epoch, epochs: options.epochs, count: batch.count, classes: classes,
-                labels: batch.labels,
+                labels: batch.labels, mixture: batch.mixture,
                 studentAdversarial: s.adversarial.pointer, studentClean: s.clean.pointer,
                 teacherAdversarial: t.adversarial.pointer, teacherClean: t.clean.pointer,
                 adversarialGradient: ds.adversarial.pointer, cleanGradient: ds.clean.pointer))
         if let igdm {
             report.igdmLoss = igdm.loss(
-                teacher: (UnsafePointer(t.adversarial.pointer), UnsafePointer(t.mirrored.pointer)),
-                student: (UnsafePointer(s.adversarial.pointer), UnsafePointer(s.mirrored.pointer)),
-                count: batch.count, classes: classes, weight: report.igdmWeight,
-                gradient: (ds.adversarial.pointer, ds.mirrored.pointer), scratch: memory.rowScratch.pointer)
+                teacher: t.inputs, student: s.inputs, count: batch.count, classes: classes,
+                weight: report.igdmWeight, gradient: ds.outputs, scratch: memory.rowScratch.pointer)
         }
         guard report.loss.isFinite else {
             throw EngineError(.notFinite, "the loss is \(report.loss)")

@@ -15,5 +15,6 @@ enum FirstSize {
     static let modelInfo = 112
     static let modelOptions = 112
     static let stepReport = 112
+    static let trainerDetails = 296
     static let trainerOptions = 280
 }

@@ -26,101 +26,6 @@ final class TrainerHandle: Handle {
     }
 }
 
-private let methodText = StaticText(TrainerOptions().method)
-private let mirrorText = StaticText(TrainerOptions().mirror)
-private let distanceText = StaticText(TrainerOptions().igdmDistance)
-private let innerText = StaticText(TrainerOptions().inner)
-private let scheduleText = StaticText(TrainerOptions().schedule)
-
-private func defaultTrainerOptions() -> igdm_trainer_options {
-    let defaults = TrainerOptions()
-    var options = igdm_trainer_options()
-    options.struct_size = UInt32(MemoryLayout<igdm_trainer_options>.size)
-    options.method = methodText.pointer
-    options.igdm = defaults.igdm
-    options.mirror = mirrorText.pointer
-    options.igdm_distance = distanceText.pointer
-    options.inner = innerText.pointer
-    options.temperature = defaults.temperature
-    options.adversarial_weight = defaults.adversarialWeight
-    options.epsilon = defaults.epsilon
-    options.step = defaults.step
-    options.steps = Int64(defaults.steps)
-    options.learning_rate = defaults.learningRate
-    options.momentum = defaults.momentum
-    options.weight_decay = defaults.weightDecay
-    options.nesterov = defaults.nesterov ? 1 : 0
-    options.flip = defaults.flip ? 1 : 0
-    options.crop_padding = Int64(defaults.cropPadding)
-    options.schedule = scheduleText.pointer
-    options.decay = defaults.decay
-    options.warmup = defaults.warmup
-    options.epochs = Int64(defaults.epochs)
-    options.batch_size = Int64(defaults.batchSize)
-    options.steps_per_epoch = Int64(defaults.stepsPerEpoch)
-    options.seed = defaults.seed
-    options.validation_count = Int64(defaults.validationCount)
-    options.validation_steps = Int64(defaults.validationSteps)
-    options.mirror_statistics = defaults.mirrorStatistics ? 1 : 0
-    return options
-}
-
-@_cdecl("igdm_trainer_options_init") @implementation
-public func igdm_trainer_options_init(_ options: UnsafeMutablePointer<igdm_trainer_options>!) -> Int32 {
-    guarded { try pointer(options, "options").pointee = defaultTrainerOptions() }
-}
-
-/// The engine's options; ranges and names are checked there.
-private func trainerOptions(_ given: igdm_trainer_options) throws -> TrainerOptions {
-    let r = given.reserved
-    try checkReserved(
-        Int64(given.reserved0), r.0, r.1, r.2, r.3, r.4, r.5, r.6, argument: "options")
-    var chosen = TrainerOptions()
-    chosen.method = try text(given.method, "options.method")
-    chosen.igdm = given.igdm
-    chosen.mirror = try text(given.mirror, "options.mirror")
-    chosen.igdmDistance = try text(given.igdm_distance, "options.igdm_distance")
-    chosen.inner = try text(given.inner, "options.inner")
-    chosen.temperature = given.temperature
-    chosen.adversarialWeight = given.adversarial_weight
-    chosen.epsilon = given.epsilon
-    chosen.step = given.step
-    chosen.steps = Int(given.steps)
-    chosen.learningRate = given.learning_rate
-    chosen.momentum = given.momentum
-    chosen.weightDecay = given.weight_decay
-    chosen.nesterov = try flag(given.nesterov, "options.nesterov")
-    chosen.flip = try flag(given.flip, "options.flip")
-    chosen.cropPadding = Int(given.crop_padding)
-    chosen.schedule = try text(given.schedule, "options.schedule")
-    chosen.milestones = try milestones(given)
-    chosen.decay = given.decay
-    chosen.warmup = given.warmup
-    chosen.epochs = Int(given.epochs)
-    chosen.batchSize = Int(given.batch_size)
-    chosen.stepsPerEpoch = Int(given.steps_per_epoch)
-    chosen.seed = given.seed
-    chosen.validationCount = Int(given.validation_count)
-    chosen.validationSteps = Int(given.validation_steps)
-    chosen.mirrorStatistics = try dimension(given.mirror_statistics, "options.mirror_statistics", 0...1) == 1
-    return chosen
-}
-
-private func milestones(_ given: igdm_trainer_options) throws -> [Int]? {
-    let count = given.milestone_count
-    guard let milestones = try optionalPointer(given.milestones, "options.milestones") else {
-        guard count == 0 else {
-            throw EngineError.invalid(
-                "options.milestone_count", got: UInt(bitPattern: count), want: "0: milestones is NULL")
-        }
-        return nil
-    }
-    guard (0...1000).contains(count) else {
-        throw EngineError.invalid("options.milestone_count", got: UInt(bitPattern: count), want: "0 ... 1000")
-    }
-    return (0..<count).map { Int(milestones[$0]) }
-}
-
 @_cdecl("igdm_trainer_create") @implementation
 public func igdm_trainer_create(
     _ student: OpaquePointer!, _ teacher: OpaquePointer!, _ options: UnsafePointer<igdm_trainer_options>!,
@@ -136,9 +41,18 @@ public func igdm_trainer_create(
             throw EngineError.invalid(
                 "teacher", got: "the student itself", want: "another model (igdm_model_copy makes one)")
         }
-        let chosen = try trainerOptions(given)
-        let guide = try locked([teacher]) { try teacher?.network.copy() }
-        let made = try Trainer(student: student.network, teacher: guide, options: chosen)
+        let details = try trainerDetails(given)
+        let cleanTeacher: ModelHandle? =
+            details.clean_teacher == nil ? nil : try HandleTable.get(details.clean_teacher, "details.clean_teacher")
+        guard cleanTeacher !== student else {
+            throw EngineError.invalid(
+                "details.clean_teacher", got: "the student itself", want: "another model (igdm_model_copy makes one)")
+        }
+        let chosen = try trainerOptions(given, details)
+        let robust = try locked([teacher]) { try teacher?.network.copy() }
+        let clean = try locked([cleanTeacher]) { try cleanTeacher?.network.copy() }
+        let made = try Trainer(
+            student: student.network, teachers: Teachers(robust: robust, clean: clean), options: chosen)
         trainer.pointee = HandleTable.register(TrainerHandle(made, student: student))
     }
 }
@@ -281,6 +195,19 @@ private func fitEvent(_ source: FitEvent) -> igdm_fit_event {
     event.seconds = source.seconds
     event.eta_seconds = source.etaSeconds
     return event
+}
+
+@_cdecl("igdm_trainer_average") @implementation
+public func igdm_trainer_average(
+    _ trainer: OpaquePointer!, _ train: OpaquePointer!, _ average: UnsafeMutablePointer<OpaquePointer?>!
+) -> Int32 {
+    guarded {
+        let handle: TrainerHandle = try HandleTable.get(trainer, "trainer")
+        let train: DatasetHandle? = train == nil ? nil : try HandleTable.get(train, "train")
+        let average = try pointer(average, "average")
+        let made = try handle.work { try handle.trainer.averageModel(statisticsFrom: train?.dataset) }
+        average.pointee = HandleTable.register(ModelHandle(made))
+    }
 }
 
 @_cdecl("igdm_trainer_release") @implementation

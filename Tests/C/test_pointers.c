@@ -69,6 +69,7 @@ static igdm_autoattack_options autoattack_options[1];
 static igdm_evaluate_options evaluate_options[1];
 static igdm_evaluation_row table_row[1];
 static igdm_trainer_options training_options[1];
+static igdm_trainer_details training_details[1];
 static igdm_batch batch[1];
 static igdm_step_report report[1];
 static const char *bias; /* name of a parameter with CLASSES values */
@@ -123,7 +124,11 @@ static void make_world(void) {
     model = new_model("small_cnn", 0);
     teacher = new_model("resnet8", 1);
     dataset = new_dataset();
-    trainer = new_trainer(model, teacher);
+    OK(igdm_trainer_details_init(training_details));
+    training_details->average = "ema";
+    *training_options = trainer_options();
+    training_options->details = training_details;
+    OK(igdm_trainer_create(model, teacher, training_options, &trainer));
     OK(igdm_model_set_metadata(model, "source", "a test"));
     OK(igdm_model_save(model, checkpoint));
     OK(igdm_evaluate_options_init(evaluate_options));
@@ -239,12 +244,14 @@ CALL(igdm_evaluation_get_row, p[0], 0, p[1])
 CALL(igdm_evaluation_get_correct, p[0], 0, p[1], COUNT)
 CALL(igdm_evaluation_get_gradient_agreement, p[0], p[1], p[2])
 CALL(igdm_trainer_options_init, p[0])
+CALL(igdm_trainer_details_init, p[0])
 CALL(igdm_trainer_create, p[0], p[1], p[2], p[3])
 CALL(igdm_batch_init, p[0])
 CALL(igdm_trainer_step, p[0], p[1], p[2])
 CALL(igdm_trainer_get_gradient, p[0], p[1], p[2], CLASSES)
 CALL(igdm_trainer_get_adversarial, p[0], p[1], COUNT * PIXELS)
 CALL(igdm_trainer_fit, p[0], p[1], p[2], NULL, NULL)
+CALL(igdm_trainer_average, p[0], p[1], p[2])
 CALL(igdm_set_log_callback, NULL, p[0])
 
 /* The pointers inside option structs, as further rows of the function that takes the struct. */
@@ -305,6 +312,28 @@ static int32_t call_trainer_create_options(void **p) {
     options.schedule = p[4];
     options.milestones = p[5], options.milestone_count = 1;
     return igdm_trainer_create(model, teacher, &options, p[6]);
+}
+
+static int32_t call_trainer_create_details(void **p) {
+    igdm_trainer_options options = trainer_options();
+    igdm_trainer_details details = *training_details;
+    details.igdm_term = p[0], details.igdm_ramp = p[1], details.optimiser = p[2], details.average = p[3];
+    options.details = &details;
+    return igdm_trainer_create(model, teacher, &options, p[4]);
+}
+
+static int32_t call_trainer_create_two_teachers(void **p) {
+    igdm_trainer_options options = trainer_options();
+    igdm_trainer_details details = *training_details;
+    details.clean_teacher = p[0];
+    options.method = "mtard", options.details = &details;
+    return igdm_trainer_create(model, teacher, &options, p[1]);
+}
+
+static int32_t call_trainer_create_details_pointer(void **p) {
+    igdm_trainer_options options = trainer_options();
+    options.details = p[0];
+    return igdm_trainer_create(model, teacher, &options, p[1]);
 }
 
 static int32_t call_trainer_step_batch(void **p) {
@@ -443,6 +472,17 @@ static const struct row *make_table(size_t *count) {
          call_trainer_create_options,
          {IN(method, "ard"), IN(mirror, "clip"), IN(igdm_distance, "kl"), IN(inner, "method"),
           IN(schedule, "multistep"), IN(milestones, milestones), NEW(trainer, trainer)}},
+        ROW(igdm_trainer_details_init, OUT(details, training_details)),
+        {"igdm_trainer_create",
+         call_trainer_create_details,
+         {IN(igdm_term, "igdm"), IN(igdm_ramp, "linear"), IN(optimiser, "sgd"), IN(average, "ema"),
+          NEW(trainer, trainer)}},
+        {"igdm_trainer_create",
+         call_trainer_create_two_teachers,
+         {LIVING(clean_teacher, teacher), NEW(trainer, trainer)}},
+        {"igdm_trainer_create",
+         call_trainer_create_details_pointer,
+         {IN_OR_NULL(details, training_details), NEW(trainer, trainer)}},
         ROW(igdm_batch_init, OUT(batch, batch)),
         ROW(igdm_trainer_step, LIVING(trainer, trainer), IN(batch, batch), OUT_OR_NULL(report, report)),
         {"igdm_trainer_step",
@@ -450,6 +490,7 @@ static const struct row *make_table(size_t *count) {
          {IN(images, images), IN(labels, labels), IN_OR_NULL(adversarial, images)}},
         ROW(igdm_trainer_get_gradient, LIVING(trainer, trainer), IN(name, bias), OUT(values, floats[0])),
         ROW(igdm_trainer_get_adversarial, LIVING(trainer, trainer), OUT(images, floats[0])),
+        ROW(igdm_trainer_average, LIVING(trainer, trainer), LIVING_OR_NULL(train, dataset), NEW(average, model)),
         ROW(igdm_trainer_fit, LIVING(trainer, trainer), LIVING(train, dataset), LIVING_OR_NULL(validation, dataset)),
     };
     static struct row table[sizeof rows / sizeof *rows];

@@ -77,6 +77,14 @@ static int32_t create_trainer(void *bytes) {
     return igdm_trainer_release(made), status;
 }
 
+static int32_t create_trainer_with_details(void *bytes) {
+    igdm_trainer *made = NULL;
+    igdm_trainer_options options = trainer_options();
+    options.details = bytes;
+    int32_t status = igdm_trainer_create(model, teacher, &options, &made);
+    return igdm_trainer_release(made), status;
+}
+
 static int32_t step(void *bytes) { return igdm_trainer_step(trainer, bytes, NULL); }
 static int32_t describe_model(void *bytes) { return igdm_model_get_info(model, bytes); }
 static int32_t describe_dataset(void *bytes) { return igdm_dataset_get_info(dataset, bytes); }
@@ -106,6 +114,7 @@ static void fill_autoattack_options(void *bytes) {
 }
 static void fill_evaluate_options(void *bytes) { OK(igdm_evaluate_options_init(bytes)); }
 static void fill_trainer_options(void *bytes) { *(igdm_trainer_options *)bytes = trainer_options(); }
+static void fill_trainer_details(void *bytes) { OK(igdm_trainer_details_init(bytes)); }
 static void fill_batch(void *bytes) { *(igdm_batch *)bytes = first_batch(); }
 
 struct subject {
@@ -185,6 +194,13 @@ static const struct subject subjects[] = {
      sizeof(igdm_trainer_options),
      {offsetof(igdm_trainer_options, reserved0)},
      RESERVED(igdm_trainer_options)},
+    {"create trainer with details",
+     "details",
+     create_trainer_with_details,
+     fill_trainer_details,
+     sizeof(igdm_trainer_details),
+     {offsetof(igdm_trainer_details, reserved0)},
+     RESERVED(igdm_trainer_details)},
     {"step",
      "batch",
      step,
@@ -296,12 +312,14 @@ static void defaults_are_complete(void) {
     igdm_host_model host;
     igdm_autoattack_options ensemble;
     igdm_trainer_options training;
+    igdm_trainer_details details;
     igdm_batch batch;
     memset(&loading, 0x5a, sizeof loading);
     memset(&tuning, 0x5a, sizeof tuning), memset(&host, 0x5a, sizeof host), memset(&ensemble, 0x5a, sizeof ensemble);
     OK(igdm_attack_tuning_init(&tuning));
     OK(igdm_host_model_init(&host));
     OK(igdm_autoattack_options_init(&ensemble));
+    memset(&details, 0x5a, sizeof details);
     memset(&shape, 0x5a, sizeof shape), memset(&attacking, 0x5a, sizeof attacking);
     memset(&report, 0x5a, sizeof report), memset(&evaluating, 0x5a, sizeof evaluating), memset(&training, 0x5a, sizeof training),
         memset(&batch, 0x5a, sizeof batch);
@@ -311,6 +329,7 @@ static void defaults_are_complete(void) {
     OK(igdm_attack_report_init(&report));
     OK(igdm_evaluate_options_init(&evaluating));
     OK(igdm_trainer_options_init(&training));
+    OK(igdm_trainer_details_init(&details));
     OK(igdm_batch_init(&batch));
 
     CHECK(shape.struct_size == sizeof shape && shape.classes == 10 && shape.channels == 3 && shape.height == 32);
@@ -359,7 +378,15 @@ static void defaults_are_complete(void) {
     CHECK(training.decay == 0.1 && training.warmup == 0.3 && training.epochs == 200 && training.batch_size == 128);
     CHECK(training.steps_per_epoch == 0 && training.seed == 0 && training.validation_count == 0);
     CHECK(training.validation_steps == 10);
-    CHECK(training.mirror_statistics == 1);
+    CHECK(training.mirror_statistics == 1 && training.details == NULL);
+
+    CHECK(details.struct_size == sizeof details && details.clean_teacher == NULL && details.distillation_weight == 0.5);
+    CHECK(details.trades_beta == 6 && details.introspection_start == 60 && details.introspection_power == 0.1);
+    CHECK(details.balance_rate == 0.025 && !strcmp(details.igdm_term, "igdm") && !strcmp(details.igdm_ramp, "linear"));
+    CHECK(!strcmp(details.optimiser, "sgd") && details.beta2 == 0.999 && details.adam_epsilon == 1e-8);
+    CHECK(details.gradient_clip == 0 && details.warmup_epochs == 0 && details.awp == 0 && details.awp_start == 1);
+    CHECK(!strcmp(details.average, "none") && details.ema_decay == 0.999 && details.swa_start == 0);
+    CHECK(details.cutout == 0 && details.cutmix == 0);
 
     CHECK(batch.struct_size == sizeof batch && batch.images == NULL && batch.labels == NULL && batch.count == 0);
     CHECK(batch.adversarial == NULL && batch.update == 1);

@@ -136,6 +136,20 @@ static void unknown_names(void) {
         INVALID(igdm_trainer_create(student, teacher, &training, &made_trainer), "student");
         training = trainer_options(), training.schedule = wrong[i];
         INVALID(igdm_trainer_create(student, teacher, &training, &made_trainer), "onecycle");
+        igdm_trainer_details details;
+        training = trainer_options(), training.details = &details;
+        OK(igdm_trainer_details_init(&details));
+        details.igdm_term = wrong[i];
+        INVALID(igdm_trainer_create(student, teacher, &training, &made_trainer), "trades-like");
+        OK(igdm_trainer_details_init(&details));
+        details.igdm_ramp = wrong[i];
+        INVALID(igdm_trainer_create(student, teacher, &training, &made_trainer), "linear");
+        OK(igdm_trainer_details_init(&details));
+        details.optimiser = wrong[i];
+        INVALID(igdm_trainer_create(student, teacher, &training, &made_trainer), "adamw");
+        OK(igdm_trainer_details_init(&details));
+        details.average = wrong[i];
+        INVALID(igdm_trainer_create(student, teacher, &training, &made_trainer), "swa");
         OK(igdm_attack_options_init(&attacking));
         attacking.attack = wrong[i];
         INVALID(igdm_attack(student, images, labels, COUNT, &attacking, outputs, NULL), "fgsm");
@@ -455,6 +469,107 @@ static void trainer_numbers(void) {
     CHECK(made_trainer == NULL);
 }
 
+static void trainer_details(void) {
+    static const struct option wrong[] = {
+        {"distillation_weight", offsetof(igdm_trainer_details, distillation_weight), 1.5},
+        {"trades_beta", offsetof(igdm_trainer_details, trades_beta), -1},
+        {"trades_beta", offsetof(igdm_trainer_details, trades_beta), NAN},
+        {"introspection_power", offsetof(igdm_trainer_details, introspection_power), 0},
+        {"balance_rate", offsetof(igdm_trainer_details, balance_rate), 2},
+        {"beta2", offsetof(igdm_trainer_details, beta2), 1},
+        {"adam_epsilon", offsetof(igdm_trainer_details, adam_epsilon), 0},
+        {"gradient_clip", offsetof(igdm_trainer_details, gradient_clip), -1},
+        {"gradient_clip", offsetof(igdm_trainer_details, gradient_clip), NAN},
+        {"warmup_epochs", offsetof(igdm_trainer_details, warmup_epochs), 3},
+        {"awp", offsetof(igdm_trainer_details, awp), -0.5},
+        {"ema_decay", offsetof(igdm_trainer_details, ema_decay), 1},
+        {"cutmix", offsetof(igdm_trainer_details, cutmix), 1.5},
+        {"cutmix", offsetof(igdm_trainer_details, cutmix), NAN},
+    };
+    static const struct { const char *name; size_t offset; int zero_allowed; } counts[] = {
+        {"introspection_start", offsetof(igdm_trainer_details, introspection_start), 0},
+        {"awp_start", offsetof(igdm_trainer_details, awp_start), 0},
+        {"swa_start", offsetof(igdm_trainer_details, swa_start), 1},
+        {"cutout", offsetof(igdm_trainer_details, cutout), 1},
+    };
+    igdm_model *student = new_model("small_cnn", 0), *teacher = new_model("small_cnn", 1);
+    igdm_trainer_options options = trainer_options();
+    igdm_trainer_details details;
+    options.details = &details;
+    for EACH (wrong, i) {
+        OK(igdm_trainer_details_init(&details));
+        memcpy((char *)&details + wrong[i].offset, &wrong[i].value, sizeof(double));
+        INVALID(igdm_trainer_create(student, teacher, &options, &made_trainer), wrong[i].name);
+    }
+    for EACH (counts, i) {
+        for (size_t k = 0; k < 3; k++) { /* -1, 0, INT64_MIN */
+            if (bad_sizes[k] == 0 && counts[i].zero_allowed) continue;
+            OK(igdm_trainer_details_init(&details));
+            memcpy((char *)&details + counts[i].offset, &bad_sizes[k], sizeof(int64_t));
+            INVALID(igdm_trainer_create(student, teacher, &options, &made_trainer), counts[i].name);
+        }
+    }
+    OK(igdm_trainer_details_init(&details));
+    details.optimiser = "adamw", options.nesterov = 1;
+    INVALID(igdm_trainer_create(student, teacher, &options, &made_trainer), "nesterov");
+    CHECK(made_trainer == NULL);
+}
+
+/* mtard has two teachers, the others one. */
+static void teachers(void) {
+    igdm_model *student = new_model("small_cnn", 0), *robust = new_model("small_cnn", 1), *clean = new_model("small_cnn", 2);
+    igdm_model_options more = model_options();
+    igdm_model *more_classes = NULL;
+    igdm_trainer_options options = trainer_options();
+    igdm_trainer_details details;
+    igdm_trainer *trainer = NULL;
+    igdm_batch batch = first_batch();
+    more.classes = CLASSES + 1;
+    OK(igdm_model_create("small_cnn", &more, &more_classes));
+    OK(igdm_trainer_details_init(&details));
+    options.details = &details, details.clean_teacher = clean;
+    INVALID(igdm_trainer_create(student, robust, &options, &made_trainer), "clean_teacher");
+    options.method = "mtard";
+    INVALID(igdm_trainer_create(student, NULL, &options, &made_trainer), "two");
+    details.clean_teacher = more_classes;
+    FAILS(igdm_trainer_create(student, robust, &options, &made_trainer), IGDM_ERROR_SHAPE, "clean_teacher");
+    details.clean_teacher = student;
+    INVALID(igdm_trainer_create(student, robust, &options, &made_trainer), "clean_teacher");
+    details.clean_teacher = NULL;
+    INVALID(igdm_trainer_create(student, robust, &options, &made_trainer), "two");
+    details.clean_teacher = clean;
+    OK(igdm_trainer_create(student, robust, &options, &trainer));
+    igdm_model_release(clean);
+    OK(igdm_trainer_step(trainer, &batch, NULL)); /* the trainer has copies */
+    CHECK(made_trainer == NULL);
+}
+
+static void averages(void) {
+    igdm_model *student = new_model("resnet8", 0);
+    igdm_trainer_options options = trainer_options();
+    igdm_trainer_details details;
+    igdm_trainer *plain = NULL, *averaging = NULL;
+    igdm_model *average = NULL;
+    igdm_batch batch = first_batch();
+    igdm_dataset *dataset = new_dataset();
+    options.method = "trades", options.igdm = 0;
+    OK(igdm_trainer_create(student, NULL, &options, &plain));
+    OK(igdm_trainer_details_init(&details));
+    details.average = "ema", options.details = &details;
+    OK(igdm_trainer_create(student, NULL, &options, &averaging));
+    FAILS(igdm_trainer_average(plain, NULL, &made_model), IGDM_ERROR_NOT_FOUND, "average");
+    FAILS(igdm_trainer_average(averaging, NULL, &made_model), IGDM_ERROR_NOT_FOUND, "average");
+    CHECK(made_model == NULL);
+    OK(igdm_trainer_step(averaging, &batch, NULL));
+    OK(igdm_trainer_average(averaging, NULL, &average));
+    CHECK(same_predictions(average, student)); /* one step: the student itself */
+    igdm_model_release(average);
+    OK(igdm_trainer_step(averaging, &batch, NULL));
+    OK(igdm_trainer_average(averaging, dataset, &average));
+    CHECK(!same_predictions(average, student));
+    igdm_model_release(average);
+}
+
 /* Numbers too large to make sense but not wrong as such: done, or refused, but no crash and no endless work. */
 static int is_done_or_refused(int32_t status) {
     return status == IGDM_OK || status == IGDM_ERROR_INVALID_ARGUMENT || status == IGDM_ERROR_OUT_OF_MEMORY;
@@ -631,7 +746,8 @@ int main(int argc, char **argv) {
         TEST(threads), TEST(model_sizes), TEST(model_normalisation),
         TEST(model_options_of_pre_activation), TEST(unknown_names), TEST(wide_resnet_names),
         TEST(attack_lists), TEST(image_values), TEST(label_values), TEST(counts), TEST(attack_numbers), TEST(ensemble_options),
-        TEST(trainer_numbers), TEST(evaluate_numbers), TEST(enormous_numbers_do_no_harm), TEST(things_that_do_not_fit),
+        TEST(trainer_numbers), TEST(trainer_details), TEST(teachers), TEST(averages),
+        TEST(evaluate_numbers), TEST(enormous_numbers_do_no_harm), TEST(things_that_do_not_fit),
         TEST(parameters), TEST(overflowing_outputs),
     };
     return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);

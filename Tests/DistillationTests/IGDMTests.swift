@@ -5,8 +5,15 @@ import Testing
 @testable import Distillation
 
 @Suite struct IGDMTests {
-    private func igdm(_ distance: IGDM.Distance, mirror: IGDM.Mirror = .paper, weight: Double = 1) -> IGDM {
+    private func igdm(_ distance: LogitDistance, mirror: IGDM.Mirror = .paper, weight: Double = 1) -> IGDM {
         IGDM(weight: weight, mirror: mirror, distance: distance)
+    }
+
+    private func places(
+        _ plus: UnsafeMutablePointer<Float>, _ clean: UnsafeMutablePointer<Float>,
+        _ minus: UnsafeMutablePointer<Float>
+    ) -> IGDM.Places<UnsafeMutablePointer<Float>> {
+        IGDM.Places(plus: plus, clean: clean, minus: minus)
     }
 
     /// Loss and gradients for rows of two classes; each argument is (x+d, x-d).
@@ -30,10 +37,9 @@ import Testing
                         return Double.nan
                     }
                     return igdm.loss(
-                        teacher: (UnsafePointer(memory[0]), UnsafePointer(memory[1])),
-                        student: (UnsafePointer(memory[2]), UnsafePointer(memory[3])), count: plus.count / 2,
-                        classes: 2,
-                        weight: weight, gradient: (p, m), scratch: s)
+                        teacher: places(memory[0], memory[0], memory[1]).inputs,
+                        student: places(memory[2], memory[2], memory[3]).inputs, count: plus.count / 2, classes: 2,
+                        weight: weight, gradient: places(p, p, m), scratch: s)
                 }
             }
         }
@@ -74,7 +80,7 @@ import Testing
 
     @Test func equalDifferencesCostNothing() {
         let shifted = (teacher.0.map { $0 + 0.5 }, teacher.1.map { $0 + 0.5 })
-        for distance in IGDM.Distance.allCases {
+        for distance in LogitDistance.allCases {
             let result = run(igdm(distance), teacher: teacher, student: shifted, weight: 1)
             #expect(abs(result.loss) < 1e-6)
             #expect(result.plus.allSatisfy { abs($0) < 1e-6 || distance == .l1 })
@@ -85,6 +91,54 @@ import Testing
         let igdm = igdm(.kl, weight: 5)
         #expect(igdm.weight(epoch: 1, epochs: 10) == 0.5)
         #expect(igdm.weight(epoch: 10, epochs: 10) == 5)
+    }
+
+    @Test func aConstantRampIsAlphaThroughout() {
+        var igdm = igdm(.kl, weight: 5)
+        igdm.ramp = .constant
+        #expect(igdm.weight(epoch: 1, epochs: 10) == 5)
+        #expect(igdm.weight(epoch: 10, epochs: 10) == 5)
+    }
+
+    /// The rivals look at the student alone, and both of their sides carry a gradient: checked by differences.
+    @Test(arguments: IGDM.Term.allCases.filter { $0 != .igdm }, LogitDistance.allCases)
+    func rivalsAgreeWithDifferences(term: IGDM.Term, distance: LogitDistance) throws {
+        let (count, classes) = (2, 3)
+        var rivals = igdm(distance)
+        rivals.term = term
+        let size = count * classes
+        /// 0 ..< size: S(x+d), then S(x), then S(x-d).
+        var point: [Float] = [1, -2, 0.5, 0.25, 3, -1, 0.5, 1, -1, 2, -0.5, 0.75, -1, 0.25, 2, 1.5, -2, 0.125]
+        func evaluate(_ point: inout [Float]) throws -> (loss: Double, gradient: [Float]) {
+            var gradient = [Float](repeating: 0, count: 3 * size)
+            var scratch = [Float](repeating: .nan, count: 3 * classes)
+            let loss = try point.withUnsafeMutableBufferPointer { point in
+                try gradient.withUnsafeMutableBufferPointer { gradient in
+                    try scratch.withUnsafeMutableBufferPointer { scratch in
+                        let p = try #require(point.baseAddress)
+                        let g = try #require(gradient.baseAddress)
+                        // A teacher that is not there: memory of the student, which must not matter.
+                        return rivals.loss(
+                            teacher: places(p, p, p).inputs, student: places(p, p + size, p + 2 * size).inputs,
+                            count: count, classes: classes, weight: 2, gradient: places(g, g + size, g + 2 * size),
+                            scratch: try #require(scratch.baseAddress))
+                    }
+                }
+            }
+            return (loss, gradient)
+        }
+        let gradient = try evaluate(&point).gradient
+        for i in 0..<3 * size {
+            let value = point[i]
+            point[i] = value + 0x1p-7
+            let above = try evaluate(&point).loss
+            point[i] = value - 0x1p-7
+            let below = try evaluate(&point).loss
+            point[i] = value
+            #expect(abs(2 * (above - below) / 0x1p-6 - Double(gradient[i])) < 1e-3)
+        }
+        let unused = term == .tradesReg ? 2 : 1
+        #expect(gradient[unused * size..<(unused + 1) * size].allSatisfy { $0 == 0 })
     }
 
     @Test func mirrorsByHand() {
@@ -104,5 +158,12 @@ import Testing
         let clip = mirrored(.clip)
         #expect(clip.0 == [0.25, 0, 1, 0.25, 0.75, 0.5, 0, 1])
         #expect(clip.1 == 0.25)
+    }
+}
+
+extension IGDM.Places where Pointer == UnsafeMutablePointer<Float> {
+    fileprivate var inputs: IGDM.Places<UnsafePointer<Float>> {
+        IGDM.Places<UnsafePointer<Float>>(
+            plus: UnsafePointer(plus), clean: UnsafePointer(clean), minus: UnsafePointer(minus))
     }
 }

@@ -17,13 +17,20 @@ private enum Plain {
         zip(z, labels).reduce(0) { $0 - logSoftmax($1.0)[$1.1] } / Double(z.count)
     }
 
-    static func divergence(_ p: [[Double]], _ q: [[Double]], tau: Double = 1) -> Double {
+    static func divergence(
+        _ p: [[Double]], _ q: [[Double]], tau: Double = 1, weights: [Double]? = nil
+    ) -> Double {
         var sum = 0.0
-        for (p, q) in zip(p, q) {
+        for (i, (p, q)) in zip(p, q).enumerated() {
             let (logP, logQ) = (logSoftmax(p.map { $0 / tau }), logSoftmax(q.map { $0 / tau }))
-            for (a, b) in zip(logP, logQ) { sum += exp(a) * (a - b) }
+            for (a, b) in zip(logP, logQ) { sum += (weights?[i] ?? 1) * exp(a) * (a - b) }
         }
         return sum / Double(p.count)
+    }
+
+    /// 1 - softmax(t)_y to the power.
+    static func distrust(_ t: [[Double]], _ labels: [Int], power: Double) -> [Double] {
+        zip(t, labels).map { 1 - pow(exp(logSoftmax($0)[$1]), power) }
     }
 }
 
@@ -45,7 +52,7 @@ private enum Plain {
 
     private func run(
         _ method: any DistillationMethod, _ sAdv: [[Double]], _ sClean: [[Double]], _ tAdv: [[Double]],
-        _ tClean: [[Double]]
+        _ tClean: [[Double]], epoch: Int = 1, mixture: (labels: [Int64], shares: [Float])? = nil
     ) throws -> Result {
         let zero = [Float](repeating: 0, count: Self.count * Self.classes)
         var result = Result(adversarial: zero, clean: zero)
@@ -55,6 +62,10 @@ private enum Plain {
             for (i, value) in row.enumerated() { buffer.pointer[i] = value }
             return buffer
         }
+        let others = try Buffer(copying: mixture?.labels ?? [])
+        let shares = try FloatBuffer(Self.count)
+        for (i, share) in (mixture?.shares ?? []).enumerated() { shares.pointer[i] = share }
+        let second = LabelMixture(labels: UnsafePointer(others.pointer), shares: UnsafePointer(shares.pointer))
         result.loss = result.adversarial.withUnsafeMutableBufferPointer { adversarial in
             result.clean.withUnsafeMutableBufferPointer { clean in
                 labels.withUnsafeBufferPointer { labels in
@@ -63,7 +74,8 @@ private enum Plain {
                     else { return .nan }
                     return method.loss(
                         LossContext(
-                            epoch: 1, epochs: 2, count: Self.count, classes: Self.classes, labels: labels,
+                            epoch: epoch, epochs: 100, count: Self.count, classes: Self.classes, labels: labels,
+                            mixture: mixture == nil ? nil : second,
                             studentAdversarial: buffers[0].pointer, studentClean: buffers[1].pointer,
                             teacherAdversarial: buffers[2].pointer, teacherClean: buffers[3].pointer,
                             adversarialGradient: adversarial, cleanGradient: clean))
@@ -88,16 +100,18 @@ private enum Plain {
 
     /// Value and both gradients of `method` against the formula.
     private func check(
-        _ name: String, a: Double = 1, tau: Float = 1,
+        _ name: String, a: Double = 1, tau: Float = 1, epoch: Int = 1,
+        mixture: (labels: [Int64], shares: [Float])? = nil, _ change: (inout MethodOptions) -> Void = { _ in },
         _ formula: (_ sAdv: [[Double]], _ sClean: [[Double]], _ tAdv: [[Double]], _ tClean: [[Double]]) -> Double
     ) throws {
         var options = MethodOptions()
         options.adversarialWeight = a
         options.temperature = tau
+        change(&options)
         let method = try MethodRegistry.named(name).init(options)
         // Through float and back, so that both sides see the same numbers.
         let z = (0..<4).map { logits(UInt64($0)).map { $0.map { Double(Float($0)) } } }
-        let result = try run(method, z[0], z[1], z[2], z[3])
+        let result = try run(method, z[0], z[1], z[2], z[3], epoch: epoch, mixture: mixture)
         let expected = formula(z[0], z[1], z[2], z[3])
         #expect(abs(result.loss - expected) < 1e-6 * max(1, abs(expected)))
         let adversarial = differences(z[0]) { formula($0, z[1], z[2], z[3]) }
@@ -133,6 +147,83 @@ private enum Plain {
         }
     }
 
+    @Test(arguments: [6.0, 0, 1.5])
+    func trades(beta: Double) throws {
+        try check("trades", { $0.tradesBeta = beta }) { sAdv, sClean, _, _ in
+            Plain.crossEntropy(sClean, y) + beta * Plain.divergence(sClean, sAdv)
+        }
+    }
+
+    @Test(arguments: [0.5, 0, 1])
+    func akd(lambda: Double) throws {
+        try check("akd", { $0.distillationWeight = lambda }) { sAdv, _, tAdv, _ in
+            (1 - lambda) * Plain.crossEntropy(sAdv, y) + lambda * Plain.divergence(tAdv, sAdv)
+        }
+    }
+
+    @Test(arguments: [(59, 0.1), (60, 0.1), (100, 2)])
+    func iad(epoch: Int, power: Double) throws {
+        try check("iad", epoch: epoch, { $0.introspectionPower = power }) { sAdv, sClean, tAdv, tClean in
+            let distrust = Plain.distrust(tAdv, y, power: power).map { epoch < 60 ? 0 : $0 }
+            return Plain.divergence(tClean, sAdv) + Plain.divergence(sClean, sAdv, weights: distrust)
+        }
+    }
+
+    @Test(arguments: [(2, 0.1), (3, 0.1)])
+    func adaIAD(epoch: Int, power: Double) throws {
+        try check("adaiad", epoch: epoch, { $0.introspectionStart = 3 }) { sAdv, sClean, tAdv, _ in
+            let distrust = Plain.distrust(tAdv, y, power: power).map { epoch < 3 ? 0 : $0 }
+            return Plain.divergence(tAdv, sAdv) + Plain.divergence(sClean, sAdv, weights: distrust)
+        }
+    }
+
+    /// In the first step both relative losses are 1.
+    @Test func mtardBegins() throws {
+        try check("mtard") { sAdv, sClean, tAdv, tClean in
+            (Plain.divergence(tAdv, sAdv) + Plain.divergence(tClean, sClean)) / 2
+        }
+    }
+
+    @Test func mtardBalancesItsTeachersByTheirRelativeLosses() throws {
+        var options = MethodOptions()
+        options.balanceRate = 0.25
+        let method = try MethodRegistry.named("mtard").init(options)
+        func losses(_ k: UInt64) -> (all: [[[Double]]], adversarial: Double, natural: Double) {
+            let z = (0..<4).map { logits(10 * k + UInt64($0)) }
+            return (z, Plain.divergence(z[2], z[0]), Plain.divergence(z[3], z[1]))
+        }
+        let first = losses(0)
+        _ = try run(method, first.all[0], first.all[1], first.all[2], first.all[3])
+        method.commit()
+        var natural = 0.5
+        for k in 1...5 as ClosedRange<UInt64> {
+            let now = losses(k)
+            // Steps that are not taken teach nothing.
+            _ = try run(method, first.all[0], now.all[1], first.all[2], now.all[3])
+            let result = try run(method, now.all[0], now.all[1], now.all[2], now.all[3])
+            method.commit()
+            let relative = (now.natural / first.natural, now.adversarial / first.adversarial)
+            natural -= 0.25 * (natural - relative.0 / (relative.0 + relative.1))
+            #expect(abs(result.loss - ((1 - natural) * now.adversarial + natural * now.natural)) < 1e-5)
+        }
+        #expect(natural != 0.5)
+        let state = try #require(method as? any TrainingState)
+        #expect(abs(state.numbers[0].value - natural) < 1e-6)
+    }
+
+    /// Images mixed of two count for both labels.
+    @Test func crossEntropyOfMixedImages() throws {
+        let mixture: (labels: [Int64], shares: [Float]) = ([1, 1, 0, 4, 2, 2], [0.75, 1, 0.5, 0.625, 0.5, 0.875])
+        try check("pgd-at", mixture: mixture) { sAdv, _, _, _ in
+            var sum = 0.0
+            for i in 0..<Self.count {
+                let (share, logarithms) = (Double(mixture.shares[i]), Plain.logSoftmax(sAdv[i]))
+                sum -= share * logarithms[Int(labels[i])] + (1 - share) * logarithms[Int(mixture.labels[i])]
+            }
+            return sum / Double(Self.count)
+        }
+    }
+
     @Test func onlyPassesThatAreReadAreAskedFor() throws {
         func needs(_ name: String, a: Double) throws -> LogitNeeds {
             var options = MethodOptions()
@@ -146,23 +237,35 @@ private enum Plain {
         #expect(try needs("rslad", a: 1) == [.studentAdversarial, .studentClean, .teacherClean])
         #expect(try needs("adaad", a: 1) == [.studentAdversarial, .teacherAdversarial])
         #expect(try needs("adaad", a: 0) == [.studentClean, .teacherClean])
+        #expect(try needs("trades", a: 1) == [.studentAdversarial, .studentClean])
+        #expect(try needs("akd", a: 1) == [.studentAdversarial, .teacherAdversarial])
+        let all: LogitNeeds = [.studentAdversarial, .studentClean, .teacherAdversarial, .teacherClean]
+        #expect(try needs("iad", a: 1) == all)
+        #expect(try needs("adaiad", a: 1) == all.subtracting(.teacherClean))
+        #expect(try needs("mtard", a: 1) == all)
     }
 
     @Test func adversariesAreThoseOfThePapers() throws {
         func inner(_ name: String) throws -> InnerMaximisation {
             try MethodRegistry.named(name).init(MethodOptions()).inner
         }
-        for name in ["pgd-at", "ard"] {
+        for name in ["pgd-at", "ard", "iad", "akd"] {
             #expect(try inner(name).objective == .crossEntropy)
             #expect(try inner(name).start == .uniform)
         }
         #expect(try inner("rslad").objective == .divergenceFromCleanTeacher)
-        #expect(try inner("adaad").objective == .divergenceFromTeacher)
-        for name in ["rslad", "adaad"] { #expect(try inner(name).start == .gaussian(scale: 0.001)) }
+        for name in ["adaad", "adaiad"] { #expect(try inner(name).objective == .divergenceFromTeacher) }
+        #expect(try inner("trades").objective == .divergenceFromCleanStudent)
+        #expect(try inner("mtard").objective == .crossEntropy)
+        for name in ["rslad", "adaad", "adaiad", "trades", "mtard"] {
+            #expect(try inner(name).start == .gaussian(scale: 0.001))
+        }
     }
 
     @Test func unknownMethodsListTheKnown() {
         let error = thrownError { _ = try MethodRegistry.named("adr") }
-        #expect(error?.message == "method: got \"adr\", want one of pgd-at, ard, rslad, adaad")
+        #expect(
+            error?.message
+                == "method: got \"adr\", want one of pgd-at, ard, rslad, adaad, trades, iad, akd, adaiad, mtard")
     }
 }

@@ -1,5 +1,6 @@
 import Glibc
 import Kernels
+import Networks
 import Runtime
 import Testing
 
@@ -35,6 +36,109 @@ import Testing
         let g = (0..<count).map { Float($0 % 7) }
         sgd.step(&w, gradients: g, learningRate: 0.5)
         #expect(zip(w, g).allSatisfy { $0 == 1 - 0.5 * $1 })
+    }
+}
+
+@Suite struct AdamWTests {
+    @Test func twoStepsByHand() throws {
+        let adam = try AdamW(count: 1, beta1: 0.5, beta2: 0.75, epsilon: 0.5, weightDecay: 0.25)
+        var w: [Float] = [2]
+        // w = (1 - 0.5*0.25) 2 = 1.75; m = 1.5, m^ = 3; v = 2.25, v^ = 9; w = 1.75 - 0.5 * 3 / (3 + 0.5)
+        adam.step(&w, gradients: [3], learningRate: 0.5)
+        var expected = 1.75 - 1.5 / 3.5
+        #expect(abs(Double(w[0]) - expected) < 1e-6)
+        // m = 0.75 - 0.5 = 0.25, m^ = 0.25/0.75; v = 1.6875 + 0.25 = 1.9375, v^ = 1.9375/0.4375
+        adam.step(&w, gradients: [-1], learningRate: 1)
+        expected = 0.75 * expected - (0.25 / 0.75) / ((1.9375 / 0.4375).squareRoot() + 0.5)
+        #expect(abs(Double(w[0]) - expected) < 1e-6)
+    }
+
+    @Test func everyValueIsUpdatedOnce() throws {
+        let count = 40_003
+        let adam = try AdamW(count: count, beta1: 0.9, beta2: 0.999, epsilon: 1e-12, weightDecay: 0)
+        var w = [Float](repeating: 1, count: count)
+        // The first step is the learning rate along the sign.
+        adam.step(&w, gradients: (0..<count).map { Float($0 % 3 - 1) }, learningRate: 0.5)
+        for i in 0..<count { #expect(abs(w[i] - (1 - 0.5 * Float(i % 3 - 1))) < 1e-5) }
+    }
+}
+
+@Suite struct GradientClippingTests {
+    private func scale(_ values: [Float], limit: Double) throws -> Float {
+        let gradients = try FloatBuffer(values.count)
+        for (i, value) in values.enumerated() { gradients.pointer[i] = value }
+        return GradientClipping(limit: limit).scale(gradients)
+    }
+
+    @Test func onlyLongGradientsAreShortened() throws {
+        #expect(try scale([3, 4], limit: 6) == 1)
+        #expect(abs(try scale([3, 4], limit: 2.5) - 0.5) < 1e-6)
+        #expect(try scale([0, 0], limit: 1) == 1)
+        // More values than go side by side: 11 of length 2.
+        #expect(abs(try scale([Float](repeating: 2, count: 11), limit: 1) - Float(1 / 44.0.squareRoot())) < 1e-6)
+    }
+
+    @Test func theScaleComesBeforeWeightDecayAndMomentum() throws {
+        let sgd = try SGD(count: 1, momentum: 0.5, weightDecay: 0.25, nesterov: false)
+        var w: [Float] = [2]
+        // g' = 0.5*4 + 0.25*2 = 2.5
+        sgd.step(&w, gradients: [4], scale: 0.5, learningRate: 0.5)
+        #expect(w == [0.75])
+    }
+}
+
+@Suite struct WeightAverageTests {
+    /// Puts `value` everywhere in the network and its negative in the statistics.
+    private func set(_ network: Network, _ value: Float) {
+        network.weights.fill(value)
+        network.statistics.fill(-value)
+    }
+
+    private func run(_ kind: WeightAverage.Kind, _ values: [(Float, epoch: Int?)]) throws -> (Float?, Float?, Int) {
+        let network = try makeNetwork(seed: 1)
+        let average = try WeightAverage(kind, of: network)
+        for (value, epoch) in values {
+            set(network, value)
+            average.add(network, finishedEpoch: epoch)
+        }
+        average.write(to: network)
+        let (weights, statistics) = (Set(network.weights.array), Set(network.statistics.array))
+        #expect(weights.count == 1 && statistics.count == 1)
+        return (weights.first, statistics.first, average.count)
+    }
+
+    @Test func exponentialByHand() throws {
+        // 8; 8 + (4-8)/4 = 7; 7 + (3-7)/4 = 6
+        let result = try run(.exponential(decay: 0.75), [(8, nil), (4, 1), (3, nil)])
+        #expect(result == (6, -6, 3))
+    }
+
+    @Test func stochasticTakesTheEndsOfItsEpochs() throws {
+        let result = try run(
+            .stochastic(start: 2), [(100, nil), (50, 1), (100, nil), (2, 2), (100, nil), (5, 3), (8, 4)])
+        #expect(result == (5, -5, 3))
+    }
+
+    @Test func statisticsAreThoseOfTheData() throws {
+        let samples = Samples(10, seed: 3)
+        let network = try makeNetwork(seed: 1)
+        let other = try network.copy()
+        let pass = try TrainingPass(other, capacity: 4)
+        var logits = [Float](repeating: 0, count: 12)
+        var expected = [Double](repeating: 0, count: other.statistics.count)
+        // Batches of 4, 4 and 2: a pass from statistics s leaves 0.9 s + 0.1 b.
+        for (first, count) in [(0, 4), (4, 4), (8, 2)] {
+            let before = other.statistics.array
+            let images = Array(samples.images[first * smallShape.count..<(first + count) * smallShape.count])
+            try pass.forward(images, count: count, logits: &logits, updateStatistics: true)
+            for (i, after) in other.statistics.array.enumerated() {
+                expected[i] += (Double(after) - 0.9 * Double(before[i])) / 0.1 / 3
+            }
+        }
+        try reestimateStatistics(of: network, on: samples.dataset(), batchSize: 4)
+        for (got, want) in zip(network.statistics.array, expected) {
+            #expect(abs(Double(got) - want) < 1e-4 * max(1, abs(want)))
+        }
     }
 }
 
@@ -83,6 +187,11 @@ import Testing
             }
         }
         #expect(abs(factors(.oneCycle(warmup: 1), epochs: 1, stepsPerEpoch: 4)[3] - 1) < 1e-12)
+    }
+
+    @Test func warmUpRisesToTheSchedule() {
+        #expect((0..<6).map { Schedule.warmUp(step: $0, steps: 4) } == [0.25, 0.5, 0.75, 1, 1, 1])
+        for steps in [0, 1] { #expect(Schedule.warmUp(step: 0, steps: steps) == 1) }
     }
 
     @Test func constantAndBeyondTheEnd() {
@@ -151,6 +260,55 @@ import Testing
             expected[result, default: 0] += 1
         }
         #expect(expected.values.allSatisfy { $0 > 5 })
+    }
+
+    @Test func cutoutClearsASquareAroundARandomPixel() {
+        var seen: Set<[Float]> = []
+        for key in 0..<200 as Range<UInt64> {
+            let result = apply(Augmentation(padding: 0, flip: false, cutout: 2, seed: 1), key: key)
+            seen.insert(result)
+            let cleared = (0..<20).filter { result[$0] == 0 }
+            #expect(cleared == (0..<20).filter { result[20 + $0] == 0 })
+            let (rows, columns) = (Set(cleared.map { $0 / 5 }), Set(cleared.map { $0 % 5 }))
+            #expect(cleared.count == rows.count * columns.count)
+            #expect((1...2).contains(rows.count) && (1...2).contains(columns.count))
+            for i in 0..<40 where result[i] != 0 { #expect(result[i] == image[i]) }
+        }
+        #expect(seen.count == 20)
+        // A square as large as the image leaves nothing where its centre is the image's.
+        let enormous = apply(Augmentation(padding: 0, flip: false, cutout: 1_000_000_000, seed: 1), key: 1)
+        #expect(enormous.allSatisfy { $0 == 0 })
+    }
+
+    @Test func cutoutLeavesTheCropAsItWas() {
+        for key in 0..<20 as Range<UInt64> {
+            let plain = apply(Augmentation(padding: 1, flip: true, seed: 1), key: key)
+            let cut = apply(Augmentation(padding: 1, flip: true, cutout: 2, seed: 1), key: key)
+            #expect(zip(plain, cut).allSatisfy { $1 == 0 || $0 == $1 })
+        }
+    }
+
+    @Test func cutMixTakesARectangleOfTheNextImage() throws {
+        let count = 50
+        let augmentation = Augmentation(padding: 0, flip: false, seed: 1)
+        let mix = try CutMix(part: 0.5, augmentation: augmentation, shape: shape, capacity: count)
+        // Image i is i everywhere and has the label i.
+        var images = (0..<count).flatMap { [Float](repeating: Float($0), count: 40) }
+        var labels = (0..<Int64(count)).map { $0 }
+        var copy = [Float](repeating: 0, count: images.count)
+        let mixture = mix.apply(&images, &labels, count: count, copy: &copy, key: { UInt64($0) })
+        var mixed = 0
+        for i in 0..<count {
+            let next = (i + 1) % count
+            let own = (0..<40).filter { images[40 * i + $0] == Float(i) }.count
+            let other = (0..<40).filter { images[40 * i + $0] == Float(next) }.count
+            #expect(own + other == 40)
+            mixed += other > 0 ? 1 : 0
+            #expect(labels[i] == Int64(own >= other ? i : next))
+            #expect(mixture.labels[i] == Int64(own >= other ? next : i))
+            #expect(abs(mixture.shares[i] - Float(max(own, other)) / 40) < 1e-6)
+        }
+        #expect((10...40).contains(mixed))
     }
 
     @Test func theKeyDecides() {

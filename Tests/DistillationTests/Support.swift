@@ -67,6 +67,7 @@ extension Trainer {
     }
 }
 
+/// A trainer with a short attack; for two teachers it makes the clean one.
 func makeTrainer(
     _ student: Network, _ teacher: Network?, _ change: (inout TrainerOptions) -> Void
 ) throws -> Trainer {
@@ -76,7 +77,8 @@ func makeTrainer(
     options.steps = 3
     options.epsilon = 0.06
     change(&options)
-    return try Trainer(student: student, teacher: teacher, options: options)
+    let clean = options.method == "mtard" ? try makeNetwork(seed: 3, architecture: "small_cnn") : nil
+    return try Trainer(student: student, teachers: Teachers(robust: teacher, clean: clean), options: options)
 }
 
 extension FloatBuffer {

@@ -47,6 +47,31 @@ import Testing
             ("batch_size", { $0.batchSize = 0 }), ("steps_per_epoch", { $0.stepsPerEpoch = -1 }),
             ("steps_per_epoch", { $0.stepsPerEpoch = .max }), ("validation_count", { $0.validationCount = -1 }),
             ("validation_steps", { $0.validationSteps = -1 }),
+            ("distillation_weight", { $0.distillationWeight = 1.5 }), ("trades_beta", { $0.tradesBeta = -1 }),
+            ("introspection_start", { $0.introspectionStart = 0 }),
+            ("introspection_power", { $0.introspectionPower = 0 }), ("balance_rate", { $0.balanceRate = .nan }),
+            ("igdm_term", { $0.igdmTerm = "trades" }), ("igdm_ramp", { $0.igdmRamp = "cosine" }),
+            ("optimiser", { $0.optimiser = "adam" }), ("beta2", { $0.beta2 = 1 }),
+            ("adam_epsilon", { $0.adamEpsilon = 0 }),
+            (
+                "nesterov",
+                {
+                    $0.nesterov = true
+                    $0.optimiser = "adamw"
+                }
+            ),
+            ("gradient_clip", { $0.gradientClip = -1 }), ("warmup_epochs", { $0.warmupEpochs = 201 }),
+            ("warmup_epochs", { $0.warmupEpochs = .nan }),
+            (
+                "warmup_epochs",
+                {
+                    $0.warmupEpochs = 1
+                    $0.schedule = "onecycle"
+                }
+            ),
+            ("awp", { $0.awp = -0.1 }), ("awp_start", { $0.awpStart = 0 }), ("average", { $0.average = "mean" }),
+            ("ema_decay", { $0.emaDecay = 1 }), ("swa_start", { $0.swaStart = -1 }), ("cutout", { $0.cutout = -1 }),
+            ("cutmix", { $0.cutmix = 1.1 }),
         ]
         for (name, change) in cases {
             var options = TrainerOptions()
@@ -75,8 +100,8 @@ import Testing
         func error(_ teacher: Network?, _ change: (inout TrainerOptions) -> Void) -> EngineError? {
             thrownError { _ = try makeTrainer(student, teacher, change) }
         }
-        #expect(error(nil) { $0.method = "pgd-at" } == nil)
-        for method in ["ard", "rslad", "adaad"] {
+        for method in ["pgd-at", "trades"] { #expect(error(nil) { $0.method = method } == nil) }
+        for method in ["ard", "rslad", "adaad", "iad", "akd", "adaiad"] {
             #expect(error(nil) { $0.method = method }?.message.hasPrefix("teacher: got none") == true)
         }
         let withIGDM = error(nil) {
@@ -84,9 +109,37 @@ import Testing
             $0.igdm = 1
         }
         #expect(withIGDM?.code == .invalidArgument)
+        for term in ["trades-reg", "trades-like"] {
+            let rival = error(nil) {
+                $0.method = "pgd-at"
+                $0.igdm = 1
+                $0.igdmTerm = term
+            }
+            #expect(rival == nil)
+        }
         #expect(error(student) { _ in }?.message.hasPrefix("teacher: got the student itself") == true)
         #expect(error(try makeNetwork(seed: 1, classes: 4)) { _ in }?.code == .shape)
         #expect(error(try makeNetwork(seed: 1, shape: ImageShape(3, 8, 8))) { _ in }?.code == .shape)
         #expect(error(try student.copy()) { _ in } == nil)
+    }
+    @Test func twoTeachersForMTARDOnly() throws {
+        let (student, robust, clean) = (try makeNetwork(seed: 1), try makeNetwork(seed: 2), try makeNetwork(seed: 3))
+        func message(_ method: String, _ robust: Network?, _ clean: Network?) -> String? {
+            var options = TrainerOptions()
+            options.method = method
+            return thrownError {
+                _ = try Trainer(
+                    student: student, teachers: Teachers(robust: robust, clean: clean), options: options)
+            }?.message
+        }
+        #expect(message("mtard", robust, clean) == nil)
+        for one in [nil, clean] {
+            #expect(message("mtard", nil, one)?.hasPrefix("teacher: got none, but mtard needs two") == true)
+        }
+        #expect(message("mtard", robust, nil)?.hasPrefix("clean_teacher: got none, but mtard needs two") == true)
+        #expect(message("ard", robust, clean)?.hasPrefix("clean_teacher: got a model, want none") == true)
+        #expect(message("mtard", robust, student)?.hasPrefix("clean_teacher: got the student itself") == true)
+        let wide = try makeNetwork(seed: 3, classes: 4)
+        #expect(message("mtard", robust, wide)?.hasPrefix("clean_teacher: takes images") == true)
     }
 }

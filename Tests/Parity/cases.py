@@ -180,16 +180,29 @@ class StepCase:
     method: str
     student: ModelSpec
     teacher: ModelSpec | None = None
+    clean_teacher: ModelSpec | None = None
     igdm: float = 0.0
+    term: str = "igdm"
+    ramp: str = "linear"
     distance: str = "kl"
     mirror: str = "paper"
     mirror_statistics: bool = True
     temperature: float = 1.0
     adversarial_weight: float = 1.0
+    distillation_weight: float = 0.5
+    trades_beta: float = 6.0
+    introspection_start: int = 1
+    balance_rate: float = 0.25
+    optimiser: str = "sgd"
     learning_rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
     nesterov: bool = False
+    gradient_clip: float = 0.0
+    awp: float = 0.0
+    average: str = "none"
+    ema_decay: float = 0.75
+    swa_start: int = 2
     milestones: tuple[int, ...] = ()
     epochs: int = 4
     steps: int = 1
@@ -215,7 +228,28 @@ class StepCase:
         return random_labels(f"{self.id}/{self.seed}/labels/{step}", self.count, self.student.classes)
 
 
-Case = ModelCase | AttackCase | StepCase
+@dataclass(frozen=True)
+class CurveCase(StepCase):
+    """Many steps, on few batches so that there is something to learn; only the losses are compared."""
+
+    learning_rate: float = 0.01
+    epochs: int = 50
+    steps: int = 50
+    introspection_start: int = 20
+    balance_rate: float = 0.025
+    batches: int = 5
+
+    def images(self, step: int) -> NDArray[np.float32]:
+        return super().images(step % self.batches)
+
+    def adversarial(self, step: int) -> NDArray[np.float32]:
+        return super().adversarial(step % self.batches)
+
+    def labels(self, step: int) -> NDArray[np.int64]:
+        return super().labels(step % self.batches)
+
+
+Case = ModelCase | AttackCase | StepCase | CurveCase
 FASHION, CIFAR, ODD, TINY = (1, 28, 28), (3, 32, 32), (3, 17, 23), (3, 9, 11)
 SMALL_CIFAR, LARGER = (3, 16, 16), (3, 65, 48)
 
@@ -331,6 +365,33 @@ STEPS = [
     StepCase("imagenet-resnet34-student", "pgd-at", ModelSpec("imagenet_resnet34", LARGER, width=2, positive=True)),
     StepCase("imagenet-resnet50-student", "pgd-at", ModelSpec("imagenet_resnet50", LARGER, width=2, positive=True)),
 ]
+_TWO = {"clean_teacher": ModelSpec("resnet8", FASHION, classes=4, width=6), **_PAIR}
+STEPS += [
+    StepCase("trades", "trades", _STUDENT, seed=2),
+    StepCase("trades+igdm", "trades", **_ODD_PAIR, trades_beta=3, igdm=4),
+    StepCase("iad", "iad", **_PAIR),
+    StepCase("iad+igdm", "iad", **_ODD_PAIR, igdm=4),
+    StepCase("iad-before", "iad", **_PAIR, introspection_start=2, seed=1),
+    StepCase("akd", "akd", **_PAIR),
+    StepCase("akd-0.8+igdm", "akd", **_ODD_PAIR, distillation_weight=0.8, igdm=4),
+    StepCase("adaiad", "adaiad", **_ODD_PAIR),
+    StepCase("adaiad+igdm", "adaiad", **_PAIR, igdm=4, seed=3),
+    StepCase("mtard", "mtard", **_TWO, steps=2, seed=13),
+    StepCase("mtard+igdm", "mtard", **_TWO, igdm=4, mirror="clip", steps=2, seed=10),
+    StepCase("pgd-at+trades-reg", "pgd-at", _STUDENT, igdm=4, term="trades-reg", seed=1),
+    StepCase("rslad+trades-like-l2", "rslad", **_PAIR, igdm=1, term="trades-like", distance="l2"),
+    StepCase("ard+igdm-constant", "ard", **_PAIR, igdm=2, ramp="constant"),
+    StepCase("adamw", "adaad", **_ODD_PAIR, optimiser="adamw", learning_rate=0.01, weight_decay=0.1, steps=2),
+    StepCase("clipped", "trades", _STUDENT, gradient_clip=0.5, steps=2, seed=22),
+    StepCase("perturbed", "ard", **_PAIR, igdm=4, awp=0.01, seed=7),
+    StepCase("ema", "pgd-at", _STUDENT, average="ema", learning_rate=0.02, steps=3, seed=12),
+    StepCase("swa", "pgd-at", _STUDENT, average="swa", learning_rate=0.02, steps=3, seed=15),
+]
+CURVES = [
+    CurveCase(f"curve-{method}{'+igdm' * (alpha > 0)}", method, **(_TWO if method == "mtard" else _PAIR), igdm=alpha)
+    for method in ("pgd-at", "trades", "ard", "iad", "akd", "rslad", "adaad", "adaiad", "mtard")
+    for alpha in (0, 0.5 if method == "rslad" else 2)
+]
 LIVE_STEPS = [
     StepCase(
         "wrn-16-2-student",
@@ -372,7 +433,7 @@ LIVE_STEPS = [
     ),
 ]
 
-COMMITTED: list[Case] = [*MODELS, *ATTACKS, *STEPS]
+COMMITTED: list[Case] = [*MODELS, *ATTACKS, *STEPS, *CURVES]
 
 
 @dataclass
@@ -396,7 +457,7 @@ class References:
 
     def is_smooth(self, case: Case) -> bool:
         """Whether rounding cannot carry the case over a kink (see reference/compute.py, `Clearance`)."""
-        return bool((self.of(case)["clearance"] >= NEEDED_CLEARANCE).all())
+        return isinstance(case, CurveCase) or bool((self.of(case)["clearance"] >= NEEDED_CLEARANCE).all())
 
     def committed(self, case: Case) -> Arrays:
         """The same from the committed file."""

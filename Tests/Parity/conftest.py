@@ -36,6 +36,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     tables = {
         "model_case": cases.MODELS + cases.LIVE_MODELS * live,
         "attack_case": cases.ATTACKS,
+        "curve_case": cases.CURVES,
         "step_case": cases.STEPS + cases.LIVE_STEPS * live,
     }
     for name, table in tables.items():

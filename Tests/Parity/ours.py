@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import igdm
 from cases import ModelSpec, StepCase
 
@@ -36,24 +38,49 @@ def teacher(case: StepCase) -> igdm.Model | None:
     return None if case.teacher is None else model(case.teacher)
 
 
-def trainer(case: StepCase, student: igdm.Model, teacher: igdm.Model | None) -> igdm.Trainer:
+def teachers(case: StepCase) -> igdm.Model | list[igdm.Model] | None:
+    if case.teacher is None or case.clean_teacher is None:
+        return teacher(case)
+    return [model(case.clean_teacher), model(case.teacher)]
+
+
+def trainer(
+    case: StepCase, student: igdm.Model, teacher: igdm.Model | list[igdm.Model] | None, **options: Any
+) -> igdm.Trainer:
     """A trainer for the case, at the start; one step makes an epoch."""
+    names = (
+        "method",
+        "igdm",
+        "mirror",
+        "mirror_statistics",
+        "temperature",
+        "adversarial_weight",
+        "distillation_weight",
+        "trades_beta",
+        "introspection_start",
+        "balance_rate",
+        "optimiser",
+        "learning_rate",
+        "momentum",
+        "weight_decay",
+        "nesterov",
+        "gradient_clip",
+        "awp",
+        "average",
+        "ema_decay",
+        "swa_start",
+        "epochs",
+    )
     return igdm.Trainer(
         student,
         teacher,
-        method=case.method,
-        igdm=case.igdm,
+        **{name: getattr(case, name) for name in names},
         igdm_distance=case.distance,
-        mirror=case.mirror,
-        mirror_statistics=case.mirror_statistics,
-        temperature=case.temperature,
-        adversarial_weight=case.adversarial_weight,
-        learning_rate=case.learning_rate,
-        momentum=case.momentum,
-        weight_decay=case.weight_decay,
-        nesterov=case.nesterov,
+        igdm_term=case.term,
+        igdm_ramp=case.ramp,
         schedule="multistep" if case.milestones else "constant",
         milestones=case.milestones or None,
-        epochs=case.epochs,
+        batch_size=case.count,
         steps_per_epoch=1,
+        **options,
     )

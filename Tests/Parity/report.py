@@ -10,11 +10,13 @@ from numpy.typing import ArrayLike
 
 @dataclass(frozen=True)
 class Quantity:
-    """A kind of number, and what the largest error may be: absolute, or as a part of the largest reference value."""
+    """A kind of number, and what the largest error may be: absolute, or as a part of the largest reference value, or
+    with `pointwise` of each one."""
 
     name: str
     tolerance: float
     relative: bool
+    pointwise: bool = False
 
     def error(self, got: ArrayLike, wanted: ArrayLike, allowance: ArrayLike = 0.0) -> float:
         """The largest error, as far as it exceeds `allowance` (the same everywhere, or element by element).
@@ -24,6 +26,8 @@ class Quantity:
         got, wanted = np.asarray(got, np.float64), np.asarray(wanted, np.float64)
         if got.shape != wanted.shape:
             return float("inf")
+        if self.pointwise:
+            return float((np.abs(got - wanted) / np.abs(wanted)).max())
         largest = np.abs(wanted).max() if self.relative else 1.0
         error = np.maximum(np.abs(got - wanted) - allowance, 0).max()
         return float(error / largest) if error else 0.0
@@ -33,6 +37,8 @@ LOGITS = Quantity("logits", 1e-4, relative=True)
 INPUT_GRADIENT = Quantity("input gradient", 1e-4, relative=True)
 ITERATE = Quantity("attack iterate", 1e-5, relative=False)
 LOSS = Quantity("loss and its parts", 1e-5, relative=True)
+# Each of the fifty losses by itself. Rounding grows along the way.
+LOSS_CURVE = Quantity("loss in 50 steps", 1e-2, relative=True, pointwise=True)
 # Where a ReLU input lies within rounding of 0, input gradients are compared beyond what the nearest units may change
 # (reference/compute.py, kink_allowance) and, more widely, as they are.
 BEYOND_KINKS = Quantity("input gradient, case with kinks, beyond them", 1e-4, relative=True)
@@ -77,7 +83,7 @@ class Report:
             if torch_rows:
                 row = max(torch_rows, key=lambda row: row.torch_error)
                 torch_worst = f"{row.torch_error:.1e} ({row.case}: {row.name})"
-            kind = "of the largest" if quantity.relative else "absolute"
+            kind = "of each" if quantity.pointwise else "of the largest" if quantity.relative else "absolute"
             lines.append(
                 f"| {quantity.name} | {len(rows)} | {_both(rows)} | {quantity.tolerance:.0e} {kind} "
                 f"| {worst.case}: {worst.name} | {torch_worst} |"

@@ -74,6 +74,23 @@ def test_distill_repeats_a_run(run: Run, job: list[object], tmp_path: Path) -> N
     assert (recorded["epochs"], recorded["seed"], recorded["igdm"]) == (1, 4, 2.0)
 
 
+def test_distill_with_two_teachers(run: Run, job: list[object], tmp_path: Path) -> None:
+    two = [*job, "--method", "mtard", "--clean-teacher", tmp_path / "teacher.h5", "--average", "ema"]
+    status, _, err = run(*two, "--output", tmp_path / "one", "--quiet")
+    assert status == 0, err
+    assert run("distill", "--config", tmp_path / "one" / "config.json", "--output", tmp_path / "two", "--quiet")[0] == 0
+    students = [
+        igdm.Model.load(tmp_path / folder / name) for folder in ("one", "two") for name in ("student.h5", "average.h5")
+    ]
+    assert students[0].digest() == students[2].digest() != students[1].digest() == students[3].digest()
+    status, _, err = run(*job, "--method", "mtard", "--output", tmp_path / "three", "--quiet")
+    assert status == 2
+    assert "clean_teacher" in err
+    status, _, err = run(*two, "--teacher", "none", "--output", tmp_path / "four", "--quiet")
+    assert status == 2
+    assert "want the robust one" in err
+
+
 def test_distill_does_not_overwrite(run: Run, job: list[object], tmp_path: Path) -> None:
     assert run(*job, "--output", tmp_path / "one", "--quiet")[0] == 0
     status, _, err = run(*job, "--output", tmp_path / "one")

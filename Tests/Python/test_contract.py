@@ -27,6 +27,7 @@ STRUCTS = {
     "igdm_autoattack_options": _structures.AutoAttackOptions,
     "igdm_evaluate_options": _structures.EvaluateOptions,
     "igdm_evaluation_row": _structures.EvaluationRow,
+    "igdm_trainer_details": _structures.TrainerDetails,
     "igdm_trainer_options": _structures.TrainerOptions,
     "igdm_batch": _structures.Batch,
     "igdm_step_report": _structures.StepReport,
@@ -138,10 +139,10 @@ def test_constants() -> None:
 
 
 def test_training_options_are_those_of_the_header() -> None:
-    fields = [field[0] for field in _structures.TrainerOptions._fields_]
+    fields = [field[0] for one in (_structures.TrainerOptions, _structures.TrainerDetails) for field in one._fields_]
     fields = ["eps" if name == "epsilon" else name for name in fields]
-    hidden = {"struct_size", "reserved0", "reserved", "milestone_count"}
-    assert [name for name in fields if name not in hidden] == list(igdm.TrainingOptions.__annotations__)
+    hidden = {"struct_size", "reserved0", "reserved", "milestone_count", "details", "clean_teacher"}
+    assert sorted(name for name in fields if name not in hidden) == sorted(igdm.TrainingOptions.__annotations__)
 
 
 def test_the_project_file_has_the_version() -> None:

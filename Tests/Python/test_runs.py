@@ -51,6 +51,23 @@ def test_a_run_repeats_from_its_configuration(saved_teacher: igdm.Model, hdf5_da
     assert again.digest() == student.digest()
 
 
+def test_both_teachers_of_a_run_are_kept(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
+    clean, student = make_model(seed=3), make_model()
+    options = dict(OPTIONS, method="mtard")
+    igdm.distill(student, [clean, teacher], data, run_dir=tmp_path / "one", **options)
+    config = runs.read_config(tmp_path / "one" / "config.json")
+    pair = [runs.load_recorded(role, config[role]) for role in ("clean_teacher", "teacher")]
+    assert [one.digest() for one in pair] == [clean.digest(), teacher.digest()]
+    again = make_model()
+    igdm.distill(again, pair, data, **config["options"])
+    assert again.digest() == student.digest()
+    # Folders of earlier versions know of one teacher.
+    written = json.loads((tmp_path / "one" / "config.json").read_text())
+    del written["clean_teacher"]
+    (tmp_path / "one" / "config.json").write_text(json.dumps(written))
+    assert runs.read_config(tmp_path / "one" / "config.json")["clean_teacher"] is None
+
+
 def test_a_teacher_without_file_is_kept_in_the_folder(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
     igdm.distill(make_model(), teacher, data, run_dir=tmp_path / "one", **OPTIONS)
     assert igdm.Model.load(tmp_path / "one" / "teacher.h5").digest() == teacher.digest()

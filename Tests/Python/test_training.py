@@ -6,6 +6,7 @@ import itertools
 import pickle
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import igdm
@@ -22,11 +23,12 @@ def trained(teacher: igdm.Model, data: igdm.Dataset, **options: Any) -> str:
     return student.digest()
 
 
-@pytest.mark.parametrize("method", ["pgd-at", "ard", "rslad", "adaad"])
+@pytest.mark.parametrize("method", igdm.methods())
 @pytest.mark.parametrize("alpha", [0.0, 2.0])
 def test_every_method_trains(teacher: igdm.Model, data: igdm.Dataset, method: str, alpha: float) -> None:
     student, before = make_model(), teacher.digest()
-    run = igdm.distill(student, teacher, data, validation=data[:16], **dict(TRAINING, method=method, igdm=alpha))
+    guides = [make_model(seed=3), teacher] if method == "mtard" else teacher
+    run = igdm.distill(student, guides, data, validation=data[:16], **dict(TRAINING, method=method, igdm=alpha))
     assert student.digest() != make_model().digest()
     assert teacher.digest() == before
     assert [row["epoch"] for row in run.history] == [1, 2]
@@ -87,7 +89,7 @@ def test_milestones(teacher: igdm.Model, data: igdm.Dataset) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"method": "art"}, igdm.InvalidArgument, "pgd-at, ard, rslad, adaad"),
+        ({"method": "art"}, igdm.InvalidArgument, "pgd-at, ard, rslad, adaad, trades, iad, akd, adaiad, mtard"),
         ({"mirror": "glass"}, igdm.InvalidArgument, "paper"),
         ({"step": 0.2}, igdm.InvalidArgument, "step"),
         ({"eps": -1}, igdm.InvalidArgument, "epsilon"),
@@ -118,6 +120,72 @@ def test_what_does_not_fit_is_refused(teacher: igdm.Model, data: igdm.Dataset) -
         igdm.distill(igdm.Model("resnet8", classes=3), None, data, method="pgd-at")
     with pytest.raises(TypeError, match="teacher"):
         igdm.Trainer(make_model(), "teacher")  # type: ignore[arg-type]
+
+
+def test_two_teachers(teacher: igdm.Model, data: igdm.Dataset) -> None:
+    clean, robust = make_model(seed=3), teacher
+    digests = set()
+    for pair in ([clean, robust], (robust, clean)):
+        student = make_model()
+        igdm.distill(student, pair, data, **dict(TRAINING, method="mtard"))
+        digests.add(student.digest())
+    assert len(digests) == 2
+    with pytest.raises(igdm.InvalidArgument, match="needs two"):
+        igdm.Trainer(make_model(), teacher, method="mtard")
+    with pytest.raises(igdm.InvalidArgument, match="got 3 models"):
+        igdm.Trainer(make_model(), [clean, robust, robust], method="mtard")
+    with pytest.raises(igdm.InvalidArgument, match="clean_teacher"):
+        igdm.Trainer(make_model(), [clean, robust], method="ard")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimiser": "adamw", "learning_rate": 0.01},
+        {"gradient_clip": 0.01},
+        {"awp": 0.01},
+        {"warmup_epochs": 1.5},
+        {"cutout": 3},
+        {"cutmix": 0.5, "method": "trades"},
+        {"igdm_ramp": "constant"},
+        {"igdm_term": "trades-reg"},
+        {"igdm_term": "trades-like"},
+        {"method": "iad", "introspection_start": 1},
+    ],
+    ids=str,
+)
+def test_every_option_matters_and_is_recorded(teacher: igdm.Model, data: igdm.Dataset, options: dict[str, Any]) -> None:
+    plain = {name: value for name, value in options.items() if name in ("method", "learning_rate")}
+    assert trained(teacher, data, **options) != trained(teacher, data, **plain)
+    with igdm.Trainer(make_model(), teacher, **{**IGDM, **options}) as trainer:
+        assert {name: trainer.options[name] for name in options} == options
+
+
+@pytest.mark.parametrize("kind", ["ema", "swa"])
+def test_averages(teacher: igdm.Model, data: igdm.Dataset, kind: str, tmp_path: Path) -> None:
+    student = make_model()
+    options = dict(IGDM, average=kind, ema_decay=0.5, swa_start=1)
+    run = igdm.distill(student, teacher, data, run_dir=tmp_path / "run", **options)
+    assert run.average is not None
+    assert run.average.digest() != student.digest()
+    assert igdm.Model.load(tmp_path / "run" / "average.h5").digest() == run.average.digest()
+    assert student.digest() == trained(teacher, data), "the average is kept beside the training"
+    assert igdm.distill(make_model(), teacher, data, **dict(options, swa_start=9, average="swa")).average is None
+    assert igdm.distill(make_model(), teacher, data, **IGDM).average is None
+
+
+def test_swa_is_the_mean_over_epochs(teacher: igdm.Model, data: igdm.Dataset) -> None:
+    student = make_model()
+    weights = []
+
+    def watch(event: igdm.FitEvent) -> None:
+        if event.kind == "epoch":
+            weights.append(student.parameters["conv1.weight"])
+
+    with igdm.Trainer(student, teacher, **dict(IGDM, epochs=4, average="swa", swa_start=2)) as trainer:
+        trainer.fit(data, callback=watch)
+        average = trainer.average()
+    np.testing.assert_allclose(average.parameters["conv1.weight"], np.mean(weights[1:], axis=0), atol=1e-6)
 
 
 def test_events(teacher: igdm.Model, data: igdm.Dataset) -> None:

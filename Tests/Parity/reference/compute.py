@@ -9,12 +9,13 @@ the units within rounding of their kink may change the result (`kink_allowance`)
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from cases import Arrays, AttackCase, Case, ModelCase, ModelSpec, StepCase
+from cases import Arrays, AttackCase, Case, CurveCase, ModelCase, ModelSpec, StepCase
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -101,6 +102,8 @@ def compute(case: Case, dtype: torch.dtype = torch.float64) -> Arrays:
         return model_results(case, dtype)
     if isinstance(case, AttackCase):
         return attack_results(case, dtype)
+    if isinstance(case, CurveCase):
+        return curve_results(case, dtype)
     return step_results(case, dtype)
 
 
@@ -169,22 +172,133 @@ def attack_results(case: AttackCase, dtype: torch.dtype) -> Arrays:
     }
 
 
+class Training:
+    """A training of a case in PyTorch: student, teachers, optimiser, schedule, averages."""
+
+    def __init__(self, case: StepCase, dtype: torch.dtype) -> None:
+        self.case = case
+        self.dtype = dtype
+        self.student = build(case.student, dtype)
+        self.teacher = None if case.teacher is None else build(case.teacher, dtype)
+        self.clean_teacher = self.teacher if case.clean_teacher is None else build(case.clean_teacher, dtype)
+        self.clearance = Clearance()
+        self.clearance.watch(self.student)
+        self.balance = losses.Balance(case.balance_rate)
+        self.optimiser = optimiser_for(case, self.student)
+        self.schedule = torch.optim.lr_scheduler.MultiStepLR(self.optimiser, case.milestones, gamma=0.1)
+        ema = torch.optim.swa_utils.get_ema_multi_avg_fn(case.ema_decay)
+        self.average = torch.optim.swa_utils.AveragedModel(
+            self.student, multi_avg_fn=ema if case.average == "ema" else None, use_buffers=True
+        )
+
+    def tensor(self, values: NDArray) -> Tensor:
+        return torch.tensor(values, dtype=self.dtype if values.dtype.kind == "f" else None)
+
+    def step(self, step: int, adversarial: NDArray[np.float32]) -> Arrays:
+        """One step, each an epoch: losses, gradients, weights after the update."""
+        case = self.case
+        x, adversarial, labels = map(self.tensor, (case.images(step), adversarial, case.labels(step)))
+        mirrored = x - (adversarial - x)
+        has_mirror = case.igdm > 0 and case.term != "trades-reg"
+        outside = ((mirrored < 0) | (mirrored > 1)).double().mean() if has_mirror else 0.0
+        if case.mirror == "clip":
+            mirrored = mirrored.clamp(0, 1)
+        theirs = None
+        if self.teacher is not None:
+            with torch.no_grad():
+                theirs = losses.Logits(self.teacher(adversarial), self.clean_teacher(x), self.teacher(mirrored))
+        weight = case.igdm * (step / case.epochs if case.ramp == "linear" else 1)
+
+        def take(student: Classifier, balance: losses.Balance) -> tuple[losses.Logits, Tensor, Tensor]:
+            student.train()
+            student.zero_grad()
+            ours = losses.Logits(
+                student(adversarial),
+                student(x) if losses.needs_clean(case) else None,
+                mirrored_logits(student, mirrored, case.mirror_statistics) if has_mirror else None,
+            )
+            base = losses.base_loss(case, step, ours, theirs, labels, balance)
+            igdm = losses.igdm_loss(case, ours, theirs) if case.igdm else torch.zeros((), dtype=self.dtype)
+            (base + weight * igdm).backward()
+            return ours, base.detach(), igdm.detach()
+
+        before = [parameter.detach().clone() for parameter in self.student.parameters()]
+        if case.awp:
+            proxy = copy.deepcopy(self.student)
+            take(proxy, copy.deepcopy(self.balance))
+            climb(self.student, proxy, case.awp)
+        ours, base, igdm = take(self.student, self.balance)
+        with torch.no_grad():
+            for parameter, value in zip(self.student.parameters(), before, strict=True):
+                parameter.copy_(value)
+        arrays = {f"gradient/{name}": numbers(one.grad) for name, one in self.student.named_parameters()}
+        learning_rate = self.optimiser.param_groups[0]["lr"]
+        if case.gradient_clip:
+            nn.utils.clip_grad_norm_(self.student.parameters(), case.gradient_clip)
+        self.optimiser.step()
+        self.schedule.step()
+        if case.average == "ema" or (case.average == "swa" and step >= case.swa_start):
+            self.average.update_parameters(self.student)
+
+        state = self.student.state_dict()
+        arrays |= {f"updated/{name}": numbers(state[name]) for name in stored_names(self.student)}
+        scalars = {
+            "loss": base + weight * igdm,
+            "base_loss": base,
+            "igdm_loss": igdm,
+            "igdm_weight": weight,
+            "learning_rate": learning_rate,
+            "adversarial_accuracy": (ours.adversarial.argmax(1) == labels).double().mean(),
+            "mirror_outside": outside,
+        }
+        return arrays | {name: np.float64(value) for name, value in scalars.items()}
+
+    def averages(self) -> Arrays:
+        """The average's weights and statistics, and the statistics of the steps' images with those weights."""
+        model = self.average.module
+        state = model.state_dict()
+        arrays = {f"average/{name}": numbers(state[name]) for name in stored_names(model)}
+        batches = [self.tensor(self.case.images(step)) for step in range(1, self.case.steps + 1)]
+        torch.optim.swa_utils.update_bn(batches, self.average)
+        state = model.state_dict()
+        running = [name for name in stored_names(model) if "running" in name]
+        return arrays | {f"estimated/{name}": numbers(state[name]) for name in running}
+
+
+def optimiser_for(case: StepCase, student: Classifier) -> torch.optim.Optimizer:
+    if case.optimiser == "adamw":
+        return torch.optim.AdamW(
+            student.parameters(), case.learning_rate, (case.momentum, 0.999), 1e-8, case.weight_decay
+        )
+    return torch.optim.SGD(student.parameters(), case.learning_rate, case.momentum, 0, case.weight_decay, case.nesterov)
+
+
+def climb(student: Classifier, proxy: Classifier, gamma: float) -> None:
+    """Moves each layer's weights up the proxy's gradient by `gamma` times their length (arXiv 2004.05884)."""
+    with torch.no_grad():
+        for weight, other in zip(student.parameters(), proxy.parameters(), strict=True):
+            if weight.dim() > 1:
+                weight += gamma * weight.norm() * other.grad / (other.grad.norm() + 1e-20)
+
+
 def step_results(case: StepCase, dtype: torch.dtype) -> Arrays:
     """`case.steps` training steps; the arrays of step k carry the prefix "k/"."""
-    student = build(case.student, dtype)
-    teacher = None if case.teacher is None else build(case.teacher, dtype)
-    clearance = Clearance()
-    clearance.watch(student)
-    optimiser = torch.optim.SGD(
-        student.parameters(), case.learning_rate, case.momentum, 0, case.weight_decay, case.nesterov
-    )
-    schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, case.milestones, gamma=0.1)
+    training = Training(case, dtype)
     results: Arrays = {}
     for step in range(1, case.steps + 1):
-        arrays = one_step(case, step, student, teacher, optimiser)
+        arrays = training.step(step, case.adversarial(step))
         results |= {f"{step}/{name}": values for name, values in arrays.items()}
-        schedule.step()
-    return results | {"clearance": np.array([clearance.relu, clearance.sign])}
+    if case.average != "none":
+        results |= training.averages()
+    return results | {"clearance": np.array([training.clearance.relu, training.clearance.sign])}
+
+
+def curve_results(case: CurveCase, dtype: torch.dtype) -> Arrays:
+    """The loss of each of many steps."""
+    training = Training(case, dtype)
+    return {
+        "loss": np.array([training.step(step, case.adversarial(step))["loss"] for step in range(1, case.steps + 1)])
+    }
 
 
 def mirrored_logits(student: Classifier, mirrored: Tensor, moves_statistics: bool) -> Tensor:
@@ -197,49 +311,3 @@ def mirrored_logits(student: Classifier, mirrored: Tensor, moves_statistics: boo
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     return logits
-
-
-def one_step(
-    case: StepCase, step: int, student: Classifier, teacher: Classifier | None, optimiser: torch.optim.SGD
-) -> Arrays:
-    dtype = next(student.parameters()).dtype
-    x = torch.tensor(case.images(step), dtype=dtype)
-    adversarial = torch.tensor(case.adversarial(step), dtype=dtype)
-    labels = torch.tensor(case.labels(step))
-    mirrored = x - (adversarial - x)
-    outside = ((mirrored < 0) | (mirrored > 1)).double().mean() if case.igdm else 0.0
-    if case.mirror == "clip":
-        mirrored = mirrored.clamp(0, 1)
-
-    student.train()
-    optimiser.zero_grad()
-    ours = losses.Logits(
-        student(adversarial),
-        student(x) if losses.needs_clean(case.method, case.adversarial_weight) else None,
-        mirrored_logits(student, mirrored, case.mirror_statistics) if case.igdm else None,
-    )
-    theirs = None
-    if teacher is not None:
-        with torch.no_grad():
-            theirs = losses.Logits(teacher(adversarial), teacher(x), teacher(mirrored))
-    base = losses.base_loss(case.method, ours, theirs, labels, case.temperature, case.adversarial_weight)
-    igdm = losses.igdm_loss(ours, theirs, case.distance) if case.igdm else torch.zeros((), dtype=dtype)
-    weight = case.igdm * step / case.epochs
-    loss = base + weight * igdm
-    loss.backward()
-    arrays = {f"gradient/{name}": numbers(parameter.grad) for name, parameter in student.named_parameters()}
-    learning_rate = optimiser.param_groups[0]["lr"]
-    optimiser.step()
-
-    state = student.state_dict()
-    arrays |= {f"updated/{name}": numbers(state[name]) for name in stored_names(student)}
-    scalars = {
-        "loss": loss.detach(),
-        "base_loss": base.detach(),
-        "igdm_loss": igdm.detach(),
-        "igdm_weight": weight,
-        "learning_rate": learning_rate,
-        "adversarial_accuracy": (ours.adversarial.argmax(1) == labels).double().mean(),
-        "mirror_outside": outside,
-    }
-    return arrays | {name: np.float64(value) for name, value in scalars.items()}

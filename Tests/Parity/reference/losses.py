@@ -1,10 +1,11 @@
-"""Losses on logits, as means over the batch (arXiv 2312.03286; ARD, RSLAD and AdaAD as their papers have them)."""
+"""Losses on logits, as means over the batch (arXiv 2312.03286; the methods as their papers have them)."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import torch
+from cases import StepCase
 from torch import Tensor
 
 
@@ -37,35 +38,83 @@ def l2(target: Tensor, model: Tensor) -> Tensor:
 DISTANCES = {"kl": kl, "l1": l1, "l2": l2}
 
 
-def needs_clean(method: str, adversarial_weight: float) -> bool:
-    """Whether the method has a term in S(x), and so a student pass over x."""
-    return method == "rslad" or (method in ("ard", "adaad") and adversarial_weight < 1)
+def needs_clean(case: StepCase) -> bool:
+    """Whether the loss has a term in S(x), and so there is a student pass over x."""
+    if case.igdm and case.term == "trades-reg":
+        return True
+    if case.method in ("ard", "adaad"):
+        return case.adversarial_weight < 1
+    return case.method in ("rslad", "trades", "iad", "adaiad", "mtard")
+
+
+class Balance:
+    """MTARD's weights of its two teachers, which follow the relative losses (arXiv 2211.03232, equations 8 to 10)."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+        self.weight = {"adversarial": 0.5, "natural": 0.5}
+        self.first: dict[str, float] = {}
+
+    def update(self, losses: dict[str, Tensor]) -> None:
+        values = {name: float(loss.detach()) for name, loss in losses.items()}
+        self.first = self.first or values
+        relative = {name: value / self.first[name] for name, value in values.items()}
+        for name in self.weight:
+            self.weight[name] -= self.rate * (self.weight[name] - relative[name] / sum(relative.values()))
+
+
+def introspection(case: StepCase, epoch: int, student: Logits, teacher: Logits, labels: Tensor) -> Tensor:
+    """The student's own word where the teacher is unsure of the label (arXiv 2106.04928, section 4)."""
+    if epoch < case.introspection_start:
+        return torch.zeros((), dtype=student.clean.dtype)
+    sure = teacher.adversarial.softmax(1).gather(1, labels[:, None])[:, 0] ** 0.1
+    log_p, log_q = student.clean.log_softmax(1), student.adversarial.log_softmax(1)
+    return ((1 - sure) * torch.nn.functional.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1)).mean()
 
 
 def base_loss(
-    method: str, student: Logits, teacher: Logits | None, labels: Tensor, temperature: float, adversarial_weight: float
+    case: StepCase, epoch: int, student: Logits, teacher: Logits | None, labels: Tensor, balance: Balance
 ) -> Tensor:
     """The loss of the method without IGDM."""
-    a, tau = adversarial_weight, temperature
-    if method == "pgd-at":
+    a, tau = case.adversarial_weight, case.temperature
+    if case.method == "pgd-at":
         return cross_entropy(student.adversarial, labels)
-    if method == "ard":
+    if case.method == "trades":
+        return cross_entropy(student.clean, labels) + case.trades_beta * kl(student.clean, student.adversarial)
+    if case.method == "ard":
         loss = a * tau**2 * kl(teacher.clean / tau, student.adversarial / tau)
         return loss if a == 1 else loss + (1 - a) * cross_entropy(student.clean, labels)
-    if method == "rslad":
+    if case.method == "iad":
+        return kl(teacher.clean, student.adversarial) + introspection(case, epoch, student, teacher, labels)
+    if case.method == "akd":
+        hard, soft = cross_entropy(student.adversarial, labels), kl(teacher.adversarial, student.adversarial)
+        return (1 - case.distillation_weight) * hard + case.distillation_weight * soft
+    if case.method == "rslad":
         return (5 / 6 * kl(teacher.clean, student.adversarial) + 1 / 6 * kl(teacher.clean, student.clean)) / 10
-    if method == "adaad":
+    if case.method == "adaad":
         loss = a * kl(teacher.adversarial, student.adversarial)
         return loss if a == 1 else loss + (1 - a) * kl(teacher.clean, student.clean)
-    raise ValueError(f"method: got {method!r}")
+    if case.method == "adaiad":
+        taught = kl(teacher.adversarial, student.adversarial)
+        return taught + introspection(case, epoch, student, teacher, labels)
+    if case.method == "mtard":
+        parts = {
+            "adversarial": kl(teacher.adversarial, student.adversarial),
+            "natural": kl(teacher.clean, student.clean),
+        }
+        balance.update(parts)
+        return sum(balance.weight[name] * part for name, part in parts.items())
+    raise ValueError(f"method: got {case.method!r}")
 
 
-def igdm_loss(student: Logits, teacher: Logits, distance: str) -> Tensor:
-    """Eq. 8 of the paper: distance between f(x+d) - f(x-d) of teacher and student, both taken as logits."""
-    return DISTANCES[distance](
-        teacher.adversarial - teacher.mirrored,
-        student.adversarial - student.mirrored,
-    )
+def igdm_loss(case: StepCase, student: Logits, teacher: Logits | None) -> Tensor:
+    """Eq. 8 of the paper: distance between f(x+d) - f(x-d) of teacher and student, both taken as logits; or a rival."""
+    distance = DISTANCES[case.distance]
+    if case.term == "trades-reg":
+        return distance(student.adversarial, student.clean)
+    if case.term == "trades-like":
+        return distance(student.adversarial, student.mirrored)
+    return distance(teacher.adversarial - teacher.mirrored, student.adversarial - student.mirrored)
 
 
 def margin(logits: Tensor, labels: Tensor, kappa: float) -> Tensor:

@@ -23,7 +23,7 @@ Conventions
 - The library's own messages go to ``logging.getLogger("igdm")``.
 """
 
-from . import attacks, convert, datasets, errors, report, runs
+from . import attacks, convert, datasets, errors, recipes, report, runs
 from ._library import ask as _ask
 from ._library import call as _call
 from ._library import loaded_path as library_path
@@ -129,6 +129,7 @@ __all__ = [
     "get_threads",
     "library_path",
     "methods",
+    "recipes",
     "report",
     "runs",
     "set_threads",

@@ -83,6 +83,7 @@ def _add_distill(commands: Any) -> None:
         help="validation data, or none; by default the test part of --data where it has one",
     )
     parser.add_argument("--teacher", metavar="FILE", help="checkpoint of the teacher, or none")
+    parser.add_argument("--clean-teacher", metavar="FILE", help="mtard: checkpoint of the teacher for clean images")
     parser.add_argument(
         "--student",
         metavar="MODEL",
@@ -116,17 +117,21 @@ def _argument_kind(kind: Any) -> dict[str, Any]:
 def _distill(given: argparse.Namespace) -> None:
     config = runs.read_config(given.config) if given.config else None
     train, validation = _training_data(given, config)
-    teacher = _teacher(given, config)
+    teacher = _teacher(given, config, "teacher")
+    clean_teacher = _teacher(given, config, "clean_teacher")
     student = _student(given, config, train)
-    for model in (student, teacher):
+    for model in (student, teacher, clean_teacher):
         if model is not None and given.exact is not None:
             model.exact = given.exact
     options: dict[str, Any] = dict(config["options"]) if config else {}
     options |= {
         name: value for name in TrainingOptions.__annotations__ if (value := getattr(given, name, None)) is not None
     }
+    if clean_teacher is not None and teacher is None:
+        raise igdm.InvalidArgument("teacher: got none beside the clean teacher; want the robust one")
+    teachers = [clean_teacher, teacher] if clean_teacher is not None and teacher is not None else teacher
     run = igdm.distill(
-        student, teacher, train, validation=validation, run_dir=given.output, overwrite=given.overwrite,
+        student, teachers, train, validation=validation, run_dir=given.output, overwrite=given.overwrite,
         progress=not given.quiet, **options,
     )  # fmt: skip
     evaluation = None
@@ -167,11 +172,12 @@ def _training_data(given: argparse.Namespace, config: dict[str, Any] | None) -> 
     return (train if given.train_count is None else train[: given.train_count]), validation
 
 
-def _teacher(given: argparse.Namespace, config: dict[str, Any] | None) -> igdm.Model | None:
-    if given.teacher is not None:
-        return None if given.teacher == "none" else igdm.Model.load(given.teacher)
-    if config is not None and config["teacher"] is not None:
-        return runs.load_recorded("teacher", config["teacher"])
+def _teacher(given: argparse.Namespace, config: dict[str, Any] | None, role: str) -> igdm.Model | None:
+    file = getattr(given, role)
+    if file is not None:
+        return None if file == "none" else igdm.Model.load(file)
+    if config is not None and config[role] is not None:
+        return runs.load_recorded(role, config[role])
     return None
 
 

@@ -116,11 +116,13 @@ STATUS_FUNCTIONS: dict[str, list[Any]] = {
     "igdm_evaluation_get_warning": [_S.Evaluation, c_size_t, POINTER(c_char_p)],
     "igdm_evaluation_get_report": [_S.Evaluation, POINTER(c_float), c_size_t, POINTER(_S.AttackReport)],
     "igdm_trainer_options_init": [POINTER(_S.TrainerOptions)],
+    "igdm_trainer_details_init": [POINTER(_S.TrainerDetails)],
     "igdm_trainer_create": [_S.Model, _S.Model, POINTER(_S.TrainerOptions), POINTER(_S.Trainer)],
     "igdm_batch_init": [POINTER(_S.Batch)],
     "igdm_trainer_step": [_S.Trainer, POINTER(_S.Batch), POINTER(_S.StepReport)],
     "igdm_trainer_get_gradient": [_S.Trainer, c_char_p, POINTER(c_float), c_size_t],
     "igdm_trainer_get_adversarial": [_S.Trainer, POINTER(c_float), c_size_t],
+    "igdm_trainer_average": [_S.Trainer, _S.Dataset, POINTER(_S.Model)],
     "igdm_trainer_fit": [_S.Trainer, _S.Dataset, _S.Dataset, _S.FitCallback, c_void_p],
 }  # fmt: skip
 

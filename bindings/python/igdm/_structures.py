@@ -375,6 +375,34 @@ class AutoAttackOptions(Struct):
     ]
 
 
+class TrainerDetails(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved0", c_uint32),
+        ("clean_teacher", Model),
+        ("distillation_weight", c_double),
+        ("trades_beta", c_double),
+        ("introspection_start", c_int64),
+        ("introspection_power", c_double),
+        ("balance_rate", c_double),
+        ("igdm_term", c_char_p),
+        ("igdm_ramp", c_char_p),
+        ("optimiser", c_char_p),
+        ("beta2", c_double),
+        ("adam_epsilon", c_double),
+        ("gradient_clip", c_double),
+        ("warmup_epochs", c_double),
+        ("awp", c_double),
+        ("awp_start", c_int64),
+        ("average", c_char_p),
+        ("ema_decay", c_double),
+        ("swa_start", c_int64),
+        ("cutout", c_int64),
+        ("cutmix", c_double),
+        ("reserved", c_int64 * 16),
+    ]
+
+
 class TrainerOptions(Struct):
     _fields_ = [
         ("struct_size", c_uint32),
@@ -407,7 +435,8 @@ class TrainerOptions(Struct):
         ("validation_count", c_int64),
         ("validation_steps", c_int64),
         ("mirror_statistics", c_int64),
-        ("reserved", c_int64 * 7),
+        ("details", POINTER(TrainerDetails)),
+        ("reserved", c_int64 * 6),
     ]
 
 

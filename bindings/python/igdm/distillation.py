@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,6 +83,8 @@ class Run:
     """A row for each epoch: losses, weights, validation accuracies, times."""
     options: dict[str, Any]
     """All options of the training, defaults included."""
+    average: Model | None
+    """The student with averaged weights, where the options asked for an average and something went into it."""
     folder: Path | None
     """Where config.json, metrics.csv and student.h5 are, if a run_dir was given."""
 
@@ -101,21 +103,25 @@ class Trainer(Handle):
 
     _instead = "Save the student's weights with Model.save()."
 
-    def __init__(self, student: Model, teacher: Model | None = None, **options: Unpack[TrainingOptions]) -> None:
+    def __init__(
+        self, student: Model, teacher: Model | Sequence[Model] | None = None, **options: Unpack[TrainingOptions]
+    ) -> None:
         """student   the model to train
-        teacher   never changed; None for method "pgd-at" without IGDM
+        teacher   never changed; None for methods "pgd-at" and "trades" without IGDM; [clean, robust] for "mtard"
         options   see TrainingOptions
         """
         self._student = require_model("student", student)
-        native = structures.TrainerOptions()
-        call("igdm_trainer_options_init", native)
-        milestones = _assign(native, options)
-        guide = None if teacher is None else require_model("teacher", teacher)._handle
+        native, details = _defaults()
+        milestones = _assign(native, details, options)
+        clean, robust = split_teachers(teacher)
+        guide = None if robust is None else require_model("teacher", robust)._handle
+        if clean is not None:
+            details.clean_teacher = require_model("teacher", clean)._handle
         created = structures.Trainer()
         call("igdm_trainer_create", student._handle, guide, native, created)
         super().__init__(created, "igdm_trainer_release")
         self._last_count: int | None = None
-        self.options: dict[str, Any] = _recorded(native, options, milestones)
+        self.options: dict[str, Any] = _recorded(native, details, options, milestones)
         """All options, defaults included."""
 
     def step(
@@ -159,6 +165,18 @@ class Trainer(Handle):
         call("igdm_trainer_get_adversarial", self._handle, pointer(images), images.size)
         return images
 
+    def average(self, train: Dataset | None = None) -> Model:
+        """A copy of the student with the average of the weights that it passed through (options average, ema_decay,
+        swa_start).
+
+        train  running statistics are taken anew from these images: what "swa" needs. None = the average of those of the
+               student
+        """
+        source = None if train is None else require_dataset("train", train)._handle
+        created = structures.Model()
+        call("igdm_trainer_average", self._handle, source, created)
+        return Model._of(created)
+
     def fit(
         self,
         train: Dataset,
@@ -190,9 +208,18 @@ class Trainer(Handle):
         return history
 
 
+def split_teachers(teacher: Model | Sequence[Model] | None) -> tuple[Model | None, Model | None]:
+    """The teacher for clean images and the robust one."""
+    if isinstance(teacher, (list, tuple)):
+        if len(teacher) != 2:
+            raise InvalidArgument(f"teacher: got {len(teacher)} models, want one, or two: [clean, robust]")
+        return require_model("teacher", teacher[0]), require_model("teacher", teacher[1])
+    return None, teacher
+
+
 def distill(
     student: Model,
-    teacher: Model | None,
+    teacher: Model | Sequence[Model] | None,
     train: Dataset,
     *,
     validation: Dataset | None = None,
@@ -202,8 +229,10 @@ def distill(
     callback: Watcher | None = None,
     **options: Unpack[TrainingOptions],
 ) -> Run:
-    """Trains `student` on `train` under the guidance of `teacher`.
+    """Trains `student` on `train` under the guidance of `teacher`. With the option average, Run.average is the averaged
+    model, its running statistics taken anew from `train`.
 
+    teacher     one model; [clean, robust] for method "mtard"; None for "pgd-at" and "trades" without IGDM
     validation  measured after each epoch
     run_dir     folder for config.json (with which the run can be repeated), initial.h5, metrics.csv and student.h5;
                 also an interrupted run leaves its student there
@@ -218,7 +247,7 @@ def distill(
     with Trainer(student, teacher, **options) as trainer:
         if run_dir is None:
             history = trainer.fit(train, validation, progress=progress, callback=callback)
-            return Run(student, history, trainer.options, None)
+            return Run(student, history, trainer.options, _average(trainer, train), None)
         # Before the folder's old run goes: what would stop the new one at once.
         for name, data in (("train", train), ("validation", validation)):
             if data is not None and (data.image_shape, data.classes) != (
@@ -230,7 +259,8 @@ def distill(
                     f"{student.info.input_shape} in {student.info.classes}, the student's"
                 )
         folder = RunFolder(run_dir, overwrite)
-        folder.begin(student, teacher, train, validation, trainer.options)
+        clean, robust = split_teachers(teacher)
+        folder.begin(student, robust, clean, train, validation, trainer.options)
 
         def receive(event: FitEvent) -> object:
             if event.kind == "epoch":
@@ -241,7 +271,19 @@ def distill(
             history = trainer.fit(train, validation, progress=progress, callback=receive)
         finally:
             student.save(folder.student)
-        return Run(student, history, trainer.options, folder.path)
+        average = _average(trainer, train)
+        if average is not None:
+            average.save(folder.average)
+        return Run(student, history, trainer.options, average, folder.path)
+
+
+def _average(trainer: Trainer, train: Dataset) -> Model | None:
+    if trainer.options["average"] == "none":
+        return None
+    try:
+        return trainer.average(train)
+    except NotFoundError:
+        return None  # swa_start lies behind the last epoch
 
 
 def methods() -> tuple[str, ...]:
@@ -251,12 +293,19 @@ def methods() -> tuple[str, ...]:
 
 def default_options() -> dict[str, Any]:
     """The library's defaults of TrainingOptions."""
-    native = structures.TrainerOptions()
+    return _recorded(*_defaults(), {}, None)
+
+
+def _defaults() -> tuple[structures.TrainerOptions, structures.TrainerDetails]:
+    """The library's defaults; the first points to the second."""
+    native, details = structures.TrainerOptions(), structures.TrainerDetails()
     call("igdm_trainer_options_init", native)
-    return _recorded(native, {}, None)
+    call("igdm_trainer_details_init", details)
+    native.details = ctypes.pointer(details)
+    return native, details
 
 
-def _assign(native: structures.TrainerOptions, options: TrainingOptions) -> Any:
+def _assign(native: structures.TrainerOptions, details: structures.TrainerDetails, options: TrainingOptions) -> Any:
     """Sets the options; returns the array that native.milestones points to, to be kept alive."""
     known = TrainingOptions.__annotations__
     unknown = sorted(set(options) - set(known))
@@ -264,6 +313,8 @@ def _assign(native: structures.TrainerOptions, options: TrainingOptions) -> Any:
         raise TypeError(f"options: got {', '.join(unknown)}, want some of {', '.join(known)}")
     values: dict[str, Any] = dict(options)
     milestones = values.pop("milestones", None)
+    rare = {name: values.pop(name) for name in details.values() if name in values}
+    details.assign(**rare)
     native.assign(epsilon=values.pop("eps", None), **values)
     if milestones is None:
         return None
@@ -274,9 +325,11 @@ def _assign(native: structures.TrainerOptions, options: TrainingOptions) -> Any:
     return kept[: len(epochs)]
 
 
-def _recorded(native: structures.TrainerOptions, given: TrainingOptions, milestones: Any) -> dict[str, Any]:
+def _recorded(
+    native: structures.TrainerOptions, details: structures.TrainerDetails, given: TrainingOptions, milestones: Any
+) -> dict[str, Any]:
     """The options in force under their Python names; eps and step as the caller wrote them ("8/255")."""
-    values = native.values()
+    values = native.values() | details.values()
     values["eps"] = values.pop("epsilon")
     values.pop("milestone_count")
     values["milestones"] = milestones

@@ -192,8 +192,13 @@ class Model(Handle):
         """An independent model with the same weights, exact where this one is."""
         copied = structures.Model()
         call("igdm_model_copy", self._handle, copied)
-        model = Model.__new__(Model)
-        model._adopt(copied)
+        return Model._of(copied)
+
+    @classmethod
+    def _of(cls, handle: object) -> Model:
+        """The model behind a handle that the library has made."""
+        model = cls.__new__(cls)
+        model._adopt(handle)
         return model
 
     def __copy__(self) -> Model:

@@ -83,6 +83,9 @@ def write(
     Path(path).write_text(page, encoding="utf-8")
 
 
+OPTIMISERS = {"sgd": "SGD", "adamw": "AdamW"}
+
+
 def describe(student: Model, teacher: Model | None, train: Dataset, options: Mapping[str, Any]) -> dict[str, str]:
     """The configuration of a training in words, for write()."""
 
@@ -91,6 +94,7 @@ def describe(student: Model, teacher: Model | None, train: Dataset, options: Map
         return parts + ", exact" * one.exact
 
     step = options["step"] or "eps/4"
+    optimiser = OPTIMISERS[options["optimiser"]]
     return {
         "Student": model(student),
         "Teacher": "none" if teacher is None else model(teacher),
@@ -99,7 +103,8 @@ def describe(student: Model, teacher: Model | None, train: Dataset, options: Map
         "IGDM": f"α {options['igdm']:g}, mirror {options['mirror']}" if options["igdm"] else "off",
         "Adversary": f"ε {options['eps']}, {options['steps']} steps of {step}",
         "Training": f"{options['epochs']} epochs, batches of {options['batch_size']}",
-        "Optimiser": f"SGD, rate {options['learning_rate']:g} {options['schedule']}, decay {options['weight_decay']:g}",
+        "Optimiser": f"{optimiser}, rate {options['learning_rate']:g} {options['schedule']}, decay "
+        f"{options['weight_decay']:g}",
         "Seed": str(options["seed"]),
     }
 

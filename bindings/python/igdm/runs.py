@@ -4,7 +4,8 @@ config.json   student, teacher, data and every option: `python -m igdm distill -
 initial.h5    the student before the training
 metrics.csv   a row for each epoch, written as it ends
 student.h5    the student after it, also after an interruption
-teacher.h5    the teacher, only where no file has it
+average.h5    with averaged weights, where the options ask for them
+teacher.h5    the teacher, only where no file has it; clean_teacher.h5, where there are two
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class RunFolder:
         self.initial = self.path / "initial.h5"
         self.metrics = self.path / "metrics.csv"
         self.student = self.path / "student.h5"
+        self.average = self.path / "average.h5"
         self._rows: list[dict[str, Any]] = []
         if self.config.exists() and not overwrite:
             raise InvalidArgument(
@@ -43,12 +45,13 @@ class RunFolder:
         self,
         student: Model,
         teacher: Model | None,
+        clean_teacher: Model | None,
         train: Dataset,
         validation: Dataset | None,
         options: Mapping[str, Any],
     ) -> None:
         """Writes all that is known before the training."""
-        for stale in (self.metrics, self.student):
+        for stale in (self.metrics, self.student, self.average):
             stale.unlink(missing_ok=True)
         student.save(self.initial)
         config = {
@@ -56,19 +59,20 @@ class RunFolder:
             "build": ask("igdm_build_info"),
             "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
             "student": _description(student) | {"file": self.initial.name},
-            "teacher": None if teacher is None else self._teacher(teacher),
+            "teacher": None if teacher is None else self._teacher(teacher, "teacher.h5"),
+            "clean_teacher": None if clean_teacher is None else self._teacher(clean_teacher, "clean_teacher.h5"),
             "train": train.source,
             "validation": None if validation is None else validation.source,
             "options": dict(options),
         }
         write_json(self.config, config)
 
-    def _teacher(self, teacher: Model) -> dict[str, Any]:
+    def _teacher(self, teacher: Model, name: str) -> dict[str, Any]:
         description = _description(teacher)
         if teacher.loaded_from is not None and _holds(teacher.loaded_from, description["digest"]):
             return description | {"file": str(teacher.loaded_from.absolute())}
-        teacher.save(self.path / "teacher.h5")
-        return description | {"file": "teacher.h5"}
+        teacher.save(self.path / name)
+        return description | {"file": name}
 
     def add_epoch(self, row: dict[str, Any]) -> None:
         """Adds a row to metrics.csv."""
@@ -107,13 +111,14 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     except (ValueError, IsADirectoryError) as error:
         raise FormatError(f"config: {place} is not JSON: {error}") from None
     try:
-        for role in ("student", "teacher"):
+        config["clean_teacher"] = config.get("clean_teacher")
+        for role in ("student", "teacher", "clean_teacher"):
             if config[role] is not None:
                 config[role]["file"] = str(place.parent / config[role]["file"])
         complete = (
             all(isinstance(config[part], dict) for part in ("student", "train", "options")) and "validation" in config
         )
-    except (KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError):
         complete = False
     if not complete:
         raise FormatError(f"config: {place} does not describe a run; want the config.json of a run folder")
