@@ -48,8 +48,9 @@
  *               caller. Strings returned are owned by the library (each function says until when). Nothing that the
  *               library returns is to be passed to free().
  *   Options     every options struct starts with struct_size and has an _init function that fills in all defaults;
- *               always call it. Structs grow at the end only; older, smaller sizes stay accepted. reserved fields are
- *               to be left zero.
+ *               always call it. It writes the whole struct as the library knows it, so that these structs keep their
+ *               size within a soname: new options take reserved fields, which are to be left zero. Structs that the
+ *               library fills in (info, report) may grow at the end; the host's struct_size says how much it takes.
  *   Threads     every function may be called from any thread. Calls on different handles run side by side; calls on
  *               one handle wait for each other (a fit holds its trainer and student until it returns). Files are HDF5
  *               through the system's library: a host that uses the same libhdf5 itself must not do so during

@@ -79,6 +79,14 @@ func dimension(_ value: Int64, _ argument: String, _ range: ClosedRange<Int>) th
     return Int(value)
 }
 
+/// The host's index into a list of `count` `things`. size_t arrives as a signed Int.
+func checkIndex(_ index: Int, _ count: Int, _ things: String) throws {
+    guard (0..<count).contains(index) else {
+        throw EngineError.invalid(
+            "index", got: UInt(bitPattern: index), want: "below the number of \(things), \(count)")
+    }
+}
+
 /// 0 or 1.
 func flag(_ value: Int32, _ argument: String) throws -> Bool {
     guard value == 0 || value == 1 else { throw EngineError.invalid(argument, got: value, want: "0 or 1") }

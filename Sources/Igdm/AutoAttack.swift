@@ -123,10 +123,7 @@ public func igdm_evaluation_get_warning(
     guarded {
         let handle: EvaluationHandle = try HandleTable.get(evaluation, "evaluation")
         let warning = try pointer(warning, "warning")
-        guard handle.warnings.indices.contains(index) else {
-            throw EngineError.invalid(
-                "index", got: UInt(bitPattern: index), want: "below the number of warnings, \(handle.warnings.count)")
-        }
+        try checkIndex(index, handle.warnings.count, "warnings")
         warning.pointee = handle.warnings[index].pointer
     }
 }

@@ -99,10 +99,7 @@ public func igdm_checkpoint_metadata_entry(
         let handle: CheckpointHandle = try HandleTable.get(checkpoint, "checkpoint")
         let key = try optionalPointer(key, "key")
         let value = try optionalPointer(value, "value")
-        guard handle.metadata.indices.contains(index) else {
-            throw EngineError.invalid(
-                "index", got: UInt(bitPattern: index), want: "below the number of entries, \(handle.metadata.count)")
-        }
+        try checkIndex(index, handle.metadata.count, "entries")
         key?.pointee = handle.metadata[index].key.pointer
         value?.pointee = handle.metadata[index].value.pointer
     }

@@ -19,10 +19,7 @@ final class EvaluationHandle: Handle {
     }
 
     func row(_ index: Int) throws -> EvaluationRow {
-        guard evaluation.rows.indices.contains(index) else {
-            throw EngineError.invalid(
-                "index", got: UInt(bitPattern: index), want: "below the number of rows, \(evaluation.rows.count)")
-        }
+        try checkIndex(index, evaluation.rows.count, "rows")
         return evaluation.rows[index]
     }
 }

@@ -56,10 +56,7 @@ public func igdm_model_metadata_entry(
         let key = try optionalPointer(key, "key")
         let value = try optionalPointer(value, "value")
         let entries = try locked([handle]) { handle.network.metadata.entries }
-        guard entries.indices.contains(index) else {
-            throw EngineError.invalid(
-                "index", got: UInt(bitPattern: index), want: "below the number of entries, \(entries.count)")
-        }
+        try checkIndex(index, entries.count, "entries")
         let texts = (try entryKey.keep(entries[index].key), try entryValue.keep(entries[index].value))
         key?.pointee = texts.0
         value?.pointee = texts.1

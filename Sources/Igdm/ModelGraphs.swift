@@ -1,5 +1,4 @@
 import CIgdm
-import Glibc
 import JSON
 import Kernels
 import Networks
@@ -8,28 +7,15 @@ import Storage
 
 // Section 2 of the header: models as layer graphs, and weights by a map.
 
-/// A JSON text of the host. How long it is, is known before it is looked at.
-private func jsonText(_ value: UnsafePointer<CChar>?, _ argument: String) throws -> String {
-    let value = try pointer(value, argument)
-    guard strnlen(value, JSON.longestText + 1) <= JSON.longestText else {
-        throw EngineError.invalid(
-            argument, got: "more than \(JSON.longestText) bytes", want: "at most \(JSON.longestText)")
-    }
-    return try unicode(value, argument)
-}
-
 @_cdecl("igdm_model_create_from_graph") @implementation
 public func igdm_model_create_from_graph(
     _ json: UnsafePointer<CChar>!, _ options: UnsafePointer<igdm_model_options>!,
     _ model: UnsafeMutablePointer<OpaquePointer?>!
 ) -> Int32 {
     guarded {
-        let text = try jsonText(json, "json")
-        let given = try Igdm.options(
-            options, "options", defaults: defaultModelOptions(), firstSize: FirstSize.modelOptions)
+        let text = try unicode(json, "json", longest: JSON.longestText)
+        let given = try modelOptions(options)
         let model = try pointer(model, "model")
-        let r = given.reserved
-        try checkReserved(Int64(given.reserved0), r.0, r.1, argument: "options")
         guard given.shortcut_input == nil else {
             throw EngineError.invalid("options.shortcut_input", got: "a pointer", want: "NULL: the graph says it")
         }
@@ -75,7 +61,7 @@ public func igdm_model_load_mapped(
     guarded {
         let handle: ModelHandle = try HandleTable.get(model, "model")
         let path = try Igdm.path(path, "path")
-        let map = try WeightMap(jsonText(map, "map"), source: "map")
+        let map = try WeightMap(unicode(map, "map", longest: JSON.longestText), source: "map")
         try locked([handle]) { try handle.network.loadMapped(path, map: map, source: "map") }
     }
 }

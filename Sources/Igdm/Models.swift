@@ -95,6 +95,15 @@ public func igdm_model_options_init(_ options: UnsafeMutablePointer<igdm_model_o
     guarded { try pointer(options, "options").pointee = defaultModelOptions() }
 }
 
+/// Those of the host as far as this version knows them, or the defaults; what they say is still to be checked.
+func modelOptions(_ value: UnsafePointer<igdm_model_options>?) throws -> igdm_model_options {
+    let given = try options(
+        value, "options", defaults: defaultModelOptions(), firstSize: FirstSize.modelOptions)
+    let r = given.reserved
+    try checkReserved(Int64(given.reserved0), r.0, r.1, argument: "options")
+    return given
+}
+
 @_cdecl("igdm_model_create") @implementation
 public func igdm_model_create(
     _ architecture: UnsafePointer<CChar>!, _ options: UnsafePointer<igdm_model_options>!,
@@ -102,11 +111,8 @@ public func igdm_model_create(
 ) -> Int32 {
     guarded {
         let name = try text(architecture, "architecture")
-        let given = try Igdm.options(
-            options, "options", defaults: defaultModelOptions(), firstSize: FirstSize.modelOptions)
+        let given = try modelOptions(options)
         let model = try pointer(model, "model")
-        let r = given.reserved
-        try checkReserved(Int64(given.reserved0), r.0, r.1, argument: "options")
         var network = NetworkOptions()
         network.classes = Int(given.classes)
         network.shape = ImageShape(Int(given.channels), Int(given.height), Int(given.width))
@@ -376,10 +382,7 @@ func writeParameterInfo(
     _ name: UnsafeMutablePointer<UnsafePointer<CChar>?>?, _ shape: UnsafeMutablePointer<Int64>?,
     _ dimensions: UnsafeMutablePointer<Int64>?, _ trainable: UnsafeMutablePointer<Int32>?
 ) throws {
-    guard parameters.indices.contains(index) else {
-        throw EngineError.invalid(
-            "index", got: UInt(bitPattern: index), want: "below the number of parameters, \(parameters.count)")
-    }
+    try checkIndex(index, parameters.count, "parameters")
     let name = try optionalPointer(name, "name")
     let shape = try optionalPointer(shape, "shape")
     let dimensions = try optionalPointer(dimensions, "dimensions")

@@ -109,15 +109,15 @@ private struct WinogradJob {
         }
 
         let columns = filters.panels == nil ? 2 * lanes : columnsPerPiece
+        let filterPlane = rowsAtATime * columns + 16
+        let filterFloats = filters.panels == nil ? 36 * filterPlane + table.winogradScratch : 0
         let outputRow = min(filters.paddedColumns, columns)
         let outputPlane = rows * outputRow + 16
-        let filterPlane = rowsAtATime * columns + 16
         WorkerPool.parallelFor((filters.paddedColumns + columns - 1) / columns) { piece in
             let column = piece * columns
             let width = min(columns, filters.paddedColumns - column)
             let memory = TileMemory(
-                positions: positions, tiles: rows,
-                floats: positions * outputPlane + 36 * filterPlane + table.winogradScratch)
+                positions: positions, tiles: rows, floats: positions * outputPlane + filterFloats)
             let output = memory.floats
             let transformed = output + positions * outputPlane
             for part in 0..<parts {

@@ -116,7 +116,7 @@ private func put(_ v: Six, _ p: UnsafeMutablePointer<Float>, _ step: Int) {
 }
 
 /// Floats of working memory that the transforms of filters and of their gradients want.
-public let winogradScratch = 9 * max(laneCount, 4) * laneCount
+public let winogradScratch = 9 * laneCount * laneCount
 
 /// v[position][tile][channel − first] = (Bᵀ d B)[position]: the transformed input tiles, in the channels `first ..< end`.
 ///

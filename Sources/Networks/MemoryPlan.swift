@@ -132,18 +132,12 @@ struct MemoryPlan {
             }
             placed.append(Placed(start: start, end: start + floats, times: times, isLocal: isLocal))
             if isLocal { localSize = max(localSize, start + floats) } else { size = max(size, start + floats) }
-            for value in block.activations {
-                activation[value] = Place(
-                    start: start, isLocal: isLocal, stride: program.graph.nodes[value].shape.count)
+            func placeOf(_ value: Int) -> Place {
+                Place(start: start, isLocal: isLocal, stride: program.graph.nodes[value].shape.count)
             }
-            for value in block.remade {
-                remade[value] = Place(
-                    start: start, isLocal: isLocal, stride: program.graph.nodes[value].shape.count)
-            }
-            for value in block.gradients {
-                gradient[value] = Place(
-                    start: start, isLocal: isLocal, stride: program.graph.nodes[value].shape.count)
-            }
+            for value in block.activations { activation[value] = placeOf(value) }
+            for value in block.remade { remade[value] = placeOf(value) }
+            for value in block.gradients { gradient[value] = placeOf(value) }
         }
     }
 }

@@ -18,7 +18,7 @@ from ._library import Handle, call, file_path
 from .attacks import Adversarial, Report, Watcher, watched
 from .datasets import Dataset, require_dataset
 from .errors import InvalidArgument
-from .evaluation import Row, format_table, read_rows
+from .evaluation import Row, format_rows, read_rows
 from .hosts import HostModel, attacked
 from .models import Model
 from .progress import Display
@@ -73,13 +73,7 @@ class AutoAttack:
         }
 
     def __str__(self) -> str:
-        table = format_table(
-            ["after", "accuracy", "correct", "time"],
-            [
-                [row.name, f"{100 * row.accuracy:.2f} %", f"{row.correct}/{row.count}", f"{row.seconds:.1f} s"]
-                for row in self.rows
-            ],
-        )
+        table = format_rows("after", self.rows)
         about = f"eps {self.options['eps']} ({self.options['norm']}), {self.rows[0].count} samples"
         return "\n".join([table, about, *(f"warning: {warning}" for warning in self.warnings)])
 

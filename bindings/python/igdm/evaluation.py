@@ -66,14 +66,8 @@ class Evaluation:
         }
 
     def __str__(self) -> str:
-        table = format_table(
-            ["", "accuracy", "correct", "time"],
-            [
-                [row.name, f"{100 * row.accuracy:.2f} %", f"{row.correct}/{row.count}", f"{row.seconds:.1f} s"]
-                for row in self.rows
-            ],
-        )
-        lines = [table, f"eps {self.options['eps']} ({self.options['norm']}), {self.count} samples"]
+        about = f"eps {self.options['eps']} ({self.options['norm']}), {self.count} samples"
+        lines = [format_rows("", self.rows), about]
         if self.gradient_cosine is not None:
             lines.append(
                 f"input gradients against the teacher's: cosine {self.gradient_cosine:.3f}, "
@@ -158,6 +152,17 @@ def read_rows(evaluation: Any) -> tuple[tuple[Row, ...], dict[str, NDArray[np.bo
         rows.append(Row(name, row.correct, row.count, row.accuracy, row.seconds))
         flags[name] = correct.astype(bool)
     return tuple(rows), flags
+
+
+def format_rows(title: str, rows: Sequence[Row]) -> str:
+    """Rows as a table, their names under `title`."""
+    return format_table(
+        [title, "accuracy", "correct", "time"],
+        [
+            [row.name, f"{100 * row.accuracy:.2f} %", f"{row.correct}/{row.count}", f"{row.seconds:.1f} s"]
+            for row in rows
+        ],
+    )
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
