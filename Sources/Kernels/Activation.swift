@@ -23,6 +23,13 @@ public func reluForward(
     }
 }
 
+/// signs = 1 where a ReLU's output y is positive, else 0.
+public func reluSigns(_ signs: UnsafeMutablePointer<UInt8>, _ y: UnsafePointer<Float>, count: Int) {
+    eachChunk(count) { start, n in
+        for i in start..<(start + n) { signs[i] = y[i] > 0 ? 1 : 0 }
+    }
+}
+
 /// dx = g where the ReLU's output was positive, else 0; added to dx where `accumulate`. dx may be g.
 public func reluBackward(
     _ dx: UnsafeMutablePointer<Float>, gradient g: UnsafePointer<Float>, signs: UnsafePointer<UInt8>, count: Int,

@@ -21,11 +21,12 @@ struct MemoryPlan {
     /// Where a value's activation is, and its gradient; by node. nil: it has none.
     private(set) var activation: [Place?]
     private(set) var gradient: [Place?]
-    /// By node: where an activation is in the backward pass that was not kept until then but is made again; behind those of
-    /// the whole batch are the signs of a ReLU, in bytes.
+    /// By node: where an activation is in the backward pass that was not kept until then but is made again.
     private(set) var remade: [Place?]
-    /// By step: the step to be computed again before this one's backward step, because its output was not kept.
-    private(set) var remakes: [Int?]
+    /// By node: where the signs of a ReLU's output are made in the backward pass, a byte each.
+    private(set) var remadeSigns: [Place?]
+    /// By step: the steps to be computed again before this one's backward step, because their outputs were not kept.
+    private(set) var remakes: [[Int]]
     /// By step, then by operand: the gradient is added to what another step has left there.
     private(set) var accumulates: [[Bool]]
     /// By step: it is the last to write the gradient of its input, the output of a ReLU, and applies the gradient of
@@ -54,6 +55,7 @@ struct MemoryPlan {
         activation = .init(repeating: nil, count: nodes)
         gradient = .init(repeating: nil, count: nodes)
         remade = .init(repeating: nil, count: nodes)
+        remadeSigns = .init(repeating: nil, count: nodes)
         signs = .init(repeating: nil, count: nodes)
         accumulates = program.steps.map { .init(repeating: false, count: $0.inputs.count) }
         masksInput = .init(repeating: false, count: program.steps.count)
@@ -73,7 +75,7 @@ struct MemoryPlan {
             }
             fuseMasks(program)
             for step in program.steps
-            where step.bytesPerOutput > 0 && needsGradient[step.output] && !lifetimes.isRemade[step.output] {
+            where step.bytesPerOutput > 0 && needsGradient[step.output] && !lifetimes.hasRemadeSigns[step.output] {
                 signs[step.output] = signBytes
                 signBytes += step.bytesPerOutput * step.shape.count
             }
@@ -137,6 +139,7 @@ struct MemoryPlan {
             }
             for value in block.activations { activation[value] = placeOf(value) }
             for value in block.remade { remade[value] = placeOf(value) }
+            for value in block.signs { remadeSigns[value] = placeOf(value) }
             for value in block.gradients { gradient[value] = placeOf(value) }
         }
     }
@@ -148,6 +151,7 @@ private struct Lifetimes {
         var activations: [Int] = []
         var gradients: [Int] = []
         var remade: [Int] = []
+        var signs: [Int] = []
         var floats = 0
         /// Read or written by the caller of the pass.
         var isExternal = false
@@ -159,11 +163,12 @@ private struct Lifetimes {
     private(set) var needsGradient: [Bool]
     /// By node.
     private(set) var isRemade: [Bool]
-    private(set) var remakes: [Int?]
+    private(set) var hasRemadeSigns: [Bool]
+    private(set) var remakes: [[Int]]
 
-    /// The output of a BatchNorm is made again in the backward pass, from its input, which is kept in any case, where the
-    /// convolutions that want it have so many multiply-adds for each of its numbers that the time does not count.
-    private static let workThatHidesNorm = 256
+    /// Multiply-adds of the convolutions that read a value, for each of its numbers, beside which the time to make the
+    /// value again does not count.
+    private static let workThatHides = 256
 
     init(_ program: Program, mode: PassMode) {
         let steps = program.steps
@@ -213,22 +218,39 @@ private struct Lifetimes {
             }
         }
 
-        remakes = .init(repeating: nil, count: steps.count)
+        /// The last step to read a value, where all that read it in the backward pass are convolutions with much work.
+        func lastReader(_ value: Int) -> Int? {
+            let readers = consumers[value].filter { readsInput(steps[$0]) && steps[$0].input == value }
+            var work = 0
+            for reader in readers {
+                guard case .convolution(let geometry, _, _, _) = steps[reader].kind else { return nil }
+                work += geometry.multiplyAdds
+            }
+            return work >= Self.workThatHides * program.graph.nodes[value].shape.count ? readers.last : nil
+        }
+
+        // In training the output of a BatchNorm is made again in the backward pass, from its input, which is kept in any
+        // case. One with a residual wants that too: every second of a chain of them is kept.
+        remakes = .init(repeating: [], count: steps.count)
         isRemade = .init(repeating: false, count: count)
+        hasRemadeSigns = .init(repeating: false, count: count)
+        /// By node: the step before whose backward step it is made again.
+        var wantedBefore = [Int](repeating: -1, count: count)
         if mode == .training {
-            for (index, step) in steps.enumerated() where step.residual == nil {
+            for step in steps {
+                guard let reader = lastReader(step.output) else { continue }
+                hasRemadeSigns[step.output] = step.isRectified
                 guard case .batchNorm = step.kind else { continue }
-                let readers = consumers[step.output].filter { readsInput(steps[$0]) && steps[$0].input == step.output }
-                let work = readers.map { reader -> Int? in
-                    guard case .convolution(let geometry, _, _, _) = steps[reader].kind else { return nil }
-                    return geometry.multiplyAdds
+                if let residual = step.residual {
+                    guard lastReader(residual) != nil, !isRemade[residual] || steps[producer[residual]].residual == nil
+                    else { continue }
+                    wantedBefore[residual] = max(wantedBefore[residual], reader)
                 }
-                // Only convolutions have it made again: for any other reader it is kept.
-                guard let first = readers.last, !work.contains(nil),
-                    work.reduce(0, { $0 + ($1 ?? 0) }) >= Self.workThatHidesNorm * step.shape.count
-                else { continue }
                 isRemade[step.output] = true
-                remakes[first] = index
+                wantedBefore[step.output] = reader
+            }
+            for (index, step) in steps.enumerated() where isRemade[step.output] {
+                remakes[wantedBefore[step.output]].append(index)
             }
         }
 
@@ -252,13 +274,26 @@ private struct Lifetimes {
             for input in step.inputs { extend(activationBlock[input], index) }
             if readsInput(step) {
                 if isRemade[x], remadeBlock[x] < 0 {
-                    let floats = steps[producer[x]].shape.count
-                    blocks.append(Block(remade: [x], floats: floats + (floats + 3) / 4))
+                    blocks.append(Block(remade: [x], floats: steps[producer[x]].shape.count))
                     remadeBlock[x] = blocks.count - 1
-                    extend(remadeBlock[x], backwardTime(producer[x]))
+                    extend(remadeBlock[x], backwardTime(wantedBefore[x]))
                 }
                 extend(isRemade[x] ? remadeBlock[x] : activationBlock[x], backwardTime(index))
             }
+        }
+        for step in steps where isRemade[step.output] {
+            guard let residual = step.residual else { continue }
+            extend(
+                isRemade[residual] ? remadeBlock[residual] : activationBlock[residual],
+                backwardTime(wantedBefore[step.output]))
+        }
+        for (index, step) in steps.enumerated() where hasRemadeSigns[step.output] {
+            let value = step.output
+            blocks.append(Block(signs: [value], floats: (step.shape.count + 3) / 4))
+            let times = [index, isRemade[value] ? wantedBefore[value] : consumers[value][0]].map(backwardTime)
+            for time in times { extend(blocks.count - 1, time) }
+            // From the output, at the last moment.
+            if !isRemade[value] { extend(activationBlock[value], backwardTime(index)) }
         }
         // The logits are read by the caller between the passes.
         if let last = steps.last {

@@ -11,8 +11,8 @@ final class Pass {
     /// Of the last forward pass; made anew when the network's arithmetic changes.
     private var prepared: PreparedNetwork
     private let plan: MemoryPlan
-    /// Also of the signs of the outputs of ReLUs and the positions of maxima, one value after the other, each for a whole
-    /// batch.
+    /// The arena of the plan; behind it the signs of the outputs of ReLUs and the positions of maxima, one value after the
+    /// other, each for a whole batch.
     private let memory: PassMemory
     /// By step, in training.
     private var norms: [BatchNormKernel?] = []
@@ -26,7 +26,7 @@ final class Pass {
         prepared = try network.prepared(for: mode)
         plan = MemoryPlan(prepared.program, mode: mode, capacity: capacity)
         self.memory = memory
-        try memory.reserve(floats: plan.size, signs: plan.signBytes * capacity)
+        try memory.reserve(plan.size + (plan.signBytes * capacity + 3) / 4)
         norms = try prepared.program.steps.map { step in
             guard case .batchNorm(let norm) = step.kind else { return nil }
             return try BatchNormKernel(
@@ -45,9 +45,9 @@ final class Pass {
     }
 
     private func pointer(_ place: MemoryPlan.Place?, _ piece: Piece) -> UnsafeMutablePointer<Float> {
-        guard let place else { return memory.arena }
+        guard let place else { return memory.floats }
         if place.isLocal, let local = piece.local { return local + place.start }
-        return memory.arena + place.start + piece.first * place.stride
+        return memory.floats + place.start + piece.first * place.stride
     }
 
     private func activation(_ value: Int, _ piece: Piece) -> UnsafeMutablePointer<Float> {
@@ -58,31 +58,43 @@ final class Pass {
         pointer(plan.gradient[value], piece)
     }
 
-    /// The input of a convolution in its backward step, made again where it was not kept.
-    private func keptActivation(of index: Int, _ piece: Piece) -> UnsafePointer<Float> {
-        let value = prepared.program.steps[index].input
-        guard let place = plan.remade[value] else { return UnsafePointer(activation(value, piece)) }
-        let x = pointer(place, piece)
-        if let producer = plan.remakes[index] {
+    /// An activation in the backward pass.
+    private func keptActivation(_ value: Int, _ piece: Piece) -> UnsafeMutablePointer<Float> {
+        plan.remade[value].map { pointer($0, piece) } ?? activation(value, piece)
+    }
+
+    /// Makes the activations again that the backward pass wants from a step on and that were not kept.
+    private func remakeActivations(before index: Int, _ piece: Piece) {
+        for producer in plan.remakes[index] {
             let step = prepared.program.steps[producer]
             norms[producer]?.apply(
-                x, activation(step.input, piece), pixels: piece.count * step.shape.pixels, rectify: step.rectify,
-                signs: step.rectify ? mask(value, piece) : nil)
+                keptActivation(step.output, piece), activation(step.input, piece),
+                pixels: piece.count * step.shape.pixels,
+                residual: step.residual.map { UnsafePointer(keptActivation($0, piece)) }, rectify: step.rectify,
+                signs: plan.remadeSigns[step.output].map { bytes($0, piece) })
         }
-        return UnsafePointer(x)
     }
 
     /// The signs of a ReLU's output in the backward pass.
     private func mask(_ value: Int, _ piece: Piece) -> UnsafeMutablePointer<UInt8>? {
-        guard let place = plan.remade[value] else { return signs(value, piece) }
-        return UnsafeMutableRawPointer(memory.arena + place.start + capacity * place.stride)
-            .assumingMemoryBound(to: UInt8.self)
+        guard let place = plan.remadeSigns[value] else { return signs(value, piece) }
+        let made = bytes(place, piece)
+        if plan.remade[value] == nil {
+            reluSigns(made, activation(value, piece), count: piece.count * place.stride)
+        }
+        return made
+    }
+
+    private func bytes(_ place: MemoryPlan.Place, _ piece: Piece) -> UnsafeMutablePointer<UInt8> {
+        UnsafeMutableRawPointer(memory.floats + place.start).assumingMemoryBound(to: UInt8.self)
+            + piece.first * place.stride
     }
 
     private func signs(_ value: Int, _ piece: Piece) -> UnsafeMutablePointer<UInt8>? {
         guard let start = plan.signs[value] else { return nil }
         let stride = prepared.program.graph.nodes[value].shape.count
-        return memory.signs + start * capacity + piece.first * stride
+        return UnsafeMutableRawPointer(memory.floats + plan.size).assumingMemoryBound(to: UInt8.self)
+            + start * capacity + piece.first * stride
     }
 
     /// Runs `body` over a segment's pieces of the batch: side by side, each on one thread, or one after the other with all
@@ -212,6 +224,7 @@ final class Pass {
         let pixels = count * step.shape.pixels
         let wanted = plan.needsGradient[step.input]
         let accumulate = plan.accumulates[index][0]
+        remakeActivations(before: index, piece)
         if plan.masksOutput[index], let signs = mask(step.output, piece) {
             reluBackward(g, gradient: g, signs: signs, count: floats, accumulate: false)
         }
@@ -226,7 +239,7 @@ final class Pass {
             passOn(g, to: step.residual, index, operand: 1, piece)
             if let parameters {
                 convolutionWeightGradient(
-                    parameters + network.parameters[weight].offset, keptActivation(of: index, piece), g, count: count,
+                    parameters + network.parameters[weight].offset, keptActivation(step.input, piece), g, count: count,
                     weights)
                 if let bias { addBiasGradient(parameters + network.parameters[bias].offset, g, pixels, step) }
             }

@@ -110,5 +110,32 @@ extension NetworkCase {
                 {"name": "pool", "type": "global_average_pool", "inputs": ["sum3"]},
                 {"name": "logits", "type": "linear", "inputs": ["pool"], "outputs": 5}
                 """),
+        // Sums behind BatchNorms: every second is made again, for which its residual has to be there, although the only
+        // convolution that reads that residual ("late") comes last; "kept" has its signs from the output.
+        NetworkCase(
+            architecture: "chain of sums", shape: ImageShape(2, 4, 4), baseWidth: 0,
+            layers: """
+                {"name": "c0", "type": "conv", "inputs": ["input"], "channels": 32, "kernel": 3, "padding": 1},
+                {"name": "n0", "type": "batch_norm", "inputs": ["c0"]},
+                {"name": "r0", "type": "relu", "inputs": ["n0"]},
+                {"name": "side", "type": "conv", "inputs": ["input"], "channels": 32, "kernel": 3, "padding": 1},
+                {"name": "c1", "type": "conv", "inputs": ["side"], "channels": 32, "kernel": 3, "padding": 1},
+                {"name": "n1", "type": "batch_norm", "inputs": ["c1"]},
+                {"name": "s1", "type": "add", "inputs": ["n1", "r0"]},
+                {"name": "r1", "type": "relu", "inputs": ["s1"]},
+                {"name": "c2", "type": "conv", "inputs": ["r1"], "channels": 32, "kernel": 3, "padding": 1},
+                {"name": "n2", "type": "batch_norm", "inputs": ["c2"]},
+                {"name": "s2", "type": "add", "inputs": ["n2", "r1"]},
+                {"name": "r2", "type": "relu", "inputs": ["s2"]},
+                {"name": "c3", "type": "conv", "inputs": ["r2"], "channels": 32, "kernel": 3, "padding": 1},
+                {"name": "n3", "type": "batch_norm", "inputs": ["c3"]},
+                {"name": "s3", "type": "add", "inputs": ["n3", "r2"]},
+                {"name": "r3", "type": "relu", "inputs": ["s3"]},
+                {"name": "kept", "type": "conv", "inputs": ["r3"], "channels": 32, "kernel": 3, "padding": 1},
+                {"name": "late", "type": "conv", "inputs": ["r0"], "channels": 32, "kernel": 3, "padding": 1},
+                {"name": "both", "type": "add", "inputs": ["kept", "late"]},
+                {"name": "pool", "type": "global_average_pool", "inputs": ["both"]},
+                {"name": "logits", "type": "linear", "inputs": ["pool"], "outputs": 5}
+                """),
     ]
 }
