@@ -1,4 +1,4 @@
-"""Labelled images: from arrays, from MNIST's and CIFAR's files, from HDF5.
+"""Labelled images: from arrays, HDF5, folders of images, and the files of MNIST, CIFAR, SVHN and Tiny-ImageNet.
 
 A Dataset lives in the memory of the C library, 8 bits a value where the source has 8 bits. ``len(data)``,
 ``data[:1000]`` (shares the images), ``data[7]`` (one image and its label) and ``data.read()`` work as on a sequence.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import operator
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _arrays as arrays
+from . import _dataset_files as files
 from . import _structures as structures
 from ._arrays import Floats, Labels, pointer
 from ._library import Handle, call, file_path
@@ -179,22 +180,20 @@ def fashion_mnist(folder: Path_ | None = None) -> TrainTest:
 
     folder  with the four IDX files, plain or .gz; where left out, that of the Debian package dataset-fashion-mnist
     """
-    place = Path(FASHION_MNIST_FOLDER if folder is None else folder)
-    if not place.is_dir():
+    return _both("fashion-mnist", FASHION_MNIST_FOLDER if folder is None else folder)
+
+
+def _fashion_mnist_part(folder: Path, split: str) -> Dataset:
+    if not folder.is_dir():
         raise NotFoundError(
-            f"fashion_mnist: no folder {place}; install the Debian package dataset-fashion-mnist, or give the folder "
+            f"fashion_mnist: no folder {folder}; install the Debian package dataset-fashion-mnist, or give the folder "
             "with the four IDX files"
         )
-
-    def part(split: str, prefix: str) -> Dataset:
-        images, labels = (
-            _plain_or_compressed(place / f"{prefix}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1")
-        )
-        data = idx(images, labels, class_names=FASHION_MNIST_CLASSES)
-        data.source = {"kind": "fashion-mnist", "folder": _absolute(place), "split": split}
-        return data
-
-    return TrainTest(part("train", "train"), part("test", "t10k"))
+    prefix = "train" if split == "train" else "t10k"
+    images, labels = (
+        _plain_or_compressed(folder / f"{prefix}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1")
+    )
+    return idx(images, labels, class_names=FASHION_MNIST_CLASSES)
 
 
 def _plain_or_compressed(path: Path) -> Path:
@@ -202,41 +201,97 @@ def _plain_or_compressed(path: Path) -> Path:
 
 
 def cifar10(folder: Path_) -> TrainTest:
-    """CIFAR-10 (Krizhevsky 2009) from its binary version, the unpacked folder cifar-10-batches-bin."""
-    return _cifar("cifar10", folder, 10, CIFAR10_CLASSES)
+    """CIFAR-10 (Krizhevsky 2009) from its unpacked folder, cifar-10-batches-bin or cifar-10-batches-py."""
+    return _both("cifar10", folder)
 
 
 def cifar100(folder: Path_) -> TrainTest:
-    """CIFAR-100 (Krizhevsky 2009) with its fine labels, from the unpacked folder cifar-100-binary."""
-    return _cifar("cifar100", folder, 100, None)
+    """CIFAR-100 (Krizhevsky 2009) with its fine labels, from its unpacked folder, cifar-100-binary or cifar-100-python."""
+    return _both("cifar100", folder)
 
 
-def _cifar(kind: str, folder: Path_, classes: int, class_names: Sequence[str] | None) -> TrainTest:
-    def part(split: str) -> Dataset:
-        opened = structures.Dataset()
-        call("igdm_dataset_open_cifar", file_path("folder", folder), classes, split.encode(), opened)
-        return Dataset(opened, {"kind": kind, "folder": _absolute(folder), "split": split}, class_names)
+def _cifar_part(folder: Path, split: str, classes: int) -> Dataset:
+    if (folder / ("batches.meta" if classes == 10 else "meta")).exists():
+        return _from_samples(files.cifar_batches(folder, classes, split))
+    opened = structures.Dataset()
+    call("igdm_dataset_open_cifar", file_path("folder", folder), classes, split.encode(), opened)
+    return Dataset(opened, {}, CIFAR10_CLASSES if classes == 10 else None)
 
-    return TrainTest(part("train"), part("test"))
+
+def svhn(folder: Path_) -> TrainTest:
+    """SVHN (Netzer et al. 2011), 32x32, the digits 0 .. 9, from train_32x32.mat and test_32x32.mat; needs SciPy."""
+    return _both("svhn", folder)
 
 
-SPECIFICATIONS = "fashion-mnist[:FOLDER], cifar10:FOLDER, cifar100:FOLDER, idx:IMAGES,LABELS, hdf5:FILE[,IMAGES,LABELS]"
+def tiny_imagenet(folder: Path_) -> TrainTest:
+    """Tiny-ImageNet, 64x64, 200 classes, from the unpacked folder tiny-imagenet-200; needs Pillow.
+
+    Its validation images are the test part: those of its own test part have no labels.
+    """
+    return _both("tiny-imagenet", folder)
+
+
+_PARTS: dict[str, Callable[[Path, str], Dataset]] = {
+    "fashion-mnist": _fashion_mnist_part,
+    "cifar10": lambda folder, split: _cifar_part(folder, split, 10),
+    "cifar100": lambda folder, split: _cifar_part(folder, split, 100),
+    "svhn": lambda folder, split: _from_samples(files.svhn_part(folder, split)),
+    "tiny-imagenet": lambda folder, split: _from_samples(
+        files.tiny_imagenet_part(folder, "train" if split == "train" else "val")
+    ),
+}
+"""Data sets in a folder of their own, with a part to train and one to test."""
+
+
+def _both(kind: str, folder: Path_) -> TrainTest:
+    return TrainTest(_part(kind, folder, "train"), _part(kind, folder, "test"))
+
+
+def _part(kind: str, folder: Path_, split: str) -> Dataset:
+    data = _PARTS[kind](Path(os.fsdecode(folder)), split)
+    data.source = {"kind": kind, "folder": _absolute(folder), "split": split}
+    return data
+
+
+def _from_samples(samples: files.Samples) -> Dataset:
+    return from_arrays(samples.images, samples.labels, len(samples.class_names), samples.class_names)
+
+
+def image_folder(folder: Path_, size: Sequence[int] | None = None) -> Dataset:
+    """A folder with one folder of images for each class, as torchvision's ImageFolder has it; needs Pillow.
+
+    size  (height, width) to which images are scaled; where left out, all have to be equally large
+    """
+    wanted = files.checked_size(size)
+    data = _from_samples(files.folder_of_classes(Path(os.fsdecode(folder)), wanted))
+    data.source = {"kind": "folder", "folder": _absolute(folder), "size": wanted}
+    return data
+
+
+SPECIFICATIONS = (
+    "fashion-mnist[:FOLDER], cifar10:FOLDER, cifar100:FOLDER, svhn:FOLDER, tiny-imagenet:FOLDER, "
+    "idx:IMAGES,LABELS, hdf5:FILE[,IMAGES,LABELS], folder:FOLDER[,HEIGHT,WIDTH]"
+)
 
 
 def open_specification(specification: str) -> TrainTest | Dataset:
     """Data from a word of the command line: see SPECIFICATIONS."""
     kind, _, rest = specification.partition(":")
     parts = rest.split(",") if rest else []
-    if kind == "fashion-mnist" and len(parts) <= 1:
-        return fashion_mnist(*parts)
-    if kind in ("cifar10", "cifar100") and len(parts) == 1:
-        return cifar10(rest) if kind == "cifar10" else cifar100(rest)
+    if kind == "fashion-mnist" and not parts:
+        return fashion_mnist()
+    if kind in _PARTS and len(parts) == 1:
+        return _both(kind, rest)
     if kind == "idx" and len(parts) == 2:
         return idx(parts[0], parts[1])
     if kind == "hdf5" and len(parts) == 1:
         return hdf5(rest)
     if kind == "hdf5" and len(parts) == 3:
         return hdf5(parts[0], images=parts[1], labels=parts[2])
+    if kind == "folder" and len(parts) == 1:
+        return image_folder(rest)
+    if kind == "folder" and len(parts) == 3 and all(part.isdecimal() for part in parts[1:]):
+        return image_folder(parts[0], size=[int(part) for part in parts[1:]])
     raise InvalidArgument(f'data: got "{specification}", want one of {SPECIFICATIONS}')
 
 
@@ -247,9 +302,10 @@ def open_source(source: dict[str, Any]) -> Dataset:
         data = idx(source["images"], source["labels"], source["classes"])
     elif kind == "hdf5":
         data = hdf5(source["path"], source["images"], source["labels"], source["classes"])
-    elif kind in ("fashion-mnist", "cifar10", "cifar100"):
-        opened = {"fashion-mnist": fashion_mnist, "cifar10": cifar10, "cifar100": cifar100}[kind](source["folder"])
-        data = opened.train if source["split"] == "train" else opened.test
+    elif kind == "folder":
+        data = image_folder(source["folder"], source["size"])
+    elif kind in _PARTS:
+        data = _part(kind, source["folder"], source["split"])
     else:
         raise InvalidArgument(f"data: got a source of kind {kind!r}, which is not on disk; give the data anew")
     return data[source["first"] : source["first"] + source["count"]] if "count" in source else data

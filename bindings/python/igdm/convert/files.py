@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
-from ..errors import FormatError, InputOutputError, InvalidArgument, LibraryError, NotFoundError
+from .._optional import required as required
+from ..errors import FormatError, InputOutputError, InvalidArgument, NotFoundError
 
 WRITTEN = ("checkpoint", "pytorch", "safetensors", "keras", "onnx")
 """Formats that can be written. Other HDF5 files can be read only, ONNX only written."""
@@ -19,16 +18,6 @@ WRITTEN = ("checkpoint", "pytorch", "safetensors", "keras", "onnx")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ENDINGS = {".pt": "pytorch", ".pth": "pytorch", ".safetensors": "safetensors", ".weights.h5": "keras",
             ".h5": "checkpoint", ".hdf5": "checkpoint", ".onnx": "onnx"}  # fmt: skip
-
-
-def required(module: str) -> ModuleType:
-    """An optional package; LibraryError says how to get it."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise LibraryError(
-            f"{module}: needed for this file and not installed ({error}): pip install {module}"
-        ) from None
 
 
 def container(path: Path) -> str:
