@@ -25,7 +25,7 @@ def write_cifar(folder: Path, classes: int) -> np.ndarray:
     labels = [3, 1, 0, 2]
     names = [b"name %d" % index for index in range(classes)]
     if classes == 10:
-        batch = {b"batch_label": b"one of 5", b"labels": labels, b"data": pixels, b"filenames": [b"a", b"b", b"c", b"d"]}
+        batch = {b"batch_label": b"one of 5", b"labels": labels, b"data": pixels, b"filenames": [b"a"] * 4}
         contents = {f"data_batch_{i}": batch for i in range(1, 6)} | {"test_batch": batch}
         contents["batches.meta"] = {b"num_cases_per_batch": 4, b"label_names": names, b"num_vis": 3072}
     else:
