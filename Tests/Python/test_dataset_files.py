@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import igdm
 import numpy as np
@@ -40,7 +41,7 @@ def write_cifar(folder: Path, classes: int) -> np.ndarray:
 class OldPickler(pickle._Pickler):  # type: ignore[name-defined]
     """Writes as Python 2 did, with which the original files were written: strings are bytes."""
 
-    dispatch = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
+    dispatch: ClassVar = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
 
     def save_string(self, value: bytes | str) -> None:
         text = value.encode() if isinstance(value, str) else value
