@@ -206,7 +206,7 @@ def cifar10(folder: Path_) -> TrainTest:
 
 
 def cifar100(folder: Path_) -> TrainTest:
-    """CIFAR-100 (Krizhevsky 2009) with its fine labels, from its unpacked folder, cifar-100-binary or cifar-100-python."""
+    """CIFAR-100 (Krizhevsky 2009), fine labels, from its unpacked folder, cifar-100-binary or cifar-100-python."""
     return _both("cifar100", folder)
 
 
