@@ -37,7 +37,7 @@ PIP           := -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup lib install demo teacher test parity bench bench-kernels numerics c-programs format lint clean
+.PHONY: help setup lib install demo teacher reproduce test parity bench bench-kernels numerics c-programs format lint clean
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 15
@@ -60,6 +60,9 @@ demo: $(LIBRARY) $(VENV)/ready ## Distils a small robust student on Fashion-MNIS
 
 teacher: $(LIBRARY) $(VENV)/ready ## Trains the teacher that ships in examples/data anew
 	PYTHONPATH=bindings/python $(VENV)/bin/python examples/python/train_teacher.py
+
+reproduce: $(LIBRARY) $(VENV)/ready ## Every base method with and without IGDM: hours, goes on where it stopped (REPRODUCE=quick: minutes)
+	$(VENV)/bin/python Benchmarks/reproduce.py
 
 test: $(LIBRARY) $(VENV)/ready $(STAMPS)/test-packages c-programs ## Runs every test that needs no PyTorch
 	@SWIFT="$(SWIFT)" $(VENV)/bin/python Scripts/run_tests.py swift c abi python parity

@@ -1,0 +1,106 @@
+"""What is trained: the scale, the paper's seven base methods with and without IGDM, and its ablations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+EPS = 0.1
+BASE = "alone"
+IGDM = "+ IGDM"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of everything."""
+
+    name: str
+    train_count: int
+    """First training images."""
+    choice_count: int
+    """Last training images, on which alpha is chosen; never trained on."""
+    test_count: int
+    """First test images, for all but AutoAttack."""
+    autoattack_count: int
+    epochs: int
+    teacher_count: int
+    teacher_epochs: int
+    seeds: tuple[int, ...]
+    grid: tuple[float, ...]
+    """alpha; a tenth of it for RSLAD, whose loss has a factor of 1/10."""
+
+
+FULL = Scale("full", 20_000, 2_000, 2_000, 500, 10, 55_000, 10, (0, 1, 2), (0.3, 1.0, 3.0, 10.0))
+QUICK = Scale("quick", 500, 100, 100, 20, 1, 2_000, 1, (0,), (1.0, 10.0))
+
+TEACHER = dict(architecture="resnet8", width=32)
+STUDENT = dict(architecture="resnet8", width=8)
+
+TRAINING: dict[str, Any] = dict(
+    eps=EPS, step=0.03, steps=5, batch_size=128, schedule="onecycle", learning_rate=0.2, weight_decay=5e-4,
+    crop_padding=2, validation_steps=0, mirror="clip", mirror_statistics=False,
+)  # fmt: skip
+"""Common to all; the mirror is clipped because most pixels of Fashion-MNIST lie on the border of [0,1]."""
+
+METHODS = ("pgd-at", "trades", "ard", "iad", "akd", "rslad", "adaad")
+"""The paper's, in its order."""
+
+NAMES = {
+    "pgd-at": "PGD-AT", "trades": "TRADES", "ard": "ARD", "iad": "IAD", "akd": "AKD", "rslad": "RSLAD", "adaad": "AdaAD",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A training that is repeated with each seed."""
+
+    method: str
+    variant: str
+    options: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def title(self) -> str:
+        return f"{NAMES[self.method]} {self.variant}"
+
+    def training(self, scale: Scale, seed: int) -> dict[str, Any]:
+        """Options of distill()."""
+        options = {**TRAINING, "method": self.method, "epochs": scale.epochs, "seed": seed}
+        if self.method == "iad":  # the paper's 60 of 200 epochs
+            options["introspection_start"] = max(1, round(0.3 * scale.epochs))
+        return options | self.options
+
+
+def alphas(method: str, scale: Scale) -> list[float]:
+    return [alpha / 10 if method == "rslad" else alpha for alpha in scale.grid]
+
+
+def candidates(method: str, scale: Scale) -> Iterator[tuple[float, Experiment]]:
+    """The trainings among which alpha is chosen."""
+    for alpha in alphas(method, scale):
+        yield alpha, Experiment(method, f"alpha {alpha:g}", {"igdm": alpha})
+
+
+def main_table(alpha: dict[str, float]) -> list[Experiment]:
+    return [
+        Experiment(method, variant, options)
+        for method in METHODS
+        for variant, options in ((BASE, {}), (IGDM, {"igdm": alpha[method]}))
+    ]
+
+
+def ablations(alpha: dict[str, float]) -> list[Experiment]:
+    """What the paper varies (its tables 5 to 8), and the mirror, of which it does not speak."""
+    ard = {"igdm": alpha["ard"]}
+    return [
+        Experiment("ard", "+ IGDM, mirror as in the paper", ard | {"mirror": "paper"}),
+        Experiment("ard", "+ IGDM, mirror moves the running statistics", ard | {"mirror_statistics": True}),
+        Experiment("ard", "+ IGDM, mirror as in the paper, which moves them too",
+                   ard | {"mirror": "paper", "mirror_statistics": True}),
+        Experiment("ard", "+ IGDM, L1 distance", ard | {"igdm_distance": "l1"}),
+        Experiment("ard", "+ IGDM, L2 distance", ard | {"igdm_distance": "l2"}),
+        Experiment("ard", "+ IGDM, constant weight", ard | {"igdm_ramp": "constant"}),
+        Experiment("ard", "+ D(S(x+d), S(x)) instead of IGDM", ard | {"igdm_term": "trades-reg"}),
+        Experiment("ard", "+ D(S(x+d), S(x-d)) instead of IGDM", ard | {"igdm_term": "trades-like"}),
+        Experiment("adaad", "+ IGDM, attack without the teacher", {"igdm": alpha["adaad"], "inner": "student"}),
+    ]  # fmt: skip
