@@ -47,11 +47,12 @@ def write(blocks: dict[str, list[str]]) -> None:
 
 
 def _about(scale: Scale) -> str:
+    grid = ", ".join(f"{alpha:g}" for alpha in scale.grid)
     return (
-        f"Teacher: {scale.teacher_count:,} images, {scale.teacher_epochs} epochs. Students: {scale.train_count:,} images, "
-        f"{scale.epochs} epochs, {len(scale.seeds)} seeds. Measured on the first {scale.test_count:,} test images, AutoAttack "
-        f"(standard) on {scale.autoattack_count:,}. α from {', '.join(f'{alpha:g}' for alpha in scale.grid)} (RSLAD: a tenth), by "
-        f"PGD-20 on {scale.choice_count:,} training images that are not trained on, with a seed of its own."
+        f"Teacher: {scale.teacher_count:,} images, {scale.teacher_epochs} epochs. Students: {scale.train_count:,} "
+        f"images, {scale.epochs} epochs, {len(scale.seeds)} seeds. Measured on the first {scale.test_count:,} test "
+        f"images, AutoAttack (standard) on {scale.autoattack_count:,}. α from {grid} (RSLAD: a tenth), by PGD-20 on "
+        f"{scale.choice_count:,} training images that are not trained on, with a seed of its own."
     )
 
 

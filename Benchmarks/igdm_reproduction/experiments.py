@@ -47,7 +47,8 @@ METHODS = ("pgd-at", "trades", "ard", "iad", "akd", "rslad", "adaad")
 """The paper's, in its order."""
 
 NAMES = {
-    "pgd-at": "PGD-AT", "trades": "TRADES", "ard": "ARD", "iad": "IAD", "akd": "AKD", "rslad": "RSLAD", "adaad": "AdaAD",
+    "pgd-at": "PGD-AT", "trades": "TRADES", "ard": "ARD", "iad": "IAD", "akd": "AKD", "rslad": "RSLAD",
+    "adaad": "AdaAD",
 }  # fmt: skip
 
 

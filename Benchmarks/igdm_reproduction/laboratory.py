@@ -62,9 +62,7 @@ class Laboratory:
         """Accuracies in [0,1] on the test images, and the agreement of the input gradients with the teacher's."""
 
         def measure(student: igdm.Model) -> dict[str, Any]:
-            found = igdm.evaluate(
-                student, self.test, attacks=ATTACKS, eps=EPS, teacher=self.teacher, progress=None
-            )
+            found = igdm.evaluate(student, self.test, attacks=ATTACKS, eps=EPS, teacher=self.teacher, progress=None)
             robust = igdm.autoattack(student, self.autoattacked, eps=EPS, progress=None).robust
             gradients = {"GD": found.gradient_distance, "GC": found.gradient_cosine}
             return found.accuracy | {"autoattack": robust} | gradients
