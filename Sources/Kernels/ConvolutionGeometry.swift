@@ -4,14 +4,19 @@ public struct ConvolutionGeometry: Equatable, Sendable {
     public var outputChannels: Int
     public var kernelHeight: Int
     public var kernelWidth: Int
-    public var stride: Int
+    public var strideHeight: Int
+    public var strideWidth: Int
+    /// Pixels from one tap of the kernel to the next.
+    public var dilationHeight = 1
+    public var dilationWidth = 1
     public var padTop: Int
     public var padLeft: Int
     public var padBottom: Int
     public var padRight: Int
     public var groups: Int
 
-    /// Symmetric padding; the caller has seen to it that groups divides both channel counts and the output is not empty.
+    /// Everything the same down and across; the caller has seen to it that groups divides both channel counts and the output
+    /// is not empty.
     public init(
         input: ImageShape, outputChannels: Int, kernelHeight: Int, kernelWidth: Int, stride: Int = 1,
         padding: Int = 0, groups: Int = 1
@@ -20,7 +25,8 @@ public struct ConvolutionGeometry: Equatable, Sendable {
         self.outputChannels = outputChannels
         self.kernelHeight = kernelHeight
         self.kernelWidth = kernelWidth
-        self.stride = stride
+        strideHeight = stride
+        strideWidth = stride
         padTop = padding
         padLeft = padding
         padBottom = padding
@@ -30,8 +36,16 @@ public struct ConvolutionGeometry: Equatable, Sendable {
 
     public var output: ImageShape {
         ImageShape(
-            outputChannels, (input.height + padTop + padBottom - kernelHeight) / stride + 1,
-            (input.width + padLeft + padRight - kernelWidth) / stride + 1)
+            outputChannels, (input.height + padTop + padBottom - reachHeight) / strideHeight + 1,
+            (input.width + padLeft + padRight - reachWidth) / strideWidth + 1)
+    }
+
+    /// Pixels from the first tap of the kernel to the last one, both included.
+    public var reachHeight: Int { dilationHeight * (kernelHeight - 1) + 1 }
+    public var reachWidth: Int { dilationWidth * (kernelWidth - 1) + 1 }
+    /// 1 or more where neither dilation nor direction makes a difference: what the algorithms for single shapes want.
+    var plainStride: Int? {
+        dilationHeight == 1 && dilationWidth == 1 && strideHeight == strideWidth ? strideHeight : nil
     }
 
     public var taps: Int { kernelHeight * kernelWidth }
@@ -94,8 +108,8 @@ struct RowTable: Sendable {
             for x in 0..<output.width {
                 for r in 0..<g.kernelHeight {
                     for s in 0..<g.kernelWidth {
-                        let iy = y * g.stride + r - g.padTop
-                        let ix = x * g.stride + s - g.padLeft
+                        let iy = y * g.strideHeight + r * g.dilationHeight - g.padTop
+                        let ix = x * g.strideWidth + s * g.dilationWidth - g.padLeft
                         let inside = iy >= 0 && iy < g.input.height && ix >= 0 && ix < g.input.width
                         offsets.append(inside ? Int32((iy * g.input.width + ix) * g.input.channels) : -1)
                     }
@@ -107,12 +121,12 @@ struct RowTable: Sendable {
             outputs: (0..<output.pixels).map { $0 * g.outputChannels })
     }
 
-    /// Input gradient: rows are input pixels, taps the output pixels that each contributed to. With stride s, the
-    /// pixels fall into s² phases that see different taps; each phase is a table of its own.
+    /// Input gradient: rows are input pixels, taps the output pixels that each contributed to. With strides s and t,
+    /// the pixels fall into s·t phases that see different taps; each phase is a table of its own.
     static func backward(_ g: ConvolutionGeometry) -> [RowTable] {
         var tables: [RowTable] = []
-        for phaseY in 0..<min(g.stride, g.input.height) {
-            for phaseX in 0..<min(g.stride, g.input.width) {
+        for phaseY in 0..<min(g.strideHeight, g.input.height) {
+            for phaseX in 0..<min(g.strideWidth, g.input.width) {
                 tables.append(backward(g, phaseY: phaseY, phaseX: phaseX))
             }
         }
@@ -122,22 +136,22 @@ struct RowTable: Sendable {
     private static func backward(_ g: ConvolutionGeometry, phaseY: Int, phaseX: Int) -> RowTable {
         let output = g.output
         var reachable: [(r: Int, s: Int)] = []
-        for r in 0..<g.kernelHeight where (phaseY + g.padTop - r) % g.stride == 0 {
-            for s in 0..<g.kernelWidth where (phaseX + g.padLeft - s) % g.stride == 0 {
+        for r in 0..<g.kernelHeight where (phaseY + g.padTop - r * g.dilationHeight) % g.strideHeight == 0 {
+            for s in 0..<g.kernelWidth where (phaseX + g.padLeft - s * g.dilationWidth) % g.strideWidth == 0 {
                 reachable.append((r, s))
             }
         }
         var offsets: [Int32] = []
         var outputs: [Int] = []
-        for iy in Swift.stride(from: phaseY, to: g.input.height, by: g.stride) {
-            for ix in Swift.stride(from: phaseX, to: g.input.width, by: g.stride) {
+        for iy in Swift.stride(from: phaseY, to: g.input.height, by: g.strideHeight) {
+            for ix in Swift.stride(from: phaseX, to: g.input.width, by: g.strideWidth) {
                 outputs.append((iy * g.input.width + ix) * g.input.channels)
                 for (r, s) in reachable {
                     // Exact divisions, by the choice of taps; floor matters for negative numerators only, which are out.
-                    let top = iy + g.padTop - r
-                    let left = ix + g.padLeft - s
-                    let y = top / g.stride
-                    let x = left / g.stride
+                    let top = iy + g.padTop - r * g.dilationHeight
+                    let left = ix + g.padLeft - s * g.dilationWidth
+                    let y = top / g.strideHeight
+                    let x = left / g.strideWidth
                     let inside = top >= 0 && left >= 0 && y < output.height && x < output.width
                     offsets.append(inside ? Int32((y * output.width + x) * g.outputChannels) : -1)
                 }

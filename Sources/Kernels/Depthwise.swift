@@ -12,7 +12,7 @@ struct DepthwiseForm {
 extension ConvolutionGeometry {
     /// Whether `depthwiseLines` can take it.
     var goesByLines: Bool {
-        kernelHeight == 3 && kernelWidth == 3 && stride == 1 && padTop <= 2 && padLeft <= 2
+        kernelHeight == 3 && kernelWidth == 3 && plainStride == 1 && padTop <= 2 && padLeft <= 2
     }
 }
 

@@ -1,6 +1,6 @@
 import Runtime
 
-/// The largest window: positions in a window are kept in one byte.
+/// The largest window, down and across: positions in a window are kept in one byte.
 public let maxPoolLargestWindow = 15
 
 /// y = maximum of each window, of the pixels inside the image. y: (count, H', W', C).
@@ -15,20 +15,20 @@ public func maxPoolForward(
     let output = g.output
     WorkerPool.parallelFor(count * output.height) { line in
         let row = line % output.height
-        let rows = g.lines(row, of: g.input.height)
+        let rows = g.rows(row)
         let sample = x + line / output.height * g.input.count
         for column in 0..<output.width {
             let start = (line * output.width + column) * channels
             let best = y + start
             let place = positions.map { $0 + start }
             best.update(repeating: -.infinity, count: channels)
-            let columns = g.lines(column, of: g.input.width)
+            let columns = g.columns(column)
             // A window full of -∞ has its maximum at its first pixel.
-            place?.update(repeating: UInt8(rows.lowerBound * g.window + columns.lowerBound), count: channels)
+            place?.update(repeating: UInt8(rows.lowerBound * g.windowWidth + columns.lowerBound), count: channels)
             for r in rows {
                 for s in columns {
-                    let pixel = (row * g.stride - g.padding + r) * g.input.width + column * g.stride - g.padding + s
-                    take(best, place, sample + pixel * channels, UInt8(r * g.window + s), channels)
+                    let pixel = (g.top(row) + r) * g.input.width + g.left(column) + s
+                    take(best, place, sample + pixel * channels, UInt8(r * g.windowWidth + s), channels)
                 }
             }
         }
@@ -64,11 +64,11 @@ public func maxPoolBackward(
         if !accumulate { target.update(repeating: 0, count: g.input.count) }
         for row in 0..<output.height {
             for column in 0..<output.width {
-                let corner = (row * g.stride - g.padding) * g.input.width + column * g.stride - g.padding
+                let corner = g.top(row) * g.input.width + g.left(column)
                 let start = sample * output.count + (row * output.width + column) * channels
                 for c in 0..<channels {
                     let position = Int(positions[start + c])
-                    let pixel = corner + position / g.window * g.input.width + position % g.window
+                    let pixel = corner + position / g.windowWidth * g.input.width + position % g.windowWidth
                     target[pixel * channels + c] += dy[start + c]
                 }
             }

@@ -1,66 +1,81 @@
 import Runtime
 
-/// A square pooling window. Padding counts as zeros in a mean and is no candidate for a maximum, PyTorch's defaults.
+/// A pooling window. Padding is no candidate for a maximum, and zeros in a mean or no part of it.
 public struct PoolingGeometry: Equatable, Sendable {
     public var input: ImageShape
-    public var window: Int
-    public var stride: Int
-    public var padding: Int
+    public var windowHeight: Int
+    public var windowWidth: Int
+    public var strideHeight: Int
+    public var strideWidth: Int
+    public var padTop: Int
+    public var padLeft: Int
+    public var padBottom: Int
+    public var padRight: Int
 
-    /// The caller has seen to it that every window has a pixel of the image, as it has where padding <= window / 2.
+    /// Everything the same down and across. The caller has seen to it that every window has a pixel of the image, as it has
+    /// where the padding of each side is less than the window.
     public init(input: ImageShape, window: Int, stride: Int, padding: Int = 0) {
         self.input = input
-        self.window = window
-        self.stride = stride
-        self.padding = padding
+        (windowHeight, windowWidth) = (window, window)
+        (strideHeight, strideWidth) = (stride, stride)
+        (padTop, padLeft, padBottom, padRight) = (padding, padding, padding, padding)
     }
 
     public var output: ImageShape {
         ImageShape(
-            input.channels, (input.height + 2 * padding - window) / stride + 1,
-            (input.width + 2 * padding - window) / stride + 1)
+            input.channels, (input.height + padTop + padBottom - windowHeight) / strideHeight + 1,
+            (input.width + padLeft + padRight - windowWidth) / strideWidth + 1)
     }
 
-    /// The lines of a window that lie inside an image of so many lines.
+    /// The first line of the image that a window looks at; negative in the padding.
     @inline(__always)
-    func lines(_ output: Int, of size: Int) -> Range<Int> {
-        let first = output * stride - padding
-        return max(0, -first)..<min(window, size - first)
+    func top(_ row: Int) -> Int { row * strideHeight - padTop }
+    @inline(__always)
+    func left(_ column: Int) -> Int { column * strideWidth - padLeft }
+
+    /// The lines of a window that lie inside the image.
+    @inline(__always)
+    func rows(_ row: Int) -> Range<Int> { max(0, -top(row))..<min(windowHeight, input.height - top(row)) }
+    @inline(__always)
+    func columns(_ column: Int) -> Range<Int> {
+        max(0, -left(column))..<min(windowWidth, input.width - left(column))
     }
 }
 
-/// y = mean over each window. y: (count, H', W', C).
+/// y = mean over each window, padding counted as zeros or, without `countsPadding`, left out. y: (count, H', W', C).
 public func averagePoolForward(
-    _ y: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, count: Int, _ g: PoolingGeometry
+    _ y: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, count: Int, _ g: PoolingGeometry,
+    countsPadding: Bool = true
 ) {
     let channels = g.input.channels
-    let scale = 1 / Float(g.window * g.window)
     WorkerPool.parallelFor(count) { sample in
+        let source = x + sample * g.input.count
         let target = y + sample * g.output.count
         target.update(repeating: 0, count: g.output.count)
-        eachWindowPixel(g) { output, input in
-            let source = x + sample * g.input.count + input * channels
+        eachWindow(g, countsPadding) { output, scale, pixels in
             let out = target + output * channels
-            for c in 0..<channels { out[c] += source[c] }
+            pixels { pixel in
+                for c in 0..<channels { out[c] += source[pixel * channels + c] }
+            }
+            for c in 0..<channels { out[c] *= scale }
         }
-        for i in 0..<g.output.count { target[i] *= scale }
     }
 }
 
 /// dx += or = the mean's gradient spread over its window.
 public func averagePoolBackward(
     _ dx: UnsafeMutablePointer<Float>, gradient dy: UnsafePointer<Float>, count: Int, _ g: PoolingGeometry,
-    accumulate: Bool
+    countsPadding: Bool = true, accumulate: Bool
 ) {
     let channels = g.input.channels
-    let scale = 1 / Float(g.window * g.window)
     WorkerPool.parallelFor(count) { sample in
         let target = dx + sample * g.input.count
         if !accumulate { target.update(repeating: 0, count: g.input.count) }
-        eachWindowPixel(g) { output, input in
+        eachWindow(g, countsPadding) { output, scale, pixels in
             let source = dy + sample * g.output.count + output * channels
-            let out = target + input * channels
-            for c in 0..<channels { out[c] += source[c] * scale }
+            pixels { pixel in
+                for c in 0..<channels { target[pixel * channels + c] += source[c] * scale }
+            }
         }
     }
 }
@@ -96,15 +111,23 @@ public func globalAveragePoolBackward(
     }
 }
 
-/// Calls `body(output pixel, input pixel)` for every pixel of every window that lies inside the image.
+/// Calls `body(output pixel, what a pixel counts in the mean, its pixels)` for every window; the last one calls its own
+/// body for every pixel of the window that lies inside the image.
 @inline(__always)
-private func eachWindowPixel(_ g: PoolingGeometry, _ body: (Int, Int) -> Void) {
+private func eachWindow(
+    _ g: PoolingGeometry, _ countsPadding: Bool, _ body: (Int, Float, (_ pixels: (Int) -> Void) -> Void) -> Void
+) {
     let output = g.output
-    for y in 0..<output.height {
-        for x in 0..<output.width {
-            for r in g.lines(y, of: g.input.height) {
-                let line = (y * g.stride - g.padding + r) * g.input.width + x * g.stride - g.padding
-                for s in g.lines(x, of: g.input.width) { body(y * output.width + x, line + s) }
+    for row in 0..<output.height {
+        let rows = g.rows(row)
+        for column in 0..<output.width {
+            let columns = g.columns(column)
+            let size = countsPadding ? g.windowHeight * g.windowWidth : rows.count * columns.count
+            body(row * output.width + column, 1 / Float(size)) { pixel in
+                for r in rows {
+                    let line = (g.top(row) + r) * g.input.width + g.left(column)
+                    for s in columns { pixel(line + s) }
+                }
             }
         }
     }

@@ -9,7 +9,10 @@ struct ThinForm {
     let backward: PackedPanels
     let rows: RowTable
 
-    static func fits(_ g: ConvolutionGeometry) -> Bool { g.groups == 1 && g.depth < 8 && g.taps > 1 }
+    /// A row of taps has to be a run of pixels.
+    static func fits(_ g: ConvolutionGeometry) -> Bool {
+        g.groups == 1 && g.depth < 8 && g.taps > 1 && g.dilationWidth == 1
+    }
 }
 
 private let rowsPerChunk = 96

@@ -42,7 +42,8 @@ public final class WinogradFilters {
     var forward: WinogradOperand {
         let channels = geometry.input.channels
         return WinogradOperand(
-            depth: channels, columns: geometry.outputChannels, stride: geometry.stride, table: table, weights: taps,
+            depth: channels, columns: geometry.outputChannels, stride: geometry.strideHeight, table: table,
+            weights: taps,
             rowStride: 9, columnStride: 9 * channels, rotate: false,
             panels: forwardPanels.map { UnsafePointer($0.pointer) })
     }
@@ -50,7 +51,8 @@ public final class WinogradFilters {
     var backward: WinogradOperand {
         let channels = geometry.input.channels
         return WinogradOperand(
-            depth: geometry.outputChannels, columns: channels, stride: geometry.stride, table: table, weights: taps,
+            depth: geometry.outputChannels, columns: channels, stride: geometry.strideHeight, table: table,
+            weights: taps,
             rowStride: 9 * channels, columnStride: 9, rotate: true,
             panels: backwardPanels.map { UnsafePointer($0.pointer) })
     }
@@ -60,7 +62,8 @@ extension ConvolutionGeometry {
     /// Whether Winograd's algorithm can take the convolution and is worth it: enough channels to fill vectors, and clearly
     /// fewer multiplications.
     public var fitsWinograd: Bool {
-        guard kernelHeight == 3, kernelWidth == 3, stride <= 2, groups == 1, input.channels >= 16, outputChannels >= 16,
+        guard kernelHeight == 3, kernelWidth == 3, let stride = plainStride, stride <= 2, groups == 1,
+            input.channels >= 16, outputChannels >= 16,
             [padTop, padLeft, padBottom, padRight].allSatisfy({ (0...2).contains($0) })
         else { return false }
         let tiles = ((output.height + 3) / 4) * ((output.width + 3) / 4)

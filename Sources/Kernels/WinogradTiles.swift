@@ -31,7 +31,7 @@ struct WinogradTiles: Sendable {
 
     /// Of the forward convolution.
     static func forward(_ g: ConvolutionGeometry) -> WinogradTiles {
-        if g.stride == 1 { return unit(g.input, g.output, padTop: g.padTop, padLeft: g.padLeft) }
+        if g.strideHeight == 1 { return unit(g.input, g.output, padTop: g.padTop, padLeft: g.padLeft) }
         func line(_ first: Int, _ pad: Int) -> [Int] {
             (0..<5).map { 2 * (first + $0) - pad } + (0..<4).map { 2 * (first + $0) - pad + 1 }
         }
@@ -43,7 +43,7 @@ struct WinogradTiles: Sendable {
     /// Of the input gradient: for stride 1 a convolution of the output gradient with the rotated filters; for stride 2
     /// see KernelsWide/WinogradStrided.swift.
     static func backward(_ g: ConvolutionGeometry) -> WinogradTiles {
-        if g.stride == 1 { return unit(g.output, g.input, padTop: 2 - g.padTop, padLeft: 2 - g.padLeft) }
+        if g.strideHeight == 1 { return unit(g.output, g.input, padTop: 2 - g.padTop, padLeft: 2 - g.padLeft) }
         // Pixels of parity pad % 2 were seen by taps 0 and 2, the others by tap 1.
         func line(_ first: Int, _ pad: Int) -> [Int] {
             let odd = pad % 2

@@ -19,38 +19,19 @@ public struct Parameter: Sendable {
     public var count: Int { shape.reduce(1, *) }
 }
 
-/// A nonlinearity, elementwise.
-public enum Activation: String, Sendable {
-    case relu
-    case silu
-    case gelu
-}
-
 /// What a node of the layer graph computes. Numbers are indices into the graph's parameters.
-public enum Operation: Sendable {
+enum Operation: Sendable {
     /// The image, normalised.
     case input
     case convolution(ConvolutionGeometry, weight: Int, bias: Int?)
     case batchNorm(NormParameters)
-    case activation(Activation)
+    case relu
     case add
-    case averagePool(PoolingGeometry)
-    case maxPool(PoolingGeometry)
-    case globalAveragePool
-    /// The image as one pixel with a channel for each of its numbers, in PyTorch's order (C, H, W).
-    case flatten
     /// Of an image of one pixel.
     case linear(weight: Int, bias: Int?)
     /// The same linear layer for each pixel: a 1×1 convolution whose weights have two dimensions.
     case tokenLinear(ConvolutionGeometry, weight: Int, bias: Int?)
-    /// Over the channels of each pixel.
-    case layerNorm(weight: Int, bias: Int, epsilon: Float)
-    case attention(AttentionGeometry)
-    /// One more pixel before all others, learnt.
-    case classToken(Int)
-    /// Something learnt is added to each pixel.
-    case positionEmbedding(Int)
-    case selectToken(Int)
+    case layer(any Layer)
 }
 
 /// A BatchNorm layer: its parameters and constants.
@@ -71,7 +52,7 @@ public struct Graph: Sendable {
     public struct Node: Sendable {
         /// Unique in the graph; the parameters of the node have it before the dot.
         public let name: String
-        public let operation: Operation
+        let operation: Operation
         public let inputs: [Int]
         /// Of one sample.
         public let shape: ImageShape
@@ -156,52 +137,11 @@ public struct Graph: Sendable {
         return append(.batchNorm(norm), [x], x.shape, name: name)
     }
 
-    mutating func activation(_ kind: Activation, _ x: Value, name: String? = nil) -> Value {
-        append(.activation(kind), [x], x.shape, name: name)
-    }
-
-    mutating func relu(_ x: Value) -> Value { activation(.relu, x) }
+    mutating func relu(_ x: Value, name: String? = nil) -> Value { append(.relu, [x], x.shape, name: name) }
 
     mutating func add(_ a: Value, _ b: Value, name: String? = nil) -> Value {
         if a.shape != b.shape { note("add: shapes \(a.shape) and \(b.shape) differ") }
         return append(.add, [a, b], a.shape, name: name)
-    }
-
-    /// The mean of each window; padding counts as zeros.
-    mutating func averagePool(
-        _ x: Value, window: Int, stride: Int, padding: Int = 0, name: String? = nil
-    ) -> Value {
-        let geometry = pooling("average pooling", x, window: window, stride: stride, padding: padding)
-        return append(.averagePool(geometry), [x], geometry.output, name: name)
-    }
-
-    /// The largest value of each window; padding, at most half a window, is no candidate.
-    mutating func maxPool(_ x: Value, window: Int, stride: Int, padding: Int = 0, name: String? = nil) -> Value {
-        let geometry = pooling("max pooling", x, window: window, stride: stride, padding: padding)
-        if window > maxPoolLargestWindow { note("max pooling: a \(window)x\(window) window is too large") }
-        return append(.maxPool(geometry), [x], geometry.output, name: name)
-    }
-
-    private mutating func pooling(
-        _ kind: String, _ x: Value, window: Int, stride: Int, padding: Int
-    ) -> PoolingGeometry {
-        var geometry = PoolingGeometry(input: x.shape, window: window, stride: stride, padding: padding)
-        if x.shape.height + 2 * padding < window || x.shape.width + 2 * padding < window {
-            note("\(kind): the image has shrunk to \(x.shape), too small for a \(window)x\(window) window")
-            geometry = PoolingGeometry(input: x.shape, window: 1, stride: 1)
-        }
-        if 2 * padding > window {
-            note("\(kind): got padding \(padding), want at most half of the \(window)x\(window) window")
-        }
-        return geometry
-    }
-
-    mutating func globalAveragePool(_ x: Value, name: String? = nil) -> Value {
-        append(.globalAveragePool, [x], ImageShape(x.shape.channels, 1, 1), name: name)
-    }
-
-    mutating func flatten(_ x: Value, name: String? = nil) -> Value {
-        append(.flatten, [x], ImageShape(x.shape.count, 1, 1), name: name)
     }
 
     mutating func linear(_ name: String, _ x: Value, outputs: Int, bias: Bool = true) -> Value {
@@ -212,13 +152,21 @@ public struct Graph: Sendable {
         return append(.linear(weight: weight, bias: bias), [x], ImageShape(outputs, 1, 1), name: name)
     }
 
+    mutating func tokenLinear(_ name: String, _ x: Value, outputs: Int, bias: Bool = true) -> Value {
+        let geometry = ConvolutionGeometry(input: x.shape, outputChannels: outputs, kernelHeight: 1, kernelWidth: 1)
+        let fanIn = x.shape.channels
+        let weight = parameter(name + ".weight", [outputs, fanIn], .weight(fanIn: fanIn))
+        let bias = bias ? parameter(name + ".bias", [outputs], .weight(fanIn: fanIn)) : nil
+        return append(.tokenLinear(geometry, weight: weight, bias: bias), [x], geometry.output, name: name)
+    }
+
     /// Multiply-adds of convolutions and linear layers for one sample.
     public var multiplyAdds: Int {
         nodes.reduce(0) { sum, node in
             switch node.operation {
             case .convolution(let geometry, _, _), .tokenLinear(let geometry, _, _):
                 return sum + geometry.multiplyAdds
-            case .attention(let geometry): return sum + geometry.multiplyAdds
+            case .layer(let layer): return sum + layer.multiplyAdds
             case .linear: return sum + nodes[node.inputs[0]].shape.count * node.shape.count
             default: return sum
             }

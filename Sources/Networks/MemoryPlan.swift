@@ -199,13 +199,14 @@ private struct Lifetimes {
         func readsInput(_ step: Step) -> Bool {
             switch step.kind {
             case .convolution, .batchNorm: return mode == .training
-            case .silu, .gelu, .layerNorm, .attention: return backward
+            case .layer(let layer): return backward && layer.readsInputs
             default: return false
             }
         }
         func worksInPlace(_ step: Step) -> Bool {
             switch step.kind {
-            case .relu, .silu, .gelu, .batchNorm, .channelAffine, .add, .layerNorm, .positionEmbedding: return true
+            case .relu, .batchNorm, .channelAffine, .add: return true
+            case .layer(let layer): return layer.worksInPlace
             default: return false
             }
         }
@@ -220,7 +221,7 @@ private struct Lifetimes {
 
         /// The last step to read a value, where all that read it in the backward pass are convolutions with much work.
         func lastReader(_ value: Int) -> Int? {
-            let readers = consumers[value].filter { readsInput(steps[$0]) && steps[$0].input == value }
+            let readers = consumers[value].filter { readsInput(steps[$0]) && steps[$0].operands.contains(value) }
             var work = 0
             for reader in readers {
                 guard case .convolution(let geometry, _, _, _) = steps[reader].kind else { return nil }
@@ -272,7 +273,7 @@ private struct Lifetimes {
             blocks[own].floats = max(blocks[own].floats, step.shape.count)
             extend(own, index)
             for input in step.inputs { extend(activationBlock[input], index) }
-            if readsInput(step) {
+            for x in step.operands where readsInput(step) {
                 if isRemade[x], remadeBlock[x] < 0 {
                     blocks.append(Block(remade: [x], floats: steps[producer[x]].shape.count))
                     remadeBlock[x] = blocks.count - 1

@@ -10,7 +10,7 @@ final class Pass {
     let capacity: Int
     /// Of the last forward pass; made anew when the network's arithmetic changes.
     private var prepared: PreparedNetwork
-    private let plan: MemoryPlan
+    let plan: MemoryPlan
     /// The arena of the plan; behind it the signs of the outputs of ReLUs and the positions of maxima, one value after the
     /// other, each for a whole batch.
     private let memory: PassMemory
@@ -38,7 +38,7 @@ final class Pass {
     }
 
     /// A run of samples of the batch, with the memory for what lives within a segment.
-    private struct Piece {
+    struct Piece {
         let first: Int
         let count: Int
         let local: UnsafeMutablePointer<Float>?
@@ -50,11 +50,11 @@ final class Pass {
         return memory.floats + place.start + piece.first * place.stride
     }
 
-    private func activation(_ value: Int, _ piece: Piece) -> UnsafeMutablePointer<Float> {
+    func activation(_ value: Int, _ piece: Piece) -> UnsafeMutablePointer<Float> {
         pointer(plan.activation[value], piece)
     }
 
-    private func gradient(_ value: Int, _ piece: Piece) -> UnsafeMutablePointer<Float> {
+    func gradient(_ value: Int, _ piece: Piece) -> UnsafeMutablePointer<Float> {
         pointer(plan.gradient[value], piece)
     }
 
@@ -90,7 +90,7 @@ final class Pass {
             + piece.first * place.stride
     }
 
-    private func signs(_ value: Int, _ piece: Piece) -> UnsafeMutablePointer<UInt8>? {
+    func signs(_ value: Int, _ piece: Piece) -> UnsafeMutablePointer<UInt8>? {
         guard let start = plan.signs[value] else { return nil }
         let stride = prepared.program.graph.nodes[value].shape.count
         return UnsafeMutableRawPointer(memory.floats + plan.size).assumingMemoryBound(to: UInt8.self)
@@ -173,25 +173,11 @@ final class Pass {
                 rectify: step.rectify,
                 signs: signs)
         case .relu: reluForward(out, x, count: floats, signs: signs)
-        case .silu: siluForward(out, x, count: floats)
-        case .gelu: geluForward(out, x, count: floats)
         case .add:
             guard let other = step.residual else { return }
             addForward(out, x, activation(other, piece), count: floats, rectify: step.rectify, signs: signs)
-        case .averagePool(let geometry): averagePoolForward(out, x, count: count, geometry)
-        case .maxPool(let geometry): maxPoolForward(out, x, count: count, geometry, positions: signs)
-        case .globalAveragePool(let shape): globalAveragePoolForward(out, x, count: count, shape)
-        case .flatten(let shape): flattenForward(out, x, count: count, shape)
-        case .layerNorm(let weight, let bias, let epsilon):
-            layerNormForward(
-                out, x, pixels: pixels, channels: step.shape.channels, gamma: network.pointer(to: weight),
-                beta: network.pointer(to: bias), epsilon: epsilon)
-        case .attention(let geometry): attentionForward(out, x, count: count, geometry)
-        case .classToken(let token, let shape):
-            prependTokenForward(out, x, count: count, shape, token: network.pointer(to: token))
-        case .positionEmbedding(let table):
-            positionEmbeddingForward(out, x, count: count, step.shape, table: network.pointer(to: table))
-        case .selectToken(let index, let shape): selectTokenForward(out, x, count: count, shape, index: index)
+        case .layer(let layer):
+            layer.forward(LayerForward(run: StepRun(pass: self, index: index, step: step, piece: piece)))
         }
     }
 
@@ -267,69 +253,13 @@ final class Pass {
             guard let signs = mask(step.output, piece) else { return }
             reluBackward(
                 gradient(step.input, piece), gradient: g, signs: signs, count: floats, accumulate: accumulate)
-        case .silu:
-            siluBackward(
-                gradient(step.input, piece), gradient: g, input: activation(step.input, piece), count: floats,
-                accumulate: accumulate)
-        case .gelu:
-            geluBackward(
-                gradient(step.input, piece), gradient: g, input: activation(step.input, piece), count: floats,
-                accumulate: accumulate)
         case .add:
             // The second operand first: the first one's gradient may be this memory.
             passOn(g, to: step.residual, index, operand: 1, piece)
             passOn(g, to: step.input, index, operand: 0, piece)
-        case .averagePool(let geometry):
-            averagePoolBackward(
-                gradient(step.input, piece), gradient: g, count: count, geometry, accumulate: accumulate)
-        case .maxPool(let geometry):
-            guard let positions = signs(step.output, piece) else { return }
-            maxPoolBackward(
-                gradient(step.input, piece), gradient: g, positions: positions, count: count, geometry,
-                accumulate: accumulate)
-        case .globalAveragePool(let shape):
-            globalAveragePoolBackward(
-                gradient(step.input, piece), gradient: g, count: count, shape, accumulate: accumulate)
-        case .flatten(let shape):
-            flattenBackward(gradient(step.input, piece), gradient: g, count: count, shape, accumulate: accumulate)
-        case .layerNorm(let weight, let bias, let epsilon):
-            let x = activation(step.input, piece)
-            // Before the gradient of the input, which may take the place of the output's.
-            if let parameters {
-                layerNormParameterGradients(
-                    dgamma: parameters + network.parameters[weight].offset,
-                    dbeta: parameters + network.parameters[bias].offset, gradient: g, x, pixels: pixels,
-                    channels: step.shape.channels, epsilon: epsilon)
-            }
-            if wanted {
-                layerNormBackward(
-                    gradient(step.input, piece), gradient: g, x, pixels: pixels, channels: step.shape.channels,
-                    gamma: network.pointer(to: weight), epsilon: epsilon, accumulate: accumulate)
-            }
-        case .attention(let geometry):
-            attentionBackward(
-                gradient(step.input, piece), gradient: g, activation(step.input, piece), count: count, geometry,
-                accumulate: accumulate)
-        case .classToken(let token, let shape):
-            if let parameters {
-                addSampleSums(
-                    parameters + network.parameters[token].offset, g, count: count, length: shape.channels,
-                    stride: step.shape.count)
-            }
-            if wanted {
-                prependTokenBackward(
-                    gradient(step.input, piece), gradient: g, count: count, shape, accumulate: accumulate)
-            }
-        case .positionEmbedding(let table):
-            if let parameters {
-                addSampleSums(
-                    parameters + network.parameters[table].offset, g, count: count, length: step.shape.count,
-                    stride: step.shape.count)
-            }
-            passOn(g, to: step.input, index, operand: 0, piece)
-        case .selectToken(let index, let shape):
-            selectTokenBackward(
-                gradient(step.input, piece), gradient: g, count: count, shape, index: index, accumulate: accumulate)
+        case .layer(let layer):
+            let run = StepRun(pass: self, index: index, step: step, piece: piece)
+            layer.backward(LayerBackward(run: run, parameters: parameters))
         }
     }
 

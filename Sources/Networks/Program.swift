@@ -21,22 +21,13 @@ struct Step {
         /// BatchNorm with batch statistics.
         case batchNorm(NormParameters)
         case relu
-        case silu
-        case gelu
         case add
-        case averagePool(PoolingGeometry)
-        case maxPool(PoolingGeometry)
-        case globalAveragePool(ImageShape)
-        case flatten(ImageShape)
-        case layerNorm(weight: Int, bias: Int, epsilon: Float)
-        case attention(AttentionGeometry)
-        case classToken(Int, ImageShape)
-        case positionEmbedding(Int)
-        case selectToken(Int, ImageShape)
+        case layer(any Layer)
     }
 
     var kind: Kind
-    var input: Int
+    /// What it is computed of, but for the residual.
+    let operands: [Int]
     /// The second operand of an addition, its own or one that was taken up.
     var residual: Int?
     /// ReLU taken up as the last thing.
@@ -53,18 +44,20 @@ struct Step {
 
     var hasParameters: Bool {
         switch kind {
-        case .convolution, .channelAffine, .batchNorm, .layerNorm, .classToken, .positionEmbedding: true
-        default: false
+        case .convolution, .channelAffine, .batchNorm: true
+        case .layer(let layer): !layer.parameters.isEmpty
+        case .importImages, .relu, .add: false
         }
     }
 
     /// Bytes that the gradient wants for each number of the output: the signs of a ReLU, the positions of maxima.
     var bytesPerOutput: Int {
-        if case .maxPool = kind { return 1 }
+        if case .layer(let layer) = kind { return layer.bytesPerOutput }
         return isRectified ? 1 : 0
     }
 
-    var inputs: [Int] { residual.map { [input, $0] } ?? [input] }
+    var input: Int { operands[0] }
+    var inputs: [Int] { residual.map { operands + [$0] } ?? operands }
 }
 
 /// A graph as a list of kernel calls. Additions and ReLUs are taken up by the step before them; in inference so is
@@ -111,8 +104,8 @@ struct Program {
                 return nil
             }
             return before < host ? host : nil
-        case (.activation(.relu), .convolution), (.activation(.relu), .channelAffine), (.activation(.relu), .add),
-            (.activation(.relu), .batchNorm):
+        case (.relu, .convolution), (.relu, .channelAffine), (.relu, .add),
+            (.relu, .batchNorm):
             return host
         default:
             return nil
@@ -130,7 +123,7 @@ struct Program {
     }
 
     private static func step(for node: Graph.Node, at index: Int, in graph: Graph, training: Bool) -> Step {
-        let input = node.inputs.first ?? 0
+        var operands = node.inputs.isEmpty ? [index] : node.inputs
         var residual: Int?
         let kind: Step.Kind
         switch node.operation {
@@ -140,26 +133,17 @@ struct Program {
         case .linear(let weight, let bias):
             // A linear layer is a 1×1 convolution of a 1×1 image.
             let geometry = ConvolutionGeometry(
-                input: graph.nodes[input].shape, outputChannels: node.shape.channels, kernelHeight: 1, kernelWidth: 1)
+                input: graph.nodes[node.inputs[0]].shape, outputChannels: node.shape.channels, kernelHeight: 1,
+                kernelWidth: 1)
             kind = .convolution(geometry, weight: weight, bias: bias, foldedNorm: nil)
         case .batchNorm(let norm): kind = training ? .batchNorm(norm) : .channelAffine(norm)
-        case .activation(.relu): kind = .relu
-        case .activation(.silu): kind = .silu
-        case .activation(.gelu): kind = .gelu
+        case .relu: kind = .relu
         case .add:
             kind = .add
+            operands = [node.inputs[0]]
             residual = node.inputs[1]
-        case .averagePool(let geometry): kind = .averagePool(geometry)
-        case .maxPool(let geometry): kind = .maxPool(geometry)
-        case .globalAveragePool: kind = .globalAveragePool(graph.nodes[input].shape)
-        case .flatten: kind = .flatten(graph.nodes[input].shape)
-        case .layerNorm(let weight, let bias, let epsilon):
-            kind = .layerNorm(weight: weight, bias: bias, epsilon: epsilon)
-        case .attention(let geometry): kind = .attention(geometry)
-        case .classToken(let token): kind = .classToken(token, graph.nodes[input].shape)
-        case .positionEmbedding(let table): kind = .positionEmbedding(table)
-        case .selectToken(let index): kind = .selectToken(index, graph.nodes[input].shape)
+        case .layer(let layer): kind = .layer(layer)
         }
-        return Step(kind: kind, input: input, residual: residual, output: index, shape: node.shape)
+        return Step(kind: kind, operands: operands, residual: residual, output: index, shape: node.shape)
     }
 }

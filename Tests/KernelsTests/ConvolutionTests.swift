@@ -9,7 +9,8 @@ struct ConvolutionCase: CustomTestStringConvertible {
     var count: Int
     var testDescription: String {
         let g = geometry
-        return "\(count)×\(g.input) -> \(g.outputChannels), \(g.kernelHeight)×\(g.kernelWidth) stride \(g.stride) "
+        return "\(count)×\(g.input) -> \(g.outputChannels), \(g.kernelHeight)×\(g.kernelWidth) stride "
+            + "\(g.strideHeight),\(g.strideWidth) dilation \(g.dilationHeight),\(g.dilationWidth) "
             + "pad \(g.padTop),\(g.padLeft),\(g.padBottom),\(g.padRight) groups \(g.groups)"
     }
 
@@ -99,8 +100,40 @@ struct ConvolutionCase: CustomTestStringConvertible {
         oblong.geometry.kernelWidth = 1
         oblong.geometry.padTop = 1
         cases.append(oblong)
-        return cases
+        return cases + oblongAndDilated
     }()
+
+    /// Kernels, strides and dilations that differ from direction to direction, for every form of the weights.
+    private static let oblongAndDilated = [
+        oblong(ImageShape(20, 7, 9), 35, kernel: (1, 7), pad: (0, 3, 0, 3)),
+        oblong(ImageShape(17, 9, 7), 24, kernel: (7, 1), pad: (3, 0, 3, 0)),
+        oblong(ImageShape(3, 9, 8), 10, kernel: (3, 5), stride: (2, 1), pad: (1, 2, 1, 2)),
+        oblong(ImageShape(16, 8, 9), 16, kernel: (3, 3), stride: (2, 1), pad: (1, 1, 1, 1)),
+        oblong(ImageShape(18, 9, 9), 20, kernel: (3, 3), dilation: (2, 2), pad: (2, 2, 2, 2)),
+        oblong(ImageShape(16, 11, 8), 33, kernel: (3, 3), stride: (2, 2), dilation: (3, 2), pad: (3, 2, 3, 2)),
+        oblong(ImageShape(3, 10, 11), 9, kernel: (3, 3), dilation: (1, 2), pad: (1, 2, 1, 2)),
+        oblong(ImageShape(3, 10, 11), 9, kernel: (3, 3), dilation: (2, 1), pad: (2, 1, 2, 1)),
+        oblong(ImageShape(2, 10, 11), 9, kernel: (3, 2), stride: (2, 3), dilation: (3, 1), pad: (5, 1, 6, 0)),
+        oblong(ImageShape(7, 9, 8), 7, kernel: (3, 3), dilation: (2, 2), pad: (2, 2, 2, 2), groups: 7),
+        oblong(
+            ImageShape(19, 8, 9), 19, kernel: (5, 3), stride: (2, 1), dilation: (1, 2), pad: (2, 2, 2, 2), groups: 19),
+        oblong(
+            ImageShape(12, 6, 7), 20, kernel: (2, 3), stride: (1, 2), dilation: (3, 1), pad: (3, 0, 0, 1), groups: 4),
+        oblong(ImageShape(33, 1, 1), 17, kernel: (3, 3), dilation: (4, 4), pad: (4, 4, 4, 4)),
+        oblong(ImageShape(5, 4, 6), 6, kernel: (2, 2), stride: (5, 3), dilation: (2, 3), pad: (1, 0, 0, 3)),
+    ]
+
+    private static func oblong(
+        _ input: ImageShape, _ channels: Int, kernel: (Int, Int), stride: (Int, Int) = (1, 1),
+        dilation: (Int, Int) = (1, 1), pad: (Int, Int, Int, Int), groups: Int = 1
+    ) -> ConvolutionCase {
+        var test = ConvolutionCase(channels % 2 + 1, input, channels, 1, groups: groups)
+        (test.geometry.kernelHeight, test.geometry.kernelWidth) = kernel
+        (test.geometry.strideHeight, test.geometry.strideWidth) = stride
+        (test.geometry.dilationHeight, test.geometry.dilationWidth) = dilation
+        (test.geometry.padTop, test.geometry.padLeft, test.geometry.padBottom, test.geometry.padRight) = pad
+        return test
+    }
 }
 
 func randomFloats(_ count: Int, seed: UInt64) -> [Float] {

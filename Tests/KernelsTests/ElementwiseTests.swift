@@ -115,17 +115,73 @@ func batchNormForward(
         #expect(array(gs) == zip(x, g).map { $0 > 0 ? $1 : 0 })
     }
 
-    @Test func silu() throws {
+    static let functions: [Activation] = [
+        .silu, .gelu, .sigmoid, .tanh, .leakyReLU(slope: 0.01), .leakyReLU(slope: 0.3), .relu6, .hardSigmoid,
+        .hardSwish,
+    ]
+
+    private func reference(_ f: Activation, _ v: Double) -> Double {
+        switch f {
+        case .silu: v / (1 + exp(-v))
+        case .gelu: v * erfc(-v / 2.0.squareRoot()) / 2
+        case .sigmoid: 1 / (1 + exp(-v))
+        case .tanh: tanh(v)
+        case .leakyReLU(let slope): v > 0 ? v : Double(slope) * v
+        case .relu6: min(max(v, 0), 6)
+        case .hardSigmoid: min(max(v + 3, 0), 6) / 6
+        case .hardSwish: v * min(max(v + 3, 0), 6) / 6
+        }
+    }
+
+    @Test(arguments: functions)
+    func smooth(_ f: Activation) throws {
+        // Three times as wide as normal, so that all pieces of piecewise functions are met.
+        let x = x.map { 3 * $0 }
         let (xs, gs, y, dx) = (try buffer(x), try buffer(g), try FloatBuffer(x.count), try FloatBuffer(x.count))
-        siluForward(y.pointer, xs.pointer, count: x.count)
-        siluBackward(dx.pointer, gradient: gs.pointer, input: xs.pointer, count: x.count, accumulate: false)
-        func silu(_ v: Double) -> Double { v / (1 + exp(-v)) }
+        activationForward(f, y.pointer, xs.pointer, count: x.count)
+        activationBackward(f, dx.pointer, gradient: gs.pointer, input: xs.pointer, count: x.count, accumulate: false)
         for i in stride(from: 0, to: x.count, by: 97) {
             let v = Double(x[i])
-            #expect(abs(Double(y.pointer[i]) - silu(v)) < 1e-6)
-            let slope = (silu(v + 1e-5) - silu(v - 1e-5)) / 2e-5
+            #expect(abs(Double(y.pointer[i]) - reference(f, v)) < 1e-6 * max(1, abs(v)))
+            // Corners lie at -3, 0, 3 and 6.
+            guard !stride(from: -3.0, through: 6, by: 3).contains(where: { abs(v - $0) < 2e-5 }) else { continue }
+            let slope = (reference(f, v + 1e-5) - reference(f, v - 1e-5)) / 2e-5
             #expect(abs(Double(dx.pointer[i]) - slope * Double(g[i])) < 1e-5)
         }
+        // In place, and added to what is there.
+        activationForward(f, xs.pointer, xs.pointer, count: x.count)
+        #expect(array(xs) == array(y))
+        let sum = try buffer(g)
+        activationBackward(f, sum.pointer, gradient: gs.pointer, input: x, count: x.count, accumulate: true)
+        #expect(array(sum) == zip(g, array(dx)).map { $0 + $1 })
+        activationBackward(f, gs.pointer, gradient: gs.pointer, input: x, count: x.count, accumulate: false)
+        #expect(array(gs) == array(dx))
+    }
+
+    /// At the corners the derivatives are PyTorch's.
+    @Test func corners() throws {
+        func slopes(_ f: Activation, at points: [Float]) throws -> [Float] {
+            let (gs, dx) = (try buffer(points.map { _ in 1 }), try FloatBuffer(points.count))
+            activationBackward(
+                f, dx.pointer, gradient: gs.pointer, input: points, count: points.count, accumulate: false)
+            return array(dx)
+        }
+        #expect(try slopes(.relu6, at: [0, 6]) == [0, 0])
+        #expect(try slopes(.leakyReLU(slope: 0.25), at: [0, -1, 1]) == [0.25, 0.25, 1])
+        #expect(try slopes(.hardSigmoid, at: [-3, 3, 0]) == [0, 0, 1 / 6])
+        #expect(try slopes(.hardSwish, at: [-3, 3, 0]) == [0, 1, 0.5])
+    }
+
+    @Test(arguments: functions)
+    func farOut(_ f: Activation) throws {
+        let x: [Float] = [-200, 200, .nan]
+        let y = try FloatBuffer(3)
+        activationForward(f, y.pointer, x, count: 3)
+        for i in 0..<2 { #expect(abs(Double(y.pointer[i]) - reference(f, Double(x[i]))) < 1e-4) }
+        #expect(y.pointer[2].isNaN)
+        let (gs, dx) = (try buffer([1, 1, 1]), try FloatBuffer(3))
+        activationBackward(f, dx.pointer, gradient: gs.pointer, input: x, count: 3, accumulate: false)
+        #expect(dx.pointer[0].isFinite && dx.pointer[1].isFinite)
     }
 
     @Test func nanIsKept() throws {
@@ -137,131 +193,6 @@ func batchNormForward(
             KernelTable.table(for: path).add(y.pointer, xs.pointer, xs.pointer, xs.count, true, nil)
             #expect(y.pointer[0].isNaN && y.pointer[16].isNaN && y.pointer[1] == 0)
         }
-    }
-}
-
-@Suite struct PoolingTests {
-    @Test(arguments: [(2, 2), (3, 1), (3, 2), (4, 4)])
-    func average(_ window: Int, _ stride: Int) throws {
-        let g = PoolingGeometry(input: ImageShape(5, 7, 6), window: window, stride: stride)
-        let x = randomFloats(2 * g.input.count, seed: 1)
-        let dy = randomFloats(2 * g.output.count, seed: 2)
-        let (xs, gs, y) = (try buffer(x), try buffer(dy), try FloatBuffer(2 * g.output.count))
-        averagePoolForward(y.pointer, xs.pointer, count: 2, g)
-        var expected = [Float](repeating: 0, count: 2 * g.output.count)
-        var gradient = [Float](repeating: 0, count: 2 * g.input.count)
-        for i in expected.indices {
-            let (n, pixel, c) = (i / g.output.count, i % g.output.count / 5, i % 5)
-            for r in 0..<window {
-                for s in 0..<window {
-                    let row = pixel / g.output.width * stride + r
-                    let column = pixel % g.output.width * stride + s
-                    let j = n * g.input.count + (row * 6 + column) * 5 + c
-                    expected[i] += x[j] / Float(window * window)
-                    gradient[j] += dy[i] / Float(window * window)
-                }
-            }
-        }
-        #expect(relativeError(array(y), expected) < 1e-6)
-        let dx = try buffer(x)
-        averagePoolBackward(dx.pointer, gradient: gs.pointer, count: 2, g, accumulate: true)
-        #expect(relativeError(array(dx), zip(gradient, x).map { $0 + $1 }) < 1e-6)
-        averagePoolBackward(dx.pointer, gradient: gs.pointer, count: 2, g, accumulate: false)
-        #expect(relativeError(array(dx), gradient) < 1e-6)
-    }
-
-    /// Window, stride, padding and image: overlapping and with gaps, windows that reach over both borders.
-    static let maxCases: [PoolingGeometry] = [
-        PoolingGeometry(input: ImageShape(5, 7, 6), window: 3, stride: 2, padding: 1),
-        PoolingGeometry(input: ImageShape(19, 8, 8), window: 3, stride: 2, padding: 1),
-        PoolingGeometry(input: ImageShape(3, 1, 1), window: 3, stride: 2, padding: 1),
-        PoolingGeometry(input: ImageShape(2, 1, 5), window: 4, stride: 1, padding: 2),
-        PoolingGeometry(input: ImageShape(4, 6, 9), window: 2, stride: 2),
-        PoolingGeometry(input: ImageShape(1, 9, 8), window: 2, stride: 3, padding: 1),
-        PoolingGeometry(input: ImageShape(2, 20, 16), window: 15, stride: 1, padding: 7),
-    ]
-
-    @Test(arguments: maxCases)
-    func maximum(_ g: PoolingGeometry) throws {
-        // Of few different values, so that most windows have equal ones.
-        for levels: Float in [2, 1000] {
-            let x = randomFloats(3 * g.input.count, seed: 1).map { ($0 * levels).rounded() / levels }
-            let dy = randomFloats(3 * g.output.count, seed: 2)
-            let expected = referenceMaxPool(x: x, count: 3, g)
-            let (xs, gs, y) = (try buffer(x), try buffer(dy), try FloatBuffer(dy.count))
-            maxPoolForward(y.pointer, xs.pointer, count: 3, g)
-            #expect(array(y) == expected.y)
-            var positions = [UInt8](repeating: 255, count: dy.count)
-            maxPoolForward(y.pointer, xs.pointer, count: 3, g, positions: &positions)
-            #expect(array(y) == expected.y)
-            var gradient = [Float](repeating: 0, count: x.count)
-            for (index, value) in zip(expected.indices, dy) { gradient[index] += value }
-            let dx = try buffer(x)
-            maxPoolBackward(dx.pointer, gradient: gs.pointer, positions: positions, count: 3, g, accumulate: false)
-            #expect(array(dx) == gradient)
-            let sum = try buffer(x)
-            maxPoolBackward(sum.pointer, gradient: gs.pointer, positions: positions, count: 3, g, accumulate: true)
-            #expect(relativeError(array(sum), zip(gradient, x).map { $0 + $1 }) < 1e-6)
-        }
-    }
-
-    /// Values that are further apart than the step: the maximum is linear between its two ends.
-    @Test(arguments: maxCases)
-    func maximumAgreesWithDifferences(_ g: PoolingGeometry) throws {
-        let n = g.input.count
-        // A permutation of n equidistant values, by a factor that is prime to every n here.
-        var x = (0..<n).map { Float($0 * 7919 % n) }
-        let dy = randomFloats(g.output.count, seed: 4)
-        var positions = [UInt8](repeating: 0, count: dy.count)
-        let (xs, y, gs, dx) = (try buffer(x), try FloatBuffer(dy.count), try buffer(dy), try FloatBuffer(n))
-        maxPoolForward(y.pointer, xs.pointer, count: 1, g, positions: &positions)
-        maxPoolBackward(dx.pointer, gradient: gs.pointer, positions: positions, count: 1, g, accumulate: false)
-        func loss() -> Double {
-            zip(referenceMaxPool(x: x, count: 1, g).y, dy).reduce(0) { $0 + Double($1.0) * Double($1.1) }
-        }
-        for i in stride(from: 0, to: n, by: max(n / 40, 1)) {
-            let value = x[i]
-            x[i] = value + 0.25
-            let up = loss()
-            x[i] = value - 0.25
-            let down = loss()
-            x[i] = value
-            #expect(abs((up - down) / 0.5 - Double(dx.pointer[i])) < 1e-5)
-        }
-    }
-
-    @Test func maximumKeepsNaNAndInfinity() throws {
-        let g = PoolingGeometry(input: ImageShape(1, 2, 4), window: 2, stride: 2)
-        let xs = try buffer([1, .nan, -.infinity, -.infinity, .infinity, 3, -.infinity, -.infinity])
-        let y = try FloatBuffer(2)
-        var positions: [UInt8] = [9, 9]
-        maxPoolForward(y.pointer, xs.pointer, count: 1, g, positions: &positions)
-        #expect(y.pointer[0].isNaN && y.pointer[1] == -.infinity)
-        #expect(positions == [1, 0])
-    }
-
-    /// Padding counts as zeros.
-    @Test func averageOfPadding() throws {
-        let g = PoolingGeometry(input: ImageShape(1, 2, 2), window: 2, stride: 2, padding: 1)
-        let (xs, y, dx) = (try buffer([4, 8, 12, 16]), try FloatBuffer(4), try FloatBuffer(4))
-        averagePoolForward(y.pointer, xs.pointer, count: 1, g)
-        #expect(array(y) == [1, 2, 3, 4])
-        averagePoolBackward(dx.pointer, gradient: xs.pointer, count: 1, g, accumulate: false)
-        #expect(array(dx) == [1, 2, 3, 4])
-    }
-
-    @Test func globalAverage() throws {
-        let shape = ImageShape(3, 5, 4)
-        let x = randomFloats(2 * shape.count, seed: 1)
-        let (xs, y) = (try buffer(x), try FloatBuffer(6))
-        globalAveragePoolForward(y.pointer, xs.pointer, count: 2, shape)
-        for i in 0..<6 {
-            let mean = (0..<20).reduce(Float(0)) { $0 + x[i / 3 * 60 + $1 * 3 + i % 3] } / 20
-            #expect(abs(y.pointer[i] - mean) < 1e-6)
-        }
-        let dx = try buffer(x)
-        globalAveragePoolBackward(dx.pointer, gradient: y.pointer, count: 2, shape, accumulate: true)
-        for i in x.indices { #expect(abs(dx.pointer[i] - x[i] - y.pointer[i / 60 * 3 + i % 3] / 20) < 1e-6) }
     }
 }
 

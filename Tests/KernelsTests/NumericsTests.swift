@@ -54,7 +54,7 @@ private func expectSmall(
 extension PreparedWeights {
     fileprivate var kernelName: String {
         switch form {
-        case .winograd: geometry.stride == 1 ? "Winograd" : "Winograd, stride 2"
+        case .winograd: geometry.strideHeight == 1 ? "Winograd" : "Winograd, stride 2"
         case .thin: "gathered patches"
         case .panels: "indirect product"
         case .matrix: "OpenBLAS"
@@ -184,9 +184,9 @@ private struct ConvolutionReference {
         let (x, g) = (randomFloats(count, seed: 1), randomFloats(count, seed: 2))
         let (xs, gs, y, dx) = (try buffer(x), try buffer(g), try FloatBuffer(count), try FloatBuffer(count))
         func sigmoid(_ v: Double) -> Double { 1 / (1 + exp(-v)) }
-        siluForward(y.pointer, xs.pointer, count: count)
+        activationForward(.silu, y.pointer, xs.pointer, count: count)
         expectSmall(array(y), x.map { Double($0) * sigmoid(Double($0)) }, below: 1e-6, "SiLU", "forward", "all")
-        siluBackward(dx.pointer, gradient: gs.pointer, input: xs.pointer, count: count, accumulate: false)
+        activationBackward(.silu, dx.pointer, gradient: gs.pointer, input: xs.pointer, count: count, accumulate: false)
         let slopes = x.map { sigmoid(Double($0)) * (1 + Double($0) * (1 - sigmoid(Double($0)))) }
         expectSmall(array(dx), zip(g, slopes).map { Double($0) * $1 }, below: 1e-6, "SiLU", "input gradient", "all")
 

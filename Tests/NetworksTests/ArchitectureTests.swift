@@ -111,7 +111,7 @@ import Testing
         options.shape = ImageShape(3, size, size)
         var strided = 0
         for node in try Architecture.graph(name, &options).nodes {
-            guard case .convolution(let g, _, _) = node.operation, g.stride == 2 else { continue }
+            guard case .convolution(let g, _, _) = node.operation, g.strideHeight == 2 else { continue }
             strided += 1
             #expect(g.output.height == (g.input.height + 1) / 2 && g.output.width == (g.input.width + 1) / 2)
             let odd = g.input.height % 2

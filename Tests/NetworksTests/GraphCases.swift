@@ -139,3 +139,116 @@ extension NetworkCase {
                 """),
     ]
 }
+
+extension NetworkCase {
+    /// What DenseNet, Inception, squeeze-and-excitation and dilated networks are made of, in awkward places.
+    static let branches = [
+        NetworkCase(
+            architecture: "dense", shape: ImageShape(3, 9, 7), baseWidth: 0,
+            layers: """
+                {"name": "c0", "type": "conv", "inputs": ["input"], "channels": 5, "kernel": 3, "padding": 1},
+                {"name": "n1", "type": "batch_norm", "inputs": ["c0"]},
+                {"name": "a1", "type": "relu", "inputs": ["n1"]},
+                {"name": "c1", "type": "conv", "inputs": ["a1"], "channels": 3, "kernel": 3, "padding": 1},
+                {"name": "d1", "type": "concat", "inputs": ["c0", "c1"]},
+                {"name": "n2", "type": "batch_norm", "inputs": ["d1"]},
+                {"name": "a2", "type": "relu", "inputs": ["n2"]},
+                {"name": "c2", "type": "conv", "inputs": ["a2"], "channels": 4, "kernel": 3, "padding": 1},
+                {"name": "d2", "type": "concat", "inputs": ["c0", "c1", "c2", "c1"]},
+                {"name": "t", "type": "conv", "inputs": ["d2"], "channels": 6, "kernel": 1},
+                {"name": "p", "type": "average_pool", "inputs": ["t"], "window": 2, "stride": 2},
+                {"name": "n3", "type": "batch_norm", "inputs": ["p"]},
+                {"name": "a3", "type": "relu", "inputs": ["n3"]},
+                {"name": "g", "type": "global_average_pool", "inputs": ["a3"]},
+                {"name": "logits", "type": "linear", "inputs": ["g"], "outputs": 5}
+                """),
+        NetworkCase(
+            architecture: "inception", shape: ImageShape(2, 8, 9), baseWidth: 0,
+            layers: """
+                {"name": "s", "type": "conv", "inputs": ["input"], "channels": 6, "kernel": 3, "stride": [2, 1]},
+                {"name": "a", "type": "relu", "inputs": ["s"]},
+                {"name": "b1", "type": "conv", "inputs": ["a"], "channels": 3, "kernel": 1},
+                {"name": "b2", "type": "conv", "inputs": ["a"], "channels": 4, "kernel": [1, 7], "padding": [0, 3, 0, 3]},
+                {"name": "b2n", "type": "batch_norm", "inputs": ["b2"]},
+                {"name": "b2a", "type": "relu", "inputs": ["b2n"]},
+                {"name": "b3", "type": "conv", "inputs": ["b2a"], "channels": 5, "kernel": [3, 1], "padding": [1, 0, 1, 0]},
+                {"name": "b4", "type": "average_pool", "inputs": ["a"], "window": 3, "padding": 1, "count_padding": false},
+                {"name": "b5", "type": "max_pool", "inputs": ["a"], "window": [1, 3], "padding": [0, 1, 0, 1]},
+                {"name": "cat", "type": "concat", "inputs": ["b1", "b3", "b4", "b5"]},
+                {"name": "last", "type": "relu", "inputs": ["cat"]},
+                {"name": "r1", "type": "max_pool", "inputs": ["last"], "window": 3, "stride": 2, "padding": [0, 0, 1, 1]},
+                {"name": "r2", "type": "average_pool", "inputs": ["last"], "window": [3, 2], "stride": 2,
+                 "padding": [0, 0, 1, 0]},
+                {"name": "r3", "type": "conv", "inputs": ["last"], "channels": 2, "kernel": 3, "stride": 2,
+                 "padding": [1, 1, 0, 0]},
+                {"name": "cat2", "type": "concat", "inputs": ["r1", "r1"]},
+                {"name": "e", "type": "global_average_pool", "inputs": ["cat2"]},
+                {"name": "e2", "type": "global_average_pool", "inputs": ["r2"]},
+                {"name": "e3", "type": "global_average_pool", "inputs": ["r3"]},
+                {"name": "ends", "type": "concat", "inputs": ["e", "e2", "e3"]},
+                {"name": "logits", "type": "linear", "inputs": ["ends"], "outputs": 5}
+                """),
+        NetworkCase(
+            architecture: "squeeze and excitation", shape: ImageShape(3, 7, 6), baseWidth: 0,
+            layers: """
+                {"name": "c", "type": "conv", "inputs": ["input"], "channels": 9, "kernel": 3, "padding": 1},
+                {"name": "n", "type": "batch_norm", "inputs": ["c"]},
+                {"name": "h", "type": "hard_swish", "inputs": ["n"]},
+                {"name": "dw", "type": "conv", "inputs": ["h"], "channels": 9, "kernel": 5, "padding": 2, "groups": 9},
+                {"name": "n2", "type": "batch_norm", "inputs": ["dw"]},
+                {"name": "q", "type": "global_average_pool", "inputs": ["n2"]},
+                {"name": "f1", "type": "conv", "inputs": ["q"], "channels": 4, "kernel": 1, "bias": true},
+                {"name": "fa", "type": "relu6", "inputs": ["f1"]},
+                {"name": "f2", "type": "conv", "inputs": ["fa"], "channels": 9, "kernel": 1, "bias": true},
+                {"name": "fs", "type": "hard_sigmoid", "inputs": ["f2"]},
+                {"name": "m", "type": "multiply", "inputs": ["n2", "fs"]},
+                {"name": "l", "type": "leaky_relu", "inputs": ["m"], "slope": 0.2},
+                {"name": "sum", "type": "add", "inputs": ["l", "h"]},
+                {"name": "g", "type": "global_average_pool", "inputs": ["sum"]},
+                {"name": "logits", "type": "linear", "inputs": ["g"], "outputs": 5}
+                """),
+        // Products of a tensor with itself, of all that a BatchNorm made again gives, before all weights and as the last.
+        NetworkCase(
+            architecture: "products", shape: ImageShape(2, 4, 5), baseWidth: 0,
+            layers: """
+                {"name": "early", "type": "sigmoid", "inputs": ["input"]},
+                {"name": "gate", "type": "global_average_pool", "inputs": ["early"]},
+                {"name": "gated", "type": "multiply", "inputs": ["input", "gate"]},
+                {"name": "square", "type": "multiply", "inputs": ["gated", "gated"]},
+                {"name": "both", "type": "concat", "inputs": ["square", "input"]},
+                {"name": "c", "type": "conv", "inputs": ["both"], "channels": 32, "kernel": 3, "padding": 1},
+                {"name": "n", "type": "batch_norm", "inputs": ["c"]},
+                {"name": "a", "type": "relu", "inputs": ["n"]},
+                {"name": "deep", "type": "conv", "inputs": ["a"], "channels": 32, "kernel": 3, "padding": 1},
+                {"name": "t", "type": "tanh", "inputs": ["deep"]},
+                {"name": "p", "type": "multiply", "inputs": ["t", "a"]},
+                {"name": "one", "type": "average_pool", "inputs": ["p"], "window": [4, 5]},
+                {"name": "one2", "type": "multiply", "inputs": ["one", "one"]},
+                {"name": "p2", "type": "multiply", "inputs": ["p", "one2"]},
+                {"name": "pool", "type": "global_average_pool", "inputs": ["p2"]},
+                {"name": "fc", "type": "linear", "inputs": ["pool"], "outputs": 5},
+                {"name": "w", "type": "linear", "inputs": ["one"], "outputs": 5},
+                {"name": "s", "type": "sigmoid", "inputs": ["w"]},
+                {"name": "logits", "type": "multiply", "inputs": ["fc", "s"]}
+                """),
+        NetworkCase(
+            architecture: "dilated", shape: ImageShape(3, 11, 10), baseWidth: 0,
+            layers: """
+                {"name": "c1", "type": "conv", "inputs": ["input"], "channels": 16, "kernel": 3, "padding": 2, "dilation": 2},
+                {"name": "n1", "type": "batch_norm", "inputs": ["c1"]},
+                {"name": "a1", "type": "leaky_relu", "inputs": ["n1"]},
+                {"name": "c2", "type": "conv", "inputs": ["a1"], "channels": 16, "kernel": 3, "padding": 3, "dilation": 3,
+                 "groups": 4},
+                {"name": "c3", "type": "conv", "inputs": ["a1"], "channels": 16, "kernel": [3, 2], "stride": [1, 2],
+                 "padding": [2, 3, 2, 0], "dilation": [2, 3], "groups": 16},
+                {"name": "c4", "type": "conv", "inputs": ["a1"], "channels": 16, "kernel": 3, "stride": 2, "padding": 2,
+                 "dilation": 2},
+                {"name": "g2", "type": "global_average_pool", "inputs": ["c2"]},
+                {"name": "g3", "type": "global_average_pool", "inputs": ["c3"]},
+                {"name": "g4", "type": "global_average_pool", "inputs": ["c4"]},
+                {"name": "cat", "type": "concat", "inputs": ["g2", "g3", "g4"]},
+                {"name": "sq", "type": "tanh", "inputs": ["cat"]},
+                {"name": "logits", "type": "linear", "inputs": ["sq"], "outputs": 5}
+                """),
+    ]
+}

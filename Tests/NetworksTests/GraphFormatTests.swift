@@ -31,7 +31,7 @@ private func results(_ network: Network, _ count: Int) throws -> [Float] {
 }
 
 @Suite struct GraphFormatTests {
-    @Test(arguments: NetworkCase.all + NetworkCase.graphs)
+    @Test(arguments: NetworkCase.all + NetworkCase.graphs + NetworkCase.branches)
     func everyArchitectureComesBack(_ test: NetworkCase) throws {
         let network = try test.network()
         let other = try again(network)
@@ -89,8 +89,20 @@ private func results(_ network: Network, _ count: Int) throws -> [Float] {
         guard case .convolution(let g, _, nil) = description.graph.nodes[1].operation,
             case .batchNorm(let norm) = description.graph.nodes[2].operation
         else { return #expect(Bool(false)) }
-        #expect((g.stride, g.groups) == (1, 1) && [g.padTop, g.padLeft, g.padBottom, g.padRight] == [1, 1, 1, 1])
+        #expect([g.strideHeight, g.strideWidth, g.dilationHeight, g.dilationWidth, g.groups] == [1, 1, 1, 1, 1])
+        #expect([g.padTop, g.padLeft, g.padBottom, g.padRight] == [1, 1, 1, 1])
         #expect((norm.epsilon, norm.momentum) == (1e-5, 0.1))
+    }
+
+    /// What an older reader does not know is written only where it says something, and digests stay as they were.
+    @Test func additionsAreLeftOut() throws {
+        for (values, isThere) in [("1", false), ("[1, 1]", false), ("[1, 2]", true)] {
+            let found = try #require(Self.small.range(of: "\"padding\": 1"))
+            let text = Self.small.replacing(found, with: "\"padding\": 1, \"dilation\": \(values)")
+            let written = try GraphDescription(text, source: "json").text()
+            #expect(written.contains("\"dilation\": [1, 2]") == isThere && written.contains("dilation") == isThere)
+            #expect(try GraphDescription(written, source: "json").text() == written)
+        }
     }
 
     /// (what is replaced, by what, what the message says)
@@ -152,6 +164,25 @@ private func results(_ network: Network, _ count: Int) throws -> [Float] {
         ("\"outputs\": 3", "\"outputs\": 1", ["json: output: got shape (1, 1, 1)", "2 ... 1000000"]),
         ("[\"pool\"]", "[\"act\"]", ["layer \"fc\": linear: got an image of shape (4, 6, 5)", "flatten"]),
         ("\"global_average_pool\"", "\"average_pool\", \"window\": 7", ["layer \"pool\": average pooling"]),
+        ("\"global_average_pool\"", "\"average_pool\", \"window\": [3]", ["window: got an array of 1"]),
+        (
+            "\"global_average_pool\"", "\"max_pool\", \"window\": [6, 5], \"padding\": [0, 5, 0, 0]",
+            ["layer \"pool\": max pooling: got padding [0, 5, 0, 0]", "6x5 window"]
+        ),
+        ("\"global_average_pool\"", "\"max_pool\", \"window\": [16, 1]", ["window[0]: got 16"]),
+        ("\"padding\": 1", "\"padding\": 1, \"dilation\": 5", ["kernel: got 3x3, dilated to 11x11", "padded image"]),
+        ("\"padding\": 1", "\"padding\": 5, \"dilation\": 2", ["padding: got", "3x3, dilated to 5x5"]),
+        ("\"padding\": 1", "\"stride\": [1, 0]", ["layer \"conv\": stride[1]: got 0"]),
+        ("\"relu\"", "\"leaky_relu\", \"slope\": 2", ["layer \"act\": slope: got 2"]),
+        ("\"global_average_pool\"", "\"concat\"", ["layer \"pool\": inputs: got 1", "2 ... 256 names"]),
+        (
+            "\"linear\", \"inputs\": [\"pool\"], \"outputs\": 3", "\"concat\", \"inputs\": [\"pool\", \"act\"]",
+            ["layer \"fc\": concat: images of (4, 1, 1) and (4, 6, 5)"]
+        ),
+        (
+            "\"relu\", \"inputs\": [\"norm\"]", "\"multiply\", \"inputs\": [\"norm\", \"input\"]",
+            ["layer \"act\": multiply: shapes (4, 6, 5) and (1, 6, 5)", "4 channels"]
+        ),
     ]
 
     @Test(arguments: mistakes)

@@ -108,7 +108,7 @@ struct NetworkCase: CustomTestStringConvertible {
 @Suite struct PassTests {
     private let count = 3
 
-    @Test(arguments: NetworkCase.all + NetworkCase.graphs)
+    @Test(arguments: NetworkCase.all + NetworkCase.graphs + NetworkCase.branches)
     func inferenceMatchesReference(_ test: NetworkCase) throws {
         let network = try test.network()
         let images = randomFloats(count * test.shape.count, seed: 11)
@@ -121,7 +121,7 @@ struct NetworkCase: CustomTestStringConvertible {
         }
     }
 
-    @Test(arguments: NetworkCase.all + NetworkCase.graphs)
+    @Test(arguments: NetworkCase.all + NetworkCase.graphs + NetworkCase.branches)
     func inputGradientMatchesFiniteDifferences(_ test: NetworkCase) throws {
         let network = try test.network()
         let images = randomFloats(count * test.shape.count, seed: 11)
@@ -138,7 +138,7 @@ struct NetworkCase: CustomTestStringConvertible {
         compare(gradient, at: images.map(Double.init), loss)
     }
 
-    @Test(arguments: NetworkCase.all + NetworkCase.graphs)
+    @Test(arguments: NetworkCase.all + NetworkCase.graphs + NetworkCase.branches)
     func parameterGradientsMatchFiniteDifferences(_ test: NetworkCase) throws {
         let network = try test.network()
         let images = randomFloats(count * test.shape.count, seed: 11)
@@ -208,7 +208,7 @@ struct NetworkCase: CustomTestStringConvertible {
     }
 
     /// Logits and input gradients of a sample are the same in any batch, bit for bit.
-    @Test(arguments: NetworkCase.all + NetworkCase.graphs)
+    @Test(arguments: NetworkCase.all + NetworkCase.graphs + NetworkCase.branches)
     func sampleDoesNotDependOnItsBatch(_ test: NetworkCase) throws {
         let network = try test.network()
         let images = randomFloats(7 * test.shape.count, seed: 21)
@@ -232,7 +232,7 @@ struct NetworkCase: CustomTestStringConvertible {
     }
 
     /// A pass planned for a large batch, whose steps run together over a few samples at a time, gives the same bits.
-    @Test(arguments: NetworkCase.all + NetworkCase.graphs)
+    @Test(arguments: NetworkCase.all + NetworkCase.graphs + NetworkCase.branches)
     func trainingDoesNotDependOnTheCapacity(_ test: NetworkCase) throws {
         let images = randomFloats(count * test.shape.count, seed: 11)
         let cotangent = randomFloats(count * 5, seed: 12)
@@ -250,7 +250,7 @@ struct NetworkCase: CustomTestStringConvertible {
     }
 
     /// Weight gradients and running statistics are the same for any number of threads, bit for bit.
-    @Test(arguments: NetworkCase.all + NetworkCase.graphs)
+    @Test(arguments: NetworkCase.all + NetworkCase.graphs + NetworkCase.branches)
     func threadsDoNotChangeTraining(_ test: NetworkCase) throws {
         let images = randomFloats(33 * test.shape.count, seed: 31)
         let cotangent = randomFloats(33 * 5, seed: 32)

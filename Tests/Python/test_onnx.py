@@ -158,13 +158,40 @@ GRAPHS = {
     "conv": graph(layer("conv", channels=6, kernel=[3, 2], padding=[2, 0, 1, 1], stride=2, groups=2, bias=True), *HEAD),
     "conv-same": graph(layer("conv", channels=5, kernel=3, padding=[0, 0, 1, 1], stride=2), *HEAD),
     "conv-depthwise": graph(layer("conv", channels=8, kernel=3, padding=1, groups=4), *HEAD),
+    "conv-dilated": graph(
+        layer("conv", channels=6, kernel=[3, 2], padding=[2, 0, 1, 1], stride=[1, 2], dilation=[2, 3]),
+        layer("conv", channels=6, kernel=3, padding=2, dilation=2, groups=6), *HEAD,
+    ),
     "batch_norm": graph(layer("batch_norm", epsilon=0.1), layer("relu"), *HEAD),
     "activations": graph(layer("silu"), layer("gelu"), layer("relu"), *HEAD),
+    "piecewise": graph(
+        layer("conv", channels=5, kernel=3, bias=True), layer("leaky_relu", slope=0.3), layer("hard_swish"),
+        layer("conv", channels=5, kernel=3, bias=True), layer("hard_sigmoid"), layer("tanh"), layer("sigmoid"),
+        layer("conv", channels=5, kernel=1, bias=True), layer("relu6"), *HEAD,
+    ),
+    "multiply": graph(
+        layer("conv", channels=4, kernel=1, bias=True), layer("global_average_pool"), layer("hard_sigmoid"),
+        layer("multiply", inputs=["l0", "l2"]), layer("multiply", inputs=["l3", "input"]), *HEAD,
+    ),
+    "multiply-layouts": graph(
+        layer("token_linear", outputs=4), layer("select_token", index=5), layer("linear", outputs=4),
+        layer("multiply", inputs=["l0", "l2"]), layer("multiply", inputs=["l3", "input"]),
+        layer("multiply", inputs=["l4", "l2"]), layer("global_average_pool"), layer("multiply", inputs=["l6", "l2"]),
+    ),
+    "concat": graph(
+        layer("conv", channels=3, kernel=3, padding=1), layer("concat", inputs=["l0", "input", "l0"]),
+        layer("token_linear", outputs=2), layer("concat", inputs=["l1", "l2"]), *HEAD,
+        layer("concat", inputs=["l5", "l5"]),
+    ),
     "average_pool": graph(layer("average_pool", window=4, stride=3, padding=2), *HEAD),
+    "average_pool-oblong": graph(
+        layer("average_pool", window=[4, 3], stride=[3, 1], padding=[2, 0, 1, 2], count_padding=False), *HEAD
+    ),
     "average_pool-plain": graph(layer("average_pool", window=2, stride=2), *HEAD),
     "max_pool": graph(
         layer("conv", channels=3, kernel=1, bias=True), layer("max_pool", window=3, stride=2, padding=1), *HEAD
     ),
+    "max_pool-oblong": graph(layer("max_pool", window=[1, 3], stride=[1, 2], padding=[0, 1, 0, 2]), *HEAD),
     "max_pool-plain": graph(layer("max_pool", window=2, stride=2), *HEAD),
     "global_average_pool": graph(layer("global_average_pool"), layer("linear", outputs=3)),
     # The last layer need not be linear, and a vector may be an image or a token again.

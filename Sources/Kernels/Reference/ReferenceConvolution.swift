@@ -57,8 +57,8 @@ private func eachTerm(_ g: ConvolutionGeometry, _ pixel: Int, _ k: Int, _ body: 
     let group = k / g.groupColumns
     for r in 0..<g.kernelHeight {
         for s in 0..<g.kernelWidth {
-            let y = pixel / g.output.width * g.stride + r - g.padTop
-            let x = pixel % g.output.width * g.stride + s - g.padLeft
+            let y = pixel / g.output.width * g.strideHeight + r * g.dilationHeight - g.padTop
+            let x = pixel % g.output.width * g.strideWidth + s * g.dilationWidth - g.padLeft
             guard y >= 0, y < g.input.height, x >= 0, x < g.input.width else { continue }
             for c in 0..<g.depth {
                 body(

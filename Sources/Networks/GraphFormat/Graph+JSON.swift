@@ -10,6 +10,12 @@ public struct GraphDescription: Sendable {
     public let graph: Graph
     /// Classes, shape and normalisation; `baseWidth` is 0.
     public let options: NetworkOptions
+
+    /// Of a network that is there.
+    public init(graph: Graph, options: NetworkOptions) {
+        self.graph = graph
+        self.options = options
+    }
 }
 
 extension GraphDescription {
@@ -163,11 +169,15 @@ extension GraphDescription {
         return (name, inputs)
     }
 
-    private static func inputNames(_ object: inout JSONObject, _ count: Int) throws -> [String] {
+    private static func inputNames(_ object: inout JSONObject, _ counts: ClosedRange<Int>) throws -> [String] {
         let label = object.label("inputs")
-        let want = count == 1 ? "an array of one name" : "an array of \(count) names"
+        let (least, most) = (counts.lowerBound, counts.upperBound)
+        let want =
+            most == 1 ? "an array of one name" : "an array of \(least == most ? "" : "\(least) ... ")\(most) names"
         let values = try object.require("inputs", want: want).array(label, want: want)
-        guard values.count == count else { throw EngineError.invalid(label, got: "\(values.count)", want: want) }
+        guard counts.contains(values.count) else {
+            throw EngineError.invalid(label, got: "\(values.count)", want: want)
+        }
         return try values.enumerated().map { try $1.string("\(label)[\($0)]", want: "a name") }
     }
 

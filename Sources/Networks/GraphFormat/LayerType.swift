@@ -6,7 +6,7 @@ import Runtime
 struct LayerType: Sendable {
     /// The value of `type`.
     let name: String
-    let inputs: Int
+    let inputs: ClosedRange<Int>
     let attributes: [LayerAttribute]
     /// Endings of the names of its parameters, in order; `[ ]` where an attribute decides whether it is there.
     var parameters = ""
@@ -15,7 +15,7 @@ struct LayerType: Sendable {
     /// graph.
     let build: @Sendable (inout Graph, _ name: String, _ inputs: [Graph.Value], LayerValues) throws -> Graph.Value
     /// The attributes of a node of this type, in the order of the table.
-    let describe: @Sendable (Graph, Graph.Node) -> [JSON]
+    let describe: @Sendable (Graph.Node) -> [JSON]
 }
 
 /// A key of a layer, beside `name`, `type` and `inputs`.
@@ -34,6 +34,8 @@ struct LayerAttribute: Sendable {
     let kind: Kind
     /// What a missing key means; nil: it must be there.
     var fallback: JSON?
+    /// Came later: descriptions of layers that do without it stay as they were, for older readers and digests.
+    var isAddition = false
 
     /// As the documentation has it: `stride` 1 ... 1024 = 1
     var summary: String {
@@ -101,6 +103,8 @@ struct LayerValues {
 
     func integer(_ name: String) -> Int { integers(name)[0] }
 
+    func pair(_ name: String) -> (Int, Int) { (integers(name)[0], integers(name)[1]) }
+
     func float(_ name: String) -> Float {
         guard case .number(let found)? = values.first(where: { $0.name == name })?.value else { return 0 }
         return Float(found)
@@ -109,5 +113,16 @@ struct LayerValues {
     func flag(_ name: String) -> Bool {
         guard case .flag(let found)? = values.first(where: { $0.name == name })?.value else { return false }
         return found
+    }
+}
+
+extension JSON {
+    /// An array, or one integer for all where they are the same.
+    init(oneFor values: [Int]) {
+        if let first = values.first, values.allSatisfy({ $0 == first }) {
+            self = .integer(first)
+        } else {
+            self.init(values)
+        }
     }
 }

@@ -17,12 +17,17 @@ extension Network {
         try self.init(architecture: Self.graphArchitecture, options: description.options, graph: description.graph)
     }
 
-    /// The description of this network, whatever it was made from, one layer to a line. A network made from it has the same
-    /// parameters and, with the same weights, computes the same bits.
-    public func graphText() throws -> String {
+    /// The description of this network, whatever it was made from. A network made from it has the same parameters and, with
+    /// the same weights, computes the same bits.
+    public func graphText() throws -> String { try GraphDescription(graph: graph, options: options).text() }
+}
+
+extension GraphDescription {
+    /// As JSON, one layer to a line.
+    public func text() throws -> String {
         var head: [(key: String, value: JSON)] = [
-            ("format", .string(GraphDescription.format)), ("version", .integer(GraphDescription.version)),
-            ("input", JSON([shape.channels, shape.height, shape.width])),
+            ("format", .string(Self.format)), ("version", .integer(Self.version)),
+            ("input", JSON([options.shape.channels, options.shape.height, options.shape.width])),
         ]
         if !options.mean.isEmpty {
             head.append(("mean", .array(options.mean.map { JSON($0) })))
@@ -44,7 +49,8 @@ extension Network {
             ("name", .string(node.name)), ("type", .string(name)),
             ("inputs", .array(node.inputs.map { .string(graph.nodes[$0].name) })),
         ]
-        for (attribute, value) in zip(type.attributes, type.describe(graph, node)) {
+        for (attribute, value) in zip(type.attributes, type.describe(node))
+        where !attribute.isAddition || attribute.fallback?.summary != value.summary {
             members.append((attribute.name, value))
         }
         return .object(members)

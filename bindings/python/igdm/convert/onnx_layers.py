@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from .onnx_graph import Builder, Tensor
 
+Pair = int | Sequence[int]
+"""[down, across], or one for both; of a padding [top, left, bottom, right], or one for all."""
+
 
 def conv(
-    b: Builder, name: str, x: Tensor, *, channels: int, kernel: Sequence[int], stride: int, padding: Sequence[int],
+    b: Builder, name: str, x: Tensor, *, channels: int, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = 1,
     groups: int, bias: bool,
 ) -> Tensor:  # fmt: skip
     inputs = [b.image(x), b.parameter(f"{name}.weight"), *_bias(b, name, bias)]
-    y = b.node(name, "Conv", inputs, kernel_shape=kernel, strides=[stride] * 2, pads=padding, group=groups)
-    return Tensor((channels, *_windows(x, kernel, stride, padding)), {"image": y})
+    windows = Windows(_each(kernel, 2), _each(stride, 2), _each(padding, 4), _each(dilation, 2))
+    y = b.node(name, "Conv", inputs, group=groups, **windows.attributes)
+    return Tensor((channels, *windows.over(x)), {"image": y})
 
 
 def batch_norm(b: Builder, name: str, x: Tensor, *, epsilon: float, momentum: float) -> Tensor:
@@ -31,6 +36,17 @@ def batch_norm(b: Builder, name: str, x: Tensor, *, epsilon: float, momentum: fl
 def relu(b: Builder, name: str, x: Tensor) -> Tensor:
     layout, value = x.any
     return Tensor(x.shape, {layout: b.node(name, "Relu", [value])})
+
+
+def relu6(b: Builder, name: str, x: Tensor) -> Tensor:
+    layout, value = x.any
+    bounds = [b.constant(f"{name}/{bound}", float(bound)) for bound in (0, 6)]
+    return Tensor(x.shape, {layout: b.node(name, "Clip", [value, *bounds])})
+
+
+def leaky_relu(b: Builder, name: str, x: Tensor, *, slope: float) -> Tensor:
+    layout, value = x.any
+    return Tensor(x.shape, {layout: b.node(name, "LeakyRelu", [value], alpha=slope)})
 
 
 def silu(b: Builder, name: str, x: Tensor) -> Tensor:
@@ -47,16 +63,49 @@ def gelu(b: Builder, name: str, x: Tensor) -> Tensor:
     return Tensor(x.shape, {layout: b.node(name, "Mul", [product, b.constant(f"{name}/half", 0.5)])})
 
 
+def sigmoid(b: Builder, name: str, x: Tensor) -> Tensor:
+    layout, value = x.any
+    return Tensor(x.shape, {layout: b.node(name, "Sigmoid", [value])})
+
+
+def tanh(b: Builder, name: str, x: Tensor) -> Tensor:
+    layout, value = x.any
+    return Tensor(x.shape, {layout: b.node(name, "Tanh", [value])})
+
+
+def hard_sigmoid(b: Builder, name: str, x: Tensor) -> Tensor:
+    layout, value = x.any
+    return Tensor(x.shape, {layout: b.node(name, "HardSigmoid", [value], alpha=1 / 6, beta=0.5)})
+
+
+def hard_swish(b: Builder, name: str, x: Tensor) -> Tensor:
+    layout, value = x.any
+    return Tensor(x.shape, {layout: b.node(name, "HardSwish", [value])})
+
+
 def add(b: Builder, name: str, x: Tensor, other: Tensor) -> Tensor:
     layout, value = x.any
     return Tensor(x.shape, {layout: b.node(name, "Add", [value, b.laid_out(other, layout)])})
 
 
-def average_pool(b: Builder, name: str, x: Tensor, *, window: int, stride: int, padding: int) -> Tensor:
-    return _pool(b, name, x, "AveragePool", window, stride, padding, count_include_pad=1)
+def multiply(b: Builder, name: str, x: Tensor, other: Tensor) -> Tensor:
+    """ONNX too repeats what has one pixel; the layouts have to be the same."""
+    layout, value = x.any
+    return Tensor(x.shape, {layout: b.node(name, "Mul", [value, b.laid_out(other, layout)])})
 
 
-def max_pool(b: Builder, name: str, x: Tensor, *, window: int, stride: int, padding: int) -> Tensor:
+def concat(b: Builder, name: str, *xs: Tensor) -> Tensor:
+    channels = sum(x.shape[0] for x in xs)
+    return Tensor((channels, *xs[0].shape[1:]), {"image": b.node(name, "Concat", [b.image(x) for x in xs], axis=1)})
+
+
+def average_pool(
+    b: Builder, name: str, x: Tensor, *, window: Pair, stride: Pair, padding: Pair, count_padding: bool = True
+) -> Tensor:
+    return _pool(b, name, x, "AveragePool", window, stride, padding, count_include_pad=int(count_padding))
+
+
+def max_pool(b: Builder, name: str, x: Tensor, *, window: Pair, stride: Pair, padding: Pair) -> Tensor:
     return _pool(b, name, x, "MaxPool", window, stride, padding)
 
 
@@ -130,8 +179,9 @@ def select_token(b: Builder, name: str, x: Tensor, *, index: int) -> Tensor:
 LAYERS: dict[str, Callable[..., Tensor]] = {
     function.__name__: function
     for function in (
-        conv, batch_norm, relu, silu, gelu, add, average_pool, max_pool, global_average_pool, flatten, linear,
-        layer_norm, token_linear, attention, class_token, position_embedding, select_token,
+        conv, batch_norm, relu, relu6, leaky_relu, silu, gelu, sigmoid, tanh, hard_sigmoid, hard_swish, add, multiply,
+        concat, average_pool, max_pool, global_average_pool, flatten, linear, layer_norm, token_linear,
+        attention, class_token, position_embedding, select_token,
     )
 }  # fmt: skip
 """By the name of their type."""
@@ -142,15 +192,38 @@ def _bias(b: Builder, name: str, there: bool) -> list[str]:
 
 
 def _pool(
-    b: Builder, name: str, x: Tensor, kind: str, window: int, stride: int, padding: int, **attributes: int
+    b: Builder, name: str, x: Tensor, kind: str, window: Pair, stride: Pair, padding: Pair, **more: int
 ) -> Tensor:
-    kernel, pads = [window] * 2, [padding] * 4
-    y = b.node(name, kind, [b.image(x)], kernel_shape=kernel, strides=[stride] * 2, pads=pads, **attributes)
-    return Tensor((x.shape[0], *_windows(x, kernel, stride, pads)), {"image": y})
+    windows = Windows(_each(window, 2), _each(stride, 2), _each(padding, 4))
+    return Tensor(
+        (x.shape[0], *windows.over(x)), {"image": b.node(name, kind, [b.image(x)], **windows.attributes, **more)}
+    )
 
 
-def _windows(x: Tensor, kernel: Sequence[int], stride: int, padding: Sequence[int]) -> tuple[int, int]:
-    """How many windows fit, down and across."""
-    top, left, bottom, right = padding
-    _, height, width = x.shape
-    return (height + top + bottom - kernel[0]) // stride + 1, (width + left + right - kernel[1]) // stride + 1
+@dataclass(frozen=True)
+class Windows:
+    """How a window moves over an image."""
+
+    kernel: list[int]
+    stride: list[int]
+    padding: list[int]
+    dilation: list[int] | None = None
+
+    @property
+    def attributes(self) -> dict[str, list[int]]:
+        """Those of ONNX."""
+        dilations = {} if self.dilation is None else {"dilations": self.dilation}
+        return {"kernel_shape": self.kernel, "strides": self.stride, "pads": self.padding, **dilations}
+
+    def over(self, x: Tensor) -> tuple[int, int]:
+        """How many windows fit, down and across."""
+        down, across = (
+            (x.shape[1 + d] + self.padding[d] + self.padding[d + 2] - (step * (self.kernel[d] - 1) + 1))
+            // self.stride[d] + 1
+            for d, step in enumerate(self.dilation or [1, 1])
+        )  # fmt: skip
+        return down, across
+
+
+def _each(value: Pair, count: int) -> list[int]:
+    return [value] * count if isinstance(value, int) else list(value)
