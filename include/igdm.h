@@ -448,6 +448,10 @@ IGDM_API int32_t igdm_checkpoint_get_info(igdm_checkpoint *checkpoint, igdm_chec
 /* As igdm_model_get_normalisation. */
 IGDM_API int32_t igdm_checkpoint_get_normalisation(igdm_checkpoint *checkpoint, float *mean, float *std);
 
+/* The layer graph of the model that igdm_model_load would make of the file, as igdm_model_get_graph gives it.
+ *   json  receives a string owned by this handle, valid until its release */
+IGDM_API int32_t igdm_checkpoint_get_graph(igdm_checkpoint *checkpoint, const char **json);
+
 /* As igdm_model_parameter_info; the name is owned by this handle. */
 IGDM_API int32_t igdm_checkpoint_parameter_info(igdm_checkpoint *checkpoint, size_t index, const char **name,
                                                 int64_t *shape, int64_t *dimensions, int32_t *trainable);

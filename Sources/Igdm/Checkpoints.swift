@@ -15,6 +15,7 @@ final class CheckpointHandle: Handle {
     let goldenSource: StaticText
     let names: [StaticText]
     let metadata: [(key: StaticText, value: StaticText)]
+    private var graphText: StaticText?
 
     init(_ description: CheckpointDescription) {
         self.description = description
@@ -22,6 +23,13 @@ final class CheckpointHandle: Handle {
         goldenSource = StaticText(description.golden?.source ?? "")
         names = description.graph.parameters.map { StaticText($0.name) }
         metadata = description.checkpoint.metadata.entries.map { (StaticText($0.key), StaticText($0.value)) }
+    }
+
+    func graph() throws -> UnsafePointer<CChar> {
+        let found = GraphDescription(graph: description.graph, options: description.options)
+        let text = try graphText ?? StaticText(found.text())
+        graphText = text
+        return text.pointer
     }
 }
 
@@ -74,6 +82,17 @@ public func igdm_checkpoint_get_normalisation(
         let handle: CheckpointHandle = try HandleTable.get(checkpoint, "checkpoint")
         let file = handle.description.checkpoint
         try writeNormalisation(file.mean, file.std, channels: file.shape.channels, mean, std)
+    }
+}
+
+@_cdecl("igdm_checkpoint_get_graph") @implementation
+public func igdm_checkpoint_get_graph(
+    _ checkpoint: OpaquePointer!, _ json: UnsafeMutablePointer<UnsafePointer<CChar>?>!
+) -> Int32 {
+    guarded {
+        let handle: CheckpointHandle = try HandleTable.get(checkpoint, "checkpoint")
+        let json = try pointer(json, "json")
+        json.pointee = try locked([handle]) { try handle.graph() }
     }
 }
 

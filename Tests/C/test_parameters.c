@@ -251,7 +251,7 @@ static void a_file_says_what_its_model_says(void) {
     igdm_checkpoint *checkpoint = NULL;
     igdm_model_info info = {.struct_size = sizeof info};
     igdm_checkpoint_info file = {.struct_size = sizeof file};
-    const char *name, *same, *key, *value;
+    const char *name, *same, *key, *value, *graph[2];
     int64_t shape[2][4], dimensions[2];
     int32_t trainable[2];
     make_folder();
@@ -274,6 +274,11 @@ static void a_file_says_what_its_model_says(void) {
     OK(igdm_checkpoint_metadata_entry(checkpoint, 0, &key, &value));
     CHECK(strcmp(key, "source") == 0 && strcmp(value, "a test") == 0);
     FAILS(igdm_checkpoint_metadata_entry(checkpoint, 1, &key, &value), IGDM_ERROR_INVALID_ARGUMENT, "index");
+    OK(igdm_model_get_graph(model, &graph[0]));
+    OK(igdm_checkpoint_get_graph(checkpoint, &graph[1]));
+    CHECK(strcmp(graph[0], graph[1]) == 0);
+    OK(igdm_checkpoint_get_graph(checkpoint, &same));
+    CHECK(same == graph[1]);
     for (size_t i = 0; i < (size_t)file.array_count; i++) {
         OK(igdm_model_parameter_info(model, i, &name, shape[0], &dimensions[0], &trainable[0]));
         OK(igdm_checkpoint_parameter_info(checkpoint, i, &same, shape[1], &dimensions[1], &trainable[1]));

@@ -204,6 +204,7 @@ CALL(igdm_model_get_parameter_strided, p[0], p[1], p[2], CLASSES, p[3], 1)
 CALL(igdm_model_set_parameter_strided, p[0], p[1], p[2], CLASSES, p[3], 1)
 CALL(igdm_model_parameter_data, p[0], p[1], p[2])
 CALL(igdm_checkpoint_open, p[0], p[1])
+CALL(igdm_checkpoint_get_graph, p[0], p[1])
 CALL(igdm_checkpoint_get_info, p[0], p[1])
 CALL(igdm_checkpoint_get_normalisation, p[0], p[1], p[2])
 CALL(igdm_checkpoint_parameter_info, p[0], 0, p[1], p[2], p[3], p[4])
@@ -390,6 +391,7 @@ static const struct row *make_table(size_t *count) {
             IN(strides, one_stride)),
         ROW(igdm_model_parameter_data, LIVING(model, model), IN(name, bias), OUT(values, place)),
         ROW(igdm_checkpoint_open, IN(path, checkpoint), NEW(checkpoint, checkpoint)),
+        ROW(igdm_checkpoint_get_graph, LIVING(checkpoint, opened), OUT(json, string)),
         ROW(igdm_checkpoint_get_info, LIVING(checkpoint, opened), OUT(info, about_checkpoint)),
         ROW(igdm_checkpoint_get_normalisation, LIVING(checkpoint, opened), OUT_OR_NULL(mean, floats[0]),
             OUT_OR_NULL(std, floats[1])),

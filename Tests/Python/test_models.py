@@ -354,6 +354,7 @@ def test_a_description_needs_no_weights(tmp_path: Path) -> None:
     assert found.bytes == path.stat().st_size
     assert {name: one.shape for name, one in found.parameters.items()} == model.parameters.shapes
     assert [name for name, one in found.parameters.items() if one.trainable] == model.parameters.trainable
+    assert found.graph == model.graph
     assert found.metadata == dict(model.metadata)
     assert (found.golden_count, found.golden_source) == (2, "itself")
     with h5py.File(path, "r+") as file:

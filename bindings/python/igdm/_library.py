@@ -57,6 +57,7 @@ STATUS_FUNCTIONS: dict[str, list[Any]] = {
     ],
     "igdm_model_parameter_data": [_S.Model, c_char_p, POINTER(POINTER(c_float))],
     "igdm_checkpoint_open": [c_char_p, POINTER(_S.Checkpoint)],
+    "igdm_checkpoint_get_graph": [_S.Checkpoint, POINTER(c_char_p)],
     "igdm_checkpoint_get_info": [_S.Checkpoint, POINTER(_S.CheckpointInfo)],
     "igdm_checkpoint_get_normalisation": [_S.Checkpoint, POINTER(c_float), POINTER(c_float)],
     "igdm_checkpoint_parameter_info": [

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import json
 from dataclasses import dataclass
+from typing import Any
 
 from . import _structures as structures
 from ._library import Handle, call, file_path
@@ -22,6 +24,8 @@ class Description:
     """By name, in state_dict order."""
     metadata: dict[str, str]
     """``source``, ``source_sha256`` and ``dataset`` say where the weights come from."""
+    graph: dict[str, Any]
+    """The layer graph, as Model.graph of the loaded model has it."""
     golden_count: int
     """Samples of the golden block; 0 where there is none."""
     golden_source: str
@@ -42,9 +46,17 @@ def describe(path: Path_) -> Description:
             model=read_info("checkpoint", handle._handle, info),
             parameters=read_parameter_table("checkpoint", handle._handle, info.array_count),
             metadata=_metadata(handle._handle, info.metadata_count),
+            graph=_graph(handle._handle),
             golden_count=info.golden_count,
             golden_source=info.golden_source.decode(),
         )
+
+
+def _graph(handle: object) -> dict[str, Any]:
+    text = ctypes.c_char_p()
+    call("igdm_checkpoint_get_graph", handle, text)
+    found: dict[str, Any] = json.loads(text.value or b"")
+    return found
 
 
 def _metadata(handle: object, count: int) -> dict[str, str]:
