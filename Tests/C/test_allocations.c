@@ -85,15 +85,44 @@ static void make_images(void) {
     backtrace(place, 1); /* loads what it needs */
 }
 
-/* Wide enough for every kind of convolution kernel. */
+/* Every layer that no built-in architecture has. */
+static const char layers[] =
+    "{\"format\": \"igdm-graph\", \"version\": 1, \"input\": [3, 16, 16], \"layers\": ["
+    "{\"name\": \"c1\", \"type\": \"conv\", \"inputs\": [\"input\"], \"channels\": 18, \"kernel\": 3, \"dilation\": 2},"
+    "{\"name\": \"n1\", \"type\": \"batch_norm\", \"inputs\": [\"c1\"]},"
+    "{\"name\": \"a1\", \"type\": \"hard_swish\", \"inputs\": [\"n1\"]},"
+    "{\"name\": \"c2\", \"type\": \"conv\", \"inputs\": [\"a1\"], \"channels\": 18, \"kernel\": [1, 7],"
+    " \"padding\": [0, 3, 0, 3]},"
+    "{\"name\": \"a2\", \"type\": \"leaky_relu\", \"inputs\": [\"c2\"]},"
+    "{\"name\": \"q\", \"type\": \"global_average_pool\", \"inputs\": [\"a2\"]},"
+    "{\"name\": \"s\", \"type\": \"linear\", \"inputs\": [\"q\"], \"outputs\": 18},"
+    "{\"name\": \"g\", \"type\": \"hard_sigmoid\", \"inputs\": [\"s\"]},"
+    "{\"name\": \"m\", \"type\": \"multiply\", \"inputs\": [\"a2\", \"g\"]},"
+    "{\"name\": \"m2\", \"type\": \"multiply\", \"inputs\": [\"m\", \"a1\"]},"
+    "{\"name\": \"p1\", \"type\": \"max_pool\", \"inputs\": [\"m2\"], \"window\": [3, 2], \"stride\": 2},"
+    "{\"name\": \"p2\", \"type\": \"average_pool\", \"inputs\": [\"m2\"], \"window\": [3, 2], \"stride\": 2},"
+    "{\"name\": \"cat\", \"type\": \"concat\", \"inputs\": [\"p1\", \"p2\", \"p1\"]},"
+    "{\"name\": \"t\", \"type\": \"class_token\", \"inputs\": [\"cat\"]},"
+    "{\"name\": \"e\", \"type\": \"position_embedding\", \"inputs\": [\"t\"]},"
+    "{\"name\": \"l\", \"type\": \"layer_norm\", \"inputs\": [\"e\"]},"
+    "{\"name\": \"att\", \"type\": \"attention\", \"inputs\": [\"l\"], \"heads\": 3},"
+    "{\"name\": \"a3\", \"type\": \"gelu\", \"inputs\": [\"att\"]},"
+    "{\"name\": \"one\", \"type\": \"select_token\", \"inputs\": [\"a3\"], \"index\": 0},"
+    "{\"name\": \"fc\", \"type\": \"linear\", \"inputs\": [\"one\"], \"outputs\": 10}], \"output\": \"fc\"}";
+
+/* Wide enough for every kind of convolution kernel; or of a graph. */
 static igdm_model *new_model(const char *architecture, uint64_t seed, int32_t exact) {
     igdm_model_options options;
     igdm_model *model = NULL;
     OK(igdm_model_options_init(&options));
-    options.height = options.width = SIDE;
-    options.base_width = 16;
     options.seed = seed;
-    OK(igdm_model_create(architecture, &options, &model));
+    if (architecture == layers) {
+        OK(igdm_model_create_from_graph(layers, &options, &model));
+    } else {
+        options.height = options.width = SIDE;
+        options.base_width = 16;
+        OK(igdm_model_create(architecture, &options, &model));
+    }
     OK(igdm_model_set_exact(model, exact));
     return model;
 }
@@ -128,7 +157,7 @@ static void check_steps(const char *architecture, const char *method, int32_t ex
     OK(igdm_trainer_step(trainer, &batch, &report));
     size_t found = end_counting();
     if (found != 0) {
-        fail_check(__FILE__, __LINE__, "%s by %s%s: %zu allocations in 4 steps, want 0", architecture, method,
+        fail_check(__FILE__, __LINE__, "%s by %s%s: %zu allocations in 4 steps, want 0", architecture == layers ? "graph" : architecture, method,
                    exact ? ", exact" : "", found);
         show_places();
     }
@@ -158,6 +187,7 @@ static void training_steps_allocate_nothing(void) {
         for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) check_steps("resnet8", methods[i], 0);
         check_steps("resnet8", "ard", 1);
         check_steps("resnet18", "ard", 0);
+        check_steps(layers, "ard", 0);
         check_steps("mobilenet_v2", "ard", 0);
     }
 }
