@@ -343,7 +343,7 @@ def _checkpoint_facts(given: argparse.Namespace) -> tuple[dict[str, Any], str]:
     if found.golden_count:
         facts["golden source"] = found.golden_source or "unknown"
     if given.digest or given.verify:
-        model = igdm.Model.load(given.file)
+        model = igdm.Model.load(given.file, allow_not_finite=True)
         facts["digest"] = model.digest()
         if given.verify:
             worst = model.verify()

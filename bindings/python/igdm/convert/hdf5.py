@@ -6,6 +6,7 @@ claims must be there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,7 +79,8 @@ def entry(found: Any, place: Place | None = None) -> Entry:
     name, turn = found.name, place.transpose if place else None
     if found.is_virtual or found.external:
         raise FormatError(f"{name}: its values lie in other files, which are not read")
-    stored, claimed = found.id.get_storage_size(), found.nbytes
+    stored = found.id.get_storage_size()
+    claimed = found.id.get_type().get_size() * (0 if found.shape is None else math.prod(found.shape))
     if claimed > stored * (_MOST_GAIN if found.chunks else 1):
         raise FormatError(f"{name}: its shape {found.shape} claims {claimed} bytes, of which the file has {stored}")
     shape = tuple(int(axis) for axis in found.shape or ())
@@ -94,8 +96,22 @@ def entry(found: Any, place: Place | None = None) -> Entry:
             raise FormatError(f"{name}: cannot be read: {_first_line(error)}") from None
         return values if turn is None else values.transpose(turn)
 
-    kind = found.dtype.newbyteorder("=")
-    return Entry(shape, str(kind) if kind.kind in "biufc" else f"type {kind}"[:60], read)
+    return Entry(shape, _type_name(found), read)
+
+
+# By the bytes, the bits of the exponent and those of the mantissa.
+_FLOATS = {(4, 8, 23): "float32", (8, 11, 52): "float64", (2, 5, 10): "float16", (2, 8, 7): "bfloat16"}
+
+
+def _type_name(found: Any) -> str:
+    """What the elements are. HDF5 describes floats bit by bit; h5py gives those that numpy has not as larger ones."""
+    kind = found.id.get_type()
+    if isinstance(kind, files.required("h5py").h5t.TypeFloatID):
+        _, _, exponent, _, mantissa = kind.get_fields()
+        odd = f"a float of {8 * kind.get_size()} bits, {exponent} of them for the exponent"
+        return _FLOATS.get((kind.get_size(), exponent, mantissa), odd)
+    numpy_type = found.dtype.newbyteorder("=")
+    return str(numpy_type) if numpy_type.kind in "biuc" else f"type {numpy_type}"[:60]
 
 
 @contextmanager

@@ -249,7 +249,7 @@ def write(model: Model, path: Path, places: WeightMap, epsilon_difference: float
 def _turned_back(name: str, values: Floats, place: Place, epsilon_difference: float) -> Floats:
     if name.endswith("running_var"):
         moved = values.astype(np.float64) - epsilon_difference
-        if moved.min(initial=0) < 0:
-            raise InvalidArgument(f"bn_epsilon: {name} would have the variance {moved.min():g}, want none below 0")
+        if (moved < 0).any():
+            raise InvalidArgument(f"bn_epsilon: {name} would have the variance {np.nanmin(moved):g}, want none below 0")
         values = moved.astype(np.float32)
     return values if place.transpose is None else values.transpose(np.argsort(place.transpose))
