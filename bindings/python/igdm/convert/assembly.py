@@ -26,6 +26,8 @@ def assemble(source: Source, given: Options, notes: list[str]) -> Model:
     Raises FormatError (a name is missing, unexpected or misshapen, a type is not converted), NotFiniteError, and
     InvalidArgument where something must be given.
     """
+    if "graph" in source.facts:
+        return _of_graph(source, given, notes)
     entries, buffers = _simplified(source, given)
     arguments, entries = _arguments(entries, given, source, notes)
     if buffers is not None:
@@ -41,6 +43,19 @@ def assemble(source: Source, given: Options, notes: list[str]) -> Model:
     model.allow_not_finite = given.allow_not_finite
     for name, values in _values(entries, given, notes):
         model.parameters[name] = values
+    return model
+
+
+def _of_graph(source: Source, given: Options, notes: list[str]) -> Model:
+    """The model of a file that carries its layer graph."""
+    for name in ("architecture", "classes", "input_shape", "width", "mean", "std", "shortcut_input", "final_bn"):
+        if getattr(given, name) is not None:
+            raise InvalidArgument(
+                f"{name}: got {getattr(given, name)}, but the source has a layer graph, which says it"
+            )
+    model = Model.from_graph(source.facts["graph"])
+    model.allow_not_finite = given.allow_not_finite
+    fill(model, source, given, notes)
     return model
 
 
@@ -118,7 +133,7 @@ def _arguments(
         raise InvalidArgument(f"width: got {given.width}, but {architecture} has it in its name")
     found = table.options_of(entries)
     classes, width = told("classes") or found.get("classes"), table.factor or told("width") or found.get("width")
-    if classes is None or width is None:
+    if classes is None or width is None or "channels" not in found:
         names.compare(entries, table.small, architecture, shapes=False)
         bad = next(name for name in (table.stem, table.head) if len(entries[name].shape) != len(table.small[name]))
         raise FormatError(

@@ -116,7 +116,7 @@ def convert(
     """
     origin, target, given = Path(source), Path(destination), Options(**options)
     kind = files.destination_format(target, to)
-    if target.exists() and origin.exists() and target.samefile(origin):
+    if files.is_same(target, origin):
         raise InvalidArgument(f"destination: {target} is the source itself")
     if kind != "keras" and template is not None:
         raise InvalidArgument(f'template: got one, but writes "{kind}"; templates are for "keras"')
@@ -260,7 +260,7 @@ def _checkpoint(path: Path, given: Options) -> tuple[str, Model | None]:
         model = Model.load(path, allow_not_finite=given.allow_not_finite)
     except FormatError as error:
         try:
-            with hdf5.opened(path) as file:
+            with hdf5.opened(path) as file, hdf5.undamaged(path):
                 ours = file.attrs.get("format") in (b"igdm", "igdm")
         except LibraryError:
             ours = True
@@ -279,6 +279,8 @@ def _reading(path: Path, format_: str, given: Options, notes: list[str]) -> Iter
     """The source, and the options with what only its format tells."""
     if format_ != "pytorch" and given.key is not None:
         raise InvalidArgument(f'key: got "{given.key}", but {path} is no PyTorch file')
+    if format_ in ("pytorch", "safetensors") and given.weight_map is not None:
+        raise InvalidArgument(f"weight_map: got one, but {path} is no HDF5 file")
     if format_ == "pytorch":
         with pytorch.reading(path, given.key) as source:
             yield source, given

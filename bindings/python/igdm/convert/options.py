@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,6 +45,12 @@ class Options:
     """Epsilon of the source's BatchNorm, where it is not 1e-5. Keras's default is 1e-3."""
     allow_not_finite: bool = False
     """Whether NaN and infinities are taken as they are, to look at a training that diverged. They are an error else."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.ignore, str):
+            raise InvalidArgument(f"ignore: got the text {self.ignore!r}, want a list of prefixes")
+        if self.bn_epsilon is not None and not math.isfinite(self.bn_epsilon):
+            raise InvalidArgument(f"bn_epsilon: got {self.bn_epsilon}, want a finite number")
 
     def with_known(self) -> Options:
         """With what the RobustBench id stands for."""
