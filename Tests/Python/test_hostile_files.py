@@ -211,7 +211,8 @@ FACTS = {"architecture": "resnet8", "classes": 3, "input_shape": [1, 12, 12], "w
     [
         {"architecture": "wrn_999994_64"}, {"architecture": "wrn_28_99999999999999"}, {"architecture": "res\0net8"},
         {"classes": True}, {"classes": 3.0}, {"classes": 10**18}, {"classes": 10**30}, {"classes": None},
-        {"width": -1}, {"width": 0}, {"width": 10**30}, {"input_shape": ["a", 1, 2]}, {"input_shape": [1, 10**9, 10**9]},
+        {"width": -1}, {"width": 0}, {"width": 10**30}, {"input_shape": ["a", 1, 2]},
+        {"input_shape": [1, 10**9, 10**9]},
         {"input_shape": [1, 12.0, 12]}, {"input_shape": [None, 1, 1]}, {"input_shape": [1, 12]}, {"mean": ["x"]},
         {"mean": [[0.5]], "std": [[0.5]]}, {"mean": [0.5] * 10, "std": [0.5] * 10}, {"std": [1.0]},
         {"mean": [float("nan")], "std": [1]}, {"mean": [0.5], "std": [0]}, {"shortcut_input": "zzz"}, {"unknown": 1},
