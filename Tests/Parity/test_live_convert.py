@@ -240,6 +240,46 @@ def test_archives_that_unpack_to_more(tmp_path: Path) -> None:
         igdm.convert.load(tmp_path / "a.pt", input_shape=SHAPE)
 
 
+@pytest.mark.parametrize(
+    ("size", "stride", "offset"),
+    [
+        ((-4,), (1,), 0), ((4,), (-1,), 0), ((1 << 62, 4), (0, 0), 0), ((1 << 31,) * 3, (0,) * 3, 0),
+        ((10**30,), (1,), 0), ((1 << 40,), (0,), 0), ((4,), (1 << 62,), 0), ((4,), (1,), 1 << 60), ((4,), (1,), -4),
+        ((1,) * 70, (1,) * 70, 0), ((0,), (1,), 0), ((), (), 0),
+    ],
+)  # fmt: skip
+def test_tensors_that_lie_about_themselves(size: Any, stride: Any, offset: int, tmp_path: Path) -> None:
+    """A hand-made pickle for a storage of four floats."""
+
+    class Tensor:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return torch._utils._rebuild_tensor_v2, ("here", offset, size, stride, False, OrderedDict())
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, one: object) -> object:
+            return ("storage", torch.FloatStorage, "0", "cpu", 4) if one == "here" else None
+
+    content = io.BytesIO()
+    Pickler(content, 2).dump({"bn1.bias": Tensor()})
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        archive.writestr("a/data.pkl", content.getvalue())
+        archive.writestr("a/version", "3\n")
+        archive.writestr("a/data/0", bytes(16))
+    with pytest.raises(igdm.FormatError, match=r"a\.pt is damaged|claims more data|missing: conv1\.weight"):
+        igdm.convert.load(tmp_path / "a.pt", input_shape=SHAPE, architecture="resnet8")
+
+
+def test_odd_names_make_no_long_messages(tmp_path: Path) -> None:
+    nested: Any = (1,)
+    for _ in range(16):
+        nested = (nested, nested)
+    for key in ("x" * 1_000_000, nested):
+        torch.save({key: torch.zeros(4)}, tmp_path / "a.pt")
+        with pytest.raises(igdm.FormatError) as caught:
+            igdm.convert.load(tmp_path / "a.pt", input_shape=SHAPE, architecture="resnet8")
+        assert len(str(caught.value)) < 1000
+
+
 CLAIM = """
 import resource, sys
 import igdm, torch

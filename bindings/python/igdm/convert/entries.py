@@ -14,6 +14,7 @@ from ..errors import FormatError, NotFiniteError
 
 CONVERTED = {"float64", "float16", "bfloat16"}
 """Types that become float32, which the summary says. Every other type but float32 is refused."""
+_LONGEST = 120
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,6 @@ def widened(raw: NDArray[np.uint16]) -> Floats:
 
 
 def joined(names: Iterable[str], most: int = 5) -> str:
-    """Some names for a message: the first few and how many more there are."""
-    listed = list(names)
+    """Some names for a message: the first few, none of them long, and how many more there are."""
+    listed = [name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..." for name in names]
     return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")

@@ -91,7 +91,7 @@ def entry(found: Any, place: Place | None = None) -> Entry:
     """The array of a dataset, its axes turned as the map says."""
     name, turn = found.name, place.transpose if place else None
     if found.is_virtual or found.external:
-        raise FormatError(f"{name}: its values lie in other files, which are not read")
+        raise FormatError(f"{name}: its values lie in other files (virtual or external storage), want them in this one")
     stored = found.id.get_storage_size()
     claimed = found.id.get_type().get_size() * (0 if found.shape is None else math.prod(found.shape))
     if claimed > stored * (_MOST_GAIN if found.chunks else 1):
