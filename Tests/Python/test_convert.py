@@ -341,7 +341,7 @@ def test_wrappers(wrapper: str) -> None:
     ("content", "key", "message"),
     [
         ({"last": {}, "best": {}}, None, "under last and best; say which with key"),
-        ({"model": {}, "optimizer": {}}, None, "the keys model, optimizer; say with key"),
+        ({"weights": {}, "optimizer": {}}, None, "the keys weights, optimizer; say with key"),
         ({"last": {}}, "first", 'got "first", but "first" is not there; the file has the keys last'),
         ({"last": 3}, "last", "one object of type int"),
         ([1], None, "one object of type list"),
