@@ -222,7 +222,8 @@ typedef struct igdm_load_options {
     uint32_t struct_size;       /* set by igdm_load_options_init */
     uint32_t reserved0;
     int32_t allow_not_finite;   /* 1: NaN and infinity in the weights are no error, for looking at a training that diverged;
-                                   computing with such a model gives NOT_FINITE, and so does saving it. Default 0 */
+                                   computing with such a model gives NOT_FINITE, and so does saving it, unless
+                                   igdm_model_set_allow_not_finite. Default 0 */
     int32_t verify;             /* 1: igdm_model_verify is part of loading, and there has to be a golden block. Default 0 */
     double tolerance;           /* of verify; 0 (default) = 1e-4 */
     int64_t reserved[4];
@@ -249,10 +250,10 @@ IGDM_API int32_t igdm_model_load_mapped(igdm_model *model, const char *path, con
 
 /* Writes a checkpoint: to a temporary file beside `path`, flushed, then renamed, so that `path` holds either the old or
  * the new file, whole. Errors: IO (the message carries the operating system's reason), NOT_FINITE (training has driven a
- * weight to infinity: no reader would accept the file). */
+ * weight to infinity: readers would refuse the file). */
 IGDM_API int32_t igdm_model_save(igdm_model *model, const char *path);
 
-/* An independent copy: same architecture, options, weights, metadata, golden block and exact setting. */
+/* An independent copy: same architecture, options, weights, metadata, golden block and settings. */
 IGDM_API int32_t igdm_model_copy(igdm_model *model, igdm_model **copy);
 
 typedef struct igdm_model_info {
@@ -293,6 +294,17 @@ IGDM_API int32_t igdm_model_set_exact(igdm_model *model, int32_t exact);
 
 /* Writes 1 where the model is exact, else 0. */
 IGDM_API int32_t igdm_model_get_exact(igdm_model *model, int32_t *exact);
+
+/* Whether weights may be NaN or infinite where they are given to this model and where it is saved: for a training that
+ * diverged, which somebody wants to look at or to convert.
+ *   allow  0 (initially): igdm_model_set_parameter, igdm_model_load_weights, igdm_model_load_mapped and igdm_model_save give
+ *          NOT_FINITE. 1: they take such weights as they are (of float64, what float32 does not reach is an infinity). A
+ *          file saved so loads with allow_not_finite only. Computing gives NOT_FINITE as ever
+ * Copies inherit the setting; checkpoints do not hold it. Errors: INVALID_ARGUMENT (neither 0 nor 1). */
+IGDM_API int32_t igdm_model_set_allow_not_finite(igdm_model *model, int32_t allow);
+
+/* Writes 1 where the model takes weights that are not finite, else 0. */
+IGDM_API int32_t igdm_model_get_allow_not_finite(igdm_model *model, int32_t *allow);
 
 /* Logits in inference mode (running statistics).
  *   images  (count, channels, height, width) in [0,1]

@@ -54,7 +54,7 @@ final class ModelHandle: Handle {
 
     /// Throws for values that no parameter, or not this one, can have.
     func checkValues(_ values: UnsafePointer<Float>, of parameter: Parameter) throws {
-        try Validation.checkFinite(values, count: parameter.count, argument: "values")
+        if !network.allowsNotFinite { try Validation.checkFinite(values, count: parameter.count, argument: "values") }
         guard parameter.name.hasSuffix(".running_var") else { return }
         for i in 0..<parameter.count where values[i] < 0 {
             throw EngineError.invalid("values[\(i)]", got: values[i], want: "a running variance >= 0")
@@ -295,6 +295,24 @@ public func igdm_model_get_exact(_ model: OpaquePointer!, _ exact: UnsafeMutable
     }
 }
 
+@_cdecl("igdm_model_set_allow_not_finite") @implementation
+public func igdm_model_set_allow_not_finite(_ model: OpaquePointer!, _ allow: Int32) -> Int32 {
+    guarded {
+        let handle: ModelHandle = try HandleTable.get(model, "model")
+        let allow = try flag(allow, "allow")
+        try locked([handle]) { handle.network.allowsNotFinite = allow }
+    }
+}
+
+@_cdecl("igdm_model_get_allow_not_finite") @implementation
+public func igdm_model_get_allow_not_finite(_ model: OpaquePointer!, _ allow: UnsafeMutablePointer<Int32>!) -> Int32 {
+    guarded {
+        let handle: ModelHandle = try HandleTable.get(model, "model")
+        let allow = try pointer(allow, "allow")
+        try locked([handle]) { allow.pointee = handle.network.allowsNotFinite ? 1 : 0 }
+    }
+}
+
 /// The larger of what a sample needs as an image and as logits.
 func floatsPerSample(_ network: Network) -> Int { max(network.shape.count, network.classes) }
 
@@ -418,8 +436,10 @@ public func igdm_model_set_parameter(
         let parameter = try handle.parameter(named: name)
         let values = try pointer(values, "values")
         try handle.checkSize(parameter, count)
-        try handle.checkValues(values, of: parameter)
-        try locked([handle]) { handle.assign(values, to: parameter) }
+        try locked([handle]) {
+            try handle.checkValues(values, of: parameter)
+            handle.assign(values, to: parameter)
+        }
     }
 }
 

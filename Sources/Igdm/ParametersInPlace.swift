@@ -95,8 +95,10 @@ public func igdm_model_set_parameter_strided(
             target.pointee = values[offset]
             target += 1
         }
-        try handle.checkValues(packed.pointer, of: parameter)
-        try locked([handle]) { handle.assign(packed.pointer, to: parameter) }
+        try locked([handle]) {
+            try handle.checkValues(packed.pointer, of: parameter)
+            handle.assign(packed.pointer, to: parameter)
+        }
     }
 }
 

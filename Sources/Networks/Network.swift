@@ -27,6 +27,8 @@ public final class Network {
         }
     }
 
+    /// Whether weights that are given to it may be NaN or infinite, and are saved so.
+    public var allowsNotFinite = false
     /// What is known of the network besides what it computes.
     public var metadata = Metadata()
     /// What its source computes; gone once the weights have changed, because then it says nothing of them any more.
@@ -84,6 +86,7 @@ public final class Network {
     public func copy() throws -> Network {
         let other = try Network(architecture: architecture, options: options, graph: graph)
         other.isExact = isExact
+        other.allowsNotFinite = allowsNotFinite
         other.weights.copy(from: weights)
         other.statistics.copy(from: statistics)
         other.metadata = metadata

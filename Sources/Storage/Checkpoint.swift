@@ -66,9 +66,10 @@ public struct Checkpoint: Sendable {
 
     /// Makes `path` hold this checkpoint, whole, or leaves it as it was. The bytes depend on the contents only.
     ///
-    /// Throws `io` with the operating system's reason, `notFinite` for a NaN or infinity (which no reader would
-    /// accept), `shape` or `invalidArgument` for what cannot be written.
-    public func write(to path: String) throws {
+    /// Throws `io` with the operating system's reason, `notFinite` for a NaN or infinity in the weights (which readers
+    /// refuse) unless `allowNotFinite`, `shape` or `invalidArgument` for what cannot be written.
+    public func write(to path: String, allowNotFinite: Bool = false) throws {
+        if !allowNotFinite { try requireFinite(weights, in: "weights") }
         // HDF5 builds the file in memory and we write it out: so a full disk is an ordinary failure of write(2), and
         // never one that HDF5 meets in the middle of its work.
         let image = try withHDF5 { try fileImage() }

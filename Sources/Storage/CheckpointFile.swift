@@ -10,7 +10,8 @@ struct CheckpointFile: ~Copyable {
     let file: HDF5File
 
     init(_ path: String) throws {
-        file = try HDF5File(path)
+        file = try HDF5File(
+            path, want: "HDF5; python -m igdm convert makes a checkpoint of files of PyTorch and safetensors")
     }
 
     /// Everything but the weights. Sizes are in ranges whose products cannot overflow; whether a network can have them

@@ -43,7 +43,6 @@ extension Checkpoint {
                     "\(quoted(tensor.name)): got \(tensor.values.count) values for shape \(described(tensor.shape))")
             }
         }
-        try requireFinite(weights, in: "weights")
     }
 
     private func isLinkName(_ name: String) -> Bool {

@@ -17,14 +17,15 @@ struct HDF5File: ~Copyable {
     /// Bytes before what HDF5 calls address 0.
     private let base: Int
 
-    /// Throws `notFound`, `io`, or `format` for a file that HDF5 does not take for one of its own.
-    init(_ path: String) throws {
+    /// Throws `notFound`, `io`, or `format` for a file that HDF5 does not take for one of its own; `want` is what its message
+    /// asks for.
+    init(_ path: String, want: String = "HDF5") throws {
         let input = try InputFile(path)
         if input.isBeingWritten {
             throw EngineError(.io, "cannot read \(quoted(path)): it is open for writing; close it first")
         }
         guard H5Fis_hdf5(path) > 0 else {
-            throw EngineError(.format, "\(quoted(path)): got \(input.size) bytes that are no HDF5 file, want HDF5")
+            throw EngineError(.format, "\(quoted(path)): got \(input.size) bytes that are no HDF5 file, want \(want)")
         }
         func damaged() -> EngineError {
             EngineError(.format, "\(quoted(path)): damaged or truncated HDF5 file (\(hdf5Reason()))")

@@ -15,8 +15,9 @@ extension Network {
             let graph = try description.graph(&options, path: path)
             _ = try file.weightShapes(expecting: graph.tensorShapes)
             let network = try Network(architecture: description.architecture, options: options, graph: graph)
-            try network.assignWeights(
-                from: file.weights(expecting: graph.tensorShapes), source: quoted(path), allowNotFinite: allowNotFinite)
+            network.allowsNotFinite = allowNotFinite
+            try network.assignWeights(from: file.weights(expecting: graph.tensorShapes), source: quoted(path))
+            network.allowsNotFinite = false
             network.metadata = description.metadata
             try network.setGolden(file.golden(shape: network.shape, classes: network.classes))
             return network
@@ -42,18 +43,16 @@ extension Network {
                 let values = UnsafeBufferPointer(start: pointer(to: parameter), count: parameter.count)
                 return NamedTensor(name: parameter.name, shape: parameter.shape, values: try Buffer(copying: values))
             }
-        ).write(to: path)
+        ).write(to: path, allowNotFinite: allowsNotFinite)
     }
 
     /// Replaces all weights and running statistics, in any order; all or none of them.
     ///
     /// Throws `format` where names are missing or unexpected, shapes differ, or a running variance is negative;
-    /// `notFinite` for a NaN or infinity, unless they are allowed. `source` is what messages call the origin of the tensors.
-    public func assignWeights(
-        from tensors: [NamedTensor], source: String = "weights", allowNotFinite: Bool = false
-    ) throws {
+    /// `notFinite` for a NaN or infinity, unless `allowsNotFinite`. `source` is what messages call the origin of the tensors.
+    public func assignWeights(from tensors: [NamedTensor], source: String = "weights") throws {
         try requireMatch(tensors.map { ($0.name, $0.shape) }, graph.tensorShapes, in: source)
-        if !allowNotFinite { try requireFinite(tensors, in: source) }
+        if !allowsNotFinite { try requireFinite(tensors, in: source) }
         for tensor in tensors {
             guard tensor.values.count == elementCount(tensor.shape) else {
                 throw EngineError(

@@ -223,6 +223,50 @@ static void a_model_that_overflowed_is_not_saved(void) {
     CHECK(count_files(folder) == 1);
 }
 
+/* A setting of the model: what is given to it and what it saves may be anything. Computing stays an error. */
+static void weights_that_are_not_finite_where_that_is_allowed(void) {
+    igdm_model *model = new_model("small_cnn", 0), *copy = NULL;
+    igdm_load_options options;
+    const char *name;
+    const float wild[CLASSES] = {0, NAN, -HUGE_VALF};
+    const int64_t stride = 1;
+    float found[CLASSES], logits[COUNT * CLASSES];
+    int32_t allowed = -1;
+    size_t count;
+    make_folder();
+    make_images();
+    OK(igdm_model_parameter_count(model, &count));
+    OK(igdm_model_parameter_info(model, count - 1, &name, NULL, NULL, NULL));
+    OK(igdm_model_save(model, path_to("wild.h5")));
+    replace_weights(path_to("wild.h5"), name, H5T_NATIVE_FLOAT, 1, (hsize_t[]){CLASSES}, wild);
+
+    OK(igdm_model_get_allow_not_finite(model, &allowed));
+    CHECK(allowed == 0);
+    FAILS(igdm_model_set_allow_not_finite(model, 2), IGDM_ERROR_INVALID_ARGUMENT, "allow: got 2, want 0 or 1");
+    FAILS(igdm_model_set_parameter(model, name, wild, CLASSES), IGDM_ERROR_NOT_FINITE, "values");
+    FAILS(igdm_model_load_weights(model, path_to("wild.h5")), IGDM_ERROR_NOT_FINITE, name);
+    OK(igdm_model_set_allow_not_finite(model, 1));
+    OK(igdm_model_load_weights(model, path_to("wild.h5")));
+    OK(igdm_model_set_parameter(model, name, wild, CLASSES));
+    OK(igdm_model_set_parameter_strided(model, name, wild, CLASSES, &stride, 1));
+    OK(igdm_model_copy(model, &copy));
+    OK(igdm_model_get_allow_not_finite(copy, &allowed));
+    CHECK(allowed == 1);
+    FAILS(igdm_model_predict(copy, images, COUNT, logits), IGDM_ERROR_NOT_FINITE, "sample 0");
+    OK(igdm_model_save(copy, path_to("again.h5")));
+
+    FAILS(igdm_model_load(path_to("again.h5"), &made_model), IGDM_ERROR_NOT_FINITE, name);
+    OK(igdm_load_options_init(&options));
+    options.allow_not_finite = 1;
+    OK(igdm_model_load_with_options(path_to("again.h5"), &options, &made_model));
+    OK(igdm_model_get_parameter(made_model, name, found, CLASSES));
+    CHECK(found[0] == 0 && isnan(found[1]) && found[2] == -HUGE_VALF);
+    /* The model does not keep the option of its loading: nobody overwrites a good file by mistake. */
+    OK(igdm_model_get_allow_not_finite(made_model, &allowed));
+    CHECK(allowed == 0);
+    FAILS(igdm_model_save(made_model, path_to("again.h5")), IGDM_ERROR_NOT_FINITE, name);
+}
+
 /* root may write everywhere: become nobody, who may not. */
 static void give_up_root(void) {
     if (geteuid() != 0) return;
@@ -325,6 +369,7 @@ int main(int argc, char **argv) {
     static const struct test tests[] = {
         TEST(a_saved_model_loads), TEST(models_from_wrong_files), TEST(damaged_weights_are_named),
         TEST(datasets_from_wrong_files), TEST(a_model_that_overflowed_is_not_saved),
+        TEST(weights_that_are_not_finite_where_that_is_allowed),
         TEST(saving_where_it_is_not_possible), TEST(saving_on_a_full_disk), TEST(saving_beyond_the_file_size_limit),
     };
     return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);

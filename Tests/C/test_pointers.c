@@ -194,6 +194,8 @@ CALL(igdm_model_get_info, p[0], p[1])
 CALL(igdm_model_get_normalisation, p[0], p[1], p[2])
 CALL(igdm_model_set_exact, p[0], 0)
 CALL(igdm_model_get_exact, p[0], p[1])
+CALL(igdm_model_set_allow_not_finite, p[0], 0)
+CALL(igdm_model_get_allow_not_finite, p[0], p[1])
 CALL(igdm_model_predict, p[0], p[1], COUNT, p[2])
 CALL(igdm_model_input_gradient, p[0], p[1], p[2], COUNT, p[3], p[4])
 CALL(igdm_model_parameter_count, p[0], p[1])
@@ -377,6 +379,8 @@ static const struct row *make_table(size_t *count) {
             OUT_OR_NULL(std, floats[1])),
         ROW(igdm_model_set_exact, LIVING(model, model)),
         ROW(igdm_model_get_exact, LIVING(model, model), OUT(exact, flag)),
+        ROW(igdm_model_set_allow_not_finite, LIVING(model, model)),
+        ROW(igdm_model_get_allow_not_finite, LIVING(model, model), OUT(allow, flag)),
         ROW(igdm_model_predict, LIVING(model, model), IN(images, images), OUT(logits, floats[0])),
         ROW(igdm_model_input_gradient, LIVING(model, model), IN(images, images), IN(cotangent, images),
             OUT_OR_NULL(logits, floats[0]), OUT(gradient, floats[1])),

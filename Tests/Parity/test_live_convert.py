@@ -136,7 +136,7 @@ def test_other_floats_are_converted_and_said(dtype: torch.dtype, tmp_path: Path)
     assert done.notes == [f"47 of 47 arrays were {str(dtype)[6:]} and became float32"]
 
 
-@pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "net", "last", "best"])
+@pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model", "net", "last", "best"])
 def test_wrappers_and_both_file_forms(wrapper: str, tmp_path: Path) -> None:
     wanted = ours.model(SPEC).digest()
     for zipped in (True, False):
@@ -206,7 +206,7 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     "10 GB view": (lambda: changed(bn1__bias=torch.zeros(1).expand(2_500_000_000)), "bn1.bias: .* claims more data"),
     "keys": (lambda: {1: torch.zeros(1)}, "got the key 1, want names"),
     "list": (lambda: [torch.zeros(1)], "one object of type list"),
-    "other wrapper": (lambda: {"model": state_dict(), "optimizer": {}}, "say with key"),
+    "other wrapper": (lambda: {"weights": state_dict(), "optimizer": {}}, "say with key"),
     "empty": (dict, "it has no weights"),
 }
 
@@ -240,6 +240,46 @@ def test_archives_that_unpack_to_more(tmp_path: Path) -> None:
         igdm.convert.load(tmp_path / "a.pt", input_shape=SHAPE)
 
 
+@pytest.mark.parametrize(
+    ("size", "stride", "offset"),
+    [
+        ((-4,), (1,), 0), ((4,), (-1,), 0), ((1 << 62, 4), (0, 0), 0), ((1 << 31,) * 3, (0,) * 3, 0),
+        ((10**30,), (1,), 0), ((1 << 40,), (0,), 0), ((4,), (1 << 62,), 0), ((4,), (1,), 1 << 60), ((4,), (1,), -4),
+        ((1,) * 70, (1,) * 70, 0), ((0,), (1,), 0), ((), (), 0),
+    ],
+)  # fmt: skip
+def test_tensors_that_lie_about_themselves(size: Any, stride: Any, offset: int, tmp_path: Path) -> None:
+    """A hand-made pickle for a storage of four floats."""
+
+    class Tensor:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return torch._utils._rebuild_tensor_v2, ("here", offset, size, stride, False, OrderedDict())
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, one: object) -> object:
+            return ("storage", torch.FloatStorage, "0", "cpu", 4) if one == "here" else None
+
+    content = io.BytesIO()
+    Pickler(content, 2).dump({"bn1.bias": Tensor()})
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        archive.writestr("a/data.pkl", content.getvalue())
+        archive.writestr("a/version", "3\n")
+        archive.writestr("a/data/0", bytes(16))
+    with pytest.raises(igdm.FormatError, match=r"a\.pt is damaged|claims more data|missing: conv1\.weight"):
+        igdm.convert.load(tmp_path / "a.pt", input_shape=SHAPE, architecture="resnet8")
+
+
+def test_odd_names_make_no_long_messages(tmp_path: Path) -> None:
+    nested: Any = (1,)
+    for _ in range(16):
+        nested = (nested, nested)
+    for key in ("x" * 1_000_000, nested):
+        torch.save({key: torch.zeros(4)}, tmp_path / "a.pt")
+        with pytest.raises(igdm.FormatError) as caught:
+            igdm.convert.load(tmp_path / "a.pt", input_shape=SHAPE, architecture="resnet8")
+        assert len(str(caught.value)) < 1000
+
+
 CLAIM = """
 import resource, sys
 import igdm, torch
@@ -270,10 +310,23 @@ def test_10_gb_claims_stay_claims(zipped: bool, tmp_path: Path) -> None:
     assert (run.returncode, run.stdout) == (0, "FormatError True\n"), run.stderr
 
 
-# -- docs/converting.md
+# -- the documents
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 KERAS_FILES = CHECKOUT / "Tests" / "Python" / "fixtures"
+
+
+def test_the_format_needs_no_igdm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The block of docs/checkpoint-format.md: h5py and PyTorch alone, both ways."""
+    monkeypatch.chdir(tmp_path)
+    wanted = ours.model(SPEC)
+    wanted.save("student.h5")
+    net = build(ModelSpec("resnet8", SHAPE, classes=3, width=4, seed=1), torch.float32)
+    (block,) = re.findall(r"```python\n(.*?)```", (CHECKOUT / "docs/checkpoint-format.md").read_text(), re.DOTALL)
+    exec(compile(block, "checkpoint-format.md", "exec"), {"net": net})
+    found = ours.model(ModelSpec("resnet8", SHAPE, classes=3, width=4, seed=2))
+    found.load_weights("weights.h5")
+    assert found.digest() == wanted.digest()
 
 
 def test_the_blocks_of_the_document_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The reference's networks against the field's own definitions: torchvision's and RobustBench's (Croce et al. 2021).
+"""The reference's networks against the field's own definitions: torchvision's, timm's and RobustBench's (2021).
 
 Same names in the same order, and from the same weights in double precision the same logits, input gradients and weight
 gradients. What igdm computes is then compared with the reference (test_parity_models.py, test_parity_steps.py).
@@ -14,7 +14,10 @@ from types import ModuleType
 import pytest
 import torch
 from cases import CIFAR, ModelSpec, uniform
+from graphs import DEIT_TINY
+from numpy.typing import NDArray
 from reference.compute import build, stored_names
+from test_live_transformers import parameter, reference
 from torch import nn
 
 
@@ -105,13 +108,31 @@ def test_the_reference_is_what_others_define(definition: Definition) -> None:
     names = [name for name in stored_names(theirs) if name not in ("mean", "std")]
     assert names == stored_names(ours)
     theirs.load_state_dict(theirs.state_dict() | ours.state_dict(), strict=True)
-    images = uniform(f"{spec.id}/definition", (2, *spec.shape))
+    compare(ours, theirs, uniform(f"{spec.id}/definition", (2, *spec.shape)), spec.classes)
+
+
+def test_deit_tiny_is_timms() -> None:
+    """timm imports torchvision, which has to be there in the way that works."""
+    assert torchvision_models()
+    from timm.models.deit import deit_tiny_patch16_224
+
+    ours, theirs = reference(DEIT_TINY).double().eval(), deit_tiny_patch16_224().double().eval()
+    shapes = {name: tuple(values.shape) for name, values in theirs.state_dict().items()}
+    assert shapes == {name: tuple(values.shape) for name, values in ours.state_dict().items()}
+    state = {name: torch.tensor(parameter(DEIT_TINY, name, shape)) for name, shape in shapes.items()}
+    for model in (ours, theirs):
+        model.load_state_dict(state, strict=True)
+    compare(ours, theirs, uniform("deit-tiny/definition", (1, *DEIT_TINY.shape)), DEIT_TINY.classes)
+
+
+def compare(ours: nn.Module, theirs: nn.Module, images: NDArray, classes: int) -> None:
+    """Logits, input gradients and weight gradients, in double precision."""
     results = []
     for model in (ours, theirs):
         x = torch.tensor(images, dtype=torch.float64, requires_grad=True)
         parameters = dict(model.named_parameters())
         logits = model(x)
-        (logits * torch.linspace(-1, 1, spec.classes, dtype=torch.float64)).sum().backward()
+        (logits * torch.linspace(-1, 1, classes, dtype=torch.float64)).sum().backward()
         results.append([logits, x.grad, *(parameters[name].grad for name, _ in ours.named_parameters())])
     for mine, other in zip(*results, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-9 * float(other.detach().abs().max()))

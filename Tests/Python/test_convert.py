@@ -72,6 +72,19 @@ def test_safetensors_and_back_keep_every_bit(tmp_path: Path) -> None:
     assert all(np.array_equal(stored[name], values) for name, values in model.parameters.items())
 
 
+def test_safetensors_carry_a_layer_graph(tmp_path: Path) -> None:
+    model = igdm.Model.from_graph(make_model().graph, seed=2)
+    model.save(tmp_path / "a.h5")
+    igdm.convert.convert(tmp_path / "a.h5", tmp_path / "a.safetensors")
+    igdm.convert.convert(tmp_path / "a.safetensors", tmp_path / "b.h5")
+    assert igdm.Model.load(tmp_path / "b.h5").digest() == model.digest()
+    with pytest.raises(igdm.InvalidArgument, match="classes: got 3, but the source has a layer graph"):
+        igdm.convert.load(tmp_path / "a.safetensors", classes=3)
+    other = igdm.Model.from_graph(model.graph, seed=3)
+    igdm.convert.load_weights(other, tmp_path / "a.safetensors")
+    assert other.digest() == model.digest()
+
+
 def write_safetensors(path: Path, weights: dict[str, np.ndarray], bfloat16: str = "") -> None:
     """A file of the format, in which one array is bfloat16, a type that numpy has not."""
     header: dict[str, object] = {}
@@ -328,7 +341,7 @@ def test_wrappers(wrapper: str) -> None:
     ("content", "key", "message"),
     [
         ({"last": {}, "best": {}}, None, "under last and best; say which with key"),
-        ({"model": {}, "optimizer": {}}, None, "the keys model, optimizer; say with key"),
+        ({"weights": {}, "optimizer": {}}, None, "the keys weights, optimizer; say with key"),
         ({"last": {}}, "first", 'got "first", but "first" is not there; the file has the keys last'),
         ({"last": 3}, "last", "one object of type int"),
         ([1], None, "one object of type list"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections import OrderedDict
 from pathlib import Path
 
@@ -157,8 +158,30 @@ def test_a_map_that_does_not_fit_changes_nothing(tmp_path: Path) -> None:
     assert model.digest() == before
 
 
-def test_examples_of_the_documentation() -> None:
-    graph = re.search(r"```json\n(.*?)```", (CHECKOUT / "docs/graph-format.md").read_text(), re.DOTALL)
-    assert igdm.Model.from_graph(graph[1]).info.classes == 10
-    example = re.search(r"```json\n(.*?)```", (CHECKOUT / "docs/weight-map.md").read_text(), re.DOTALL)
-    assert "conv1.weight" in json.loads(example[1])
+def block_of(document: str, language: str) -> str:
+    (block,) = re.findall(rf"```{language}\n(.*?)```", (CHECKOUT / "docs" / document).read_text(), re.DOTALL)
+    return block
+
+
+def test_examples_of_graphs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("network.json").write_text(block_of("graph-format.md", "json"))
+    exec(compile(block_of("graph-format.md", "python"), "graph-format.md", "exec"), {})
+    assert igdm.describe("network.h5").model.classes == 10
+
+
+def test_examples_of_weight_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "conv1.weight" in json.loads(block_of("weight-map.md", "json"))
+    fixture = CHECKOUT / "Tests/Python/fixtures/small_cnn.weights.h5"
+    Path("small_cnn.weights.h5").symlink_to(fixture)
+    places = igdm.convert.draft_weight_map(fixture, "small_cnn", classes=3, channels=2, width=4)
+    Path("map.json").write_text(json.dumps(places))
+    names: dict[str, igdm.Model] = {}
+    exec(compile(block_of("weight-map.md", "python"), "weight-map.md", "exec"), names)
+    Path("program.c").write_text(block_of("weight-map.md", "c"))
+    stage = CHECKOUT / "build/stage/lib"
+    flags = ["-Wall", "-Wextra", "-Werror", f"-I{CHECKOUT}/include", f"-L{stage}", f"-Wl,-rpath,{stage}"]
+    subprocess.run(["cc", *flags, "program.c", "-o", "program", "-ligdm"], check=True)
+    subprocess.run(["./program"], check=True)
+    assert igdm.Model.load("small_cnn.h5").digest() == names["model"].digest()

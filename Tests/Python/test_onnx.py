@@ -381,7 +381,7 @@ def test_the_command(tmp_path: Path, model: igdm.Model, capsys: pytest.CaptureFi
     for name in ("a.onnx", "c.onnx"):
         assert np.allclose(run(tmp_path / name, batch), model.predict(batch), atol=1e-5)
     assert command_line.main(["convert", str(tmp_path / "a.onnx"), str(tmp_path / "d.h5")]) == 1
-    assert "no file of PyTorch, safetensors or HDF5" in capsys.readouterr().err
+    assert "files of ONNX are written only" in capsys.readouterr().err
 
 
 def test_the_examples_of_the_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,10 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (igdm.InvalidArgument, igdm.ShapeError, TypeError) as error:
-        print(f"igdm: error: {error}", file=sys.stderr)
+        print(f"igdm: error: {_printable(str(error))}", file=sys.stderr)
         return 2
     except (igdm.IgdmError, OSError) as error:
-        print(f"igdm: error: {error}", file=sys.stderr)
+        print(f"igdm: error: {_printable(str(error))}", file=sys.stderr)
         return 1
     return 0
 
@@ -299,11 +299,11 @@ def _info(given: argparse.Namespace) -> None:
         return
     for name, value in facts.items():
         if not isinstance(value, (dict, list)):
-            print(f"{name + ':':22}{f'{value:,}' if isinstance(value, int) else value}")
+            print(_printable(f"{name + ':':22}{f'{value:,}' if isinstance(value, int) else value}"))
     for key, text in facts.get("metadata", {}).items():
         lines = text.splitlines() or [""]
-        print(f"{key + ':':22}{lines[0]}{' ...' if len(lines) > 1 else ''}")
-    print(f"\n{table}")
+        print(_printable(f"{key + ':':22}{lines[0]}{' ...' if len(lines) > 1 else ''}"))
+    print(_printable(f"\n{table}"))
 
 
 def _library_facts() -> tuple[dict[str, Any], str]:
@@ -343,7 +343,7 @@ def _checkpoint_facts(given: argparse.Namespace) -> tuple[dict[str, Any], str]:
     if found.golden_count:
         facts["golden source"] = found.golden_source or "unknown"
     if given.digest or given.verify:
-        model = igdm.Model.load(given.file)
+        model = igdm.Model.load(given.file, allow_not_finite=True)
         facts["digest"] = model.digest()
         if given.verify:
             worst = model.verify()
@@ -357,6 +357,11 @@ def _checkpoint_facts(given: argparse.Namespace) -> tuple[dict[str, Any], str]:
         for name, one in found.parameters.items()
     ]
     return facts, format_table(["parameter", "shape", "numbers", "trained"], rows)
+
+
+def _printable(text: str) -> str:
+    """Names and texts of files without what would command the terminal."""
+    return "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in text)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

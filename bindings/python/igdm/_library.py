@@ -39,6 +39,8 @@ STATUS_FUNCTIONS: dict[str, list[Any]] = {
     "igdm_model_get_normalisation": [_S.Model, POINTER(c_float), POINTER(c_float)],
     "igdm_model_set_exact": [_S.Model, c_int32],
     "igdm_model_get_exact": [_S.Model, POINTER(c_int32)],
+    "igdm_model_set_allow_not_finite": [_S.Model, c_int32],
+    "igdm_model_get_allow_not_finite": [_S.Model, POINTER(c_int32)],
     "igdm_model_predict": [_S.Model, POINTER(c_float), c_size_t, POINTER(c_float)],
     "igdm_model_input_gradient": [
         _S.Model, POINTER(c_float), POINTER(c_float), c_size_t, POINTER(c_float), POINTER(c_float),

@@ -220,6 +220,19 @@ class Model(Handle):
     def exact(self, value: bool) -> None:
         call("igdm_model_set_exact", self._handle, structures.integer("exact", value, ctypes.c_int32))
 
+    @property
+    def allow_not_finite(self) -> bool:
+        """Whether weights that are assigned to this model or loaded into it, and those that it saves, may be NaN or
+        infinite: to look at a training that diverged. Copies inherit it, checkpoints do not hold it."""
+        value = ctypes.c_int32()
+        call("igdm_model_get_allow_not_finite", self._handle, value)
+        return bool(value.value)
+
+    @allow_not_finite.setter
+    def allow_not_finite(self, value: bool) -> None:
+        allow = structures.integer("allow_not_finite", value, ctypes.c_int32)
+        call("igdm_model_set_allow_not_finite", self._handle, allow)
+
     def predict(self, images: ArrayLike) -> Floats:
         """Logits (N, classes) in inference mode.
 

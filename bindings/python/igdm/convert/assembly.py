@@ -26,6 +26,8 @@ def assemble(source: Source, given: Options, notes: list[str]) -> Model:
     Raises FormatError (a name is missing, unexpected or misshapen, a type is not converted), NotFiniteError, and
     InvalidArgument where something must be given.
     """
+    if "graph" in source.facts:
+        return _of_graph(source, given, notes)
     entries, buffers = _simplified(source, given)
     arguments, entries = _arguments(entries, given, source, notes)
     if buffers is not None:
@@ -38,8 +40,22 @@ def assemble(source: Source, given: Options, notes: list[str]) -> Model:
         arguments |= {"mean": given.mean, "std": given.std}
     model = Model(**arguments)
     names.compare(entries, model.parameters.shapes, model.info.architecture)
+    model.allow_not_finite = given.allow_not_finite
     for name, values in _values(entries, given, notes):
         model.parameters[name] = values
+    return model
+
+
+def _of_graph(source: Source, given: Options, notes: list[str]) -> Model:
+    """The model of a file that carries its layer graph."""
+    for name in ("architecture", "classes", "input_shape", "width", "mean", "std", "shortcut_input", "final_bn"):
+        if getattr(given, name) is not None:
+            raise InvalidArgument(
+                f"{name}: got {getattr(given, name)}, but the source has a layer graph, which says it"
+            )
+    model = Model.from_graph(source.facts["graph"])
+    model.allow_not_finite = given.allow_not_finite
+    fill(model, source, given, notes)
     return model
 
 
@@ -54,8 +70,11 @@ def fill(model: Model, source: Source, given: Options, notes: list[str]) -> None
             have = getattr(model.info, name)
             if have is None or list(have) != found:
                 raise InvalidArgument(f"{name}: the source has {found}, but the model {have}")
+    allowed = model.allow_not_finite
+    model.allow_not_finite = allowed or given.allow_not_finite
     for name, values in list(_values(entries, given, notes)):
         model.parameters[name] = values
+    model.allow_not_finite = allowed
 
 
 def _simplified(source: Source, given: Options) -> tuple[Mapping[str, Entry], tuple[Entry, Entry] | None]:
@@ -71,22 +90,26 @@ def _simplified(source: Source, given: Options) -> tuple[Mapping[str, Entry], tu
 def _values(entries: Mapping[str, Entry], given: Options, notes: list[str]) -> Iterator[tuple[str, Floats]]:
     """Each array as it goes into the model; at the end notes of what was converted."""
     shift = 0.0 if given.bn_epsilon is None else given.bn_epsilon - EPSILON
+    wild = 0
     for name, entry in entries.items():
-        values = single_precision(name, entry)
+        values = single_precision(name, entry, given.allow_not_finite)
+        wild += not np.isfinite(values).all()
         yield name, _variances(name, values, shift) if name.endswith("running_var") else values
     converted = Counter(entry.dtype for entry in entries.values() if entry.dtype in CONVERTED)
     notes += [f"{count} of {len(entries)} arrays were {dtype} and became float32" for dtype, count in converted.items()]
+    if wild:
+        notes.append(f"{wild} of {len(entries)} arrays have NaN or infinities; nothing can be computed with them")
     if shift:
         notes.append(f"running variances are {shift:g} larger than in the source, for its BatchNorm's epsilon")
 
 
 def _variances(name: str, values: Floats, shift: float) -> Floats:
     """1 / sqrt(variance + epsilon) is all that inference makes of both: what one has less the other may have more."""
-    if values.min(initial=0) < 0:
-        raise FormatError(f"{name}: got the variance {values.min():g}, want none below 0")
+    if (values < 0).any():
+        raise FormatError(f"{name}: got the variance {np.nanmin(values):g}, want none below 0")
     moved = values if shift == 0 else (values.astype(np.float64) + shift).astype(np.float32)
-    if moved.min(initial=0) < 0:
-        raise InvalidArgument(f"bn_epsilon: {name} would have the variance {moved.min():g}, want none below 0")
+    if (moved < 0).any():
+        raise InvalidArgument(f"bn_epsilon: {name} would have the variance {np.nanmin(moved):g}, want none below 0")
     return moved
 
 
@@ -110,7 +133,7 @@ def _arguments(
         raise InvalidArgument(f"width: got {given.width}, but {architecture} has it in its name")
     found = table.options_of(entries)
     classes, width = told("classes") or found.get("classes"), table.factor or told("width") or found.get("width")
-    if classes is None or width is None:
+    if classes is None or width is None or "channels" not in found:
         names.compare(entries, table.small, architecture, shapes=False)
         bad = next(name for name in (table.stem, table.head) if len(entries[name].shape) != len(table.small[name]))
         raise FormatError(

@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--template", metavar="FILE", help="file of Keras whose weights are replaced in a copy, DEST")
     parser.add_argument("--ignore", action="append", default=[], metavar="PREFIX", help="leave out names that begin so")
     parser.add_argument("--bn-epsilon", type=float, metavar="X", help="of the source's BatchNorm; 1e-5, Keras 1e-3")
+    parser.add_argument("--allow-not-finite", action="store_true", help="take NaN and infinities as they are")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 

@@ -77,20 +77,20 @@ def load(source: Path_, **options: Any) -> Model:
 def load_weights(model: Model, source: Path_, **options: Any) -> list[str]:
     """Replaces all weights of a model, of whatever architecture or layer graph, by those in a file, or none.
 
-    options  key, weight_map, ignore and bn_epsilon of Options; files of Keras need a map
+    options  key, weight_map, ignore, bn_epsilon and allow_not_finite of Options; files of Keras need a map
     Returns notes of what was converted.
     """
     given, path, notes = Options(**options), Path(source), list[str]()
-    wrong = [name for name in options if name not in ("key", "weight_map", "ignore", "bn_epsilon")]
-    if wrong:
-        raise InvalidArgument(f"{wrong[0]}: the model says it; want only key, weight_map, ignore, bn_epsilon")
+    known = ("key", "weight_map", "ignore", "bn_epsilon", "allow_not_finite")
+    if wrong := [name for name in options if name not in known]:
+        raise InvalidArgument(f"{wrong[0]}: the model says it; want only {', '.join(known)}")
     format_ = files.container(path)
     if format_ == "hdf5" and keras.is_keras(path):
         if given.weight_map is None:
             raise InvalidArgument(f"weight_map: got none, and {path} is of Keras")
         format_ = "keras"
-    with _reading(path, format_, given, notes) as (source_, known):
-        fill(model, source_, known, notes)
+    with _reading(path, format_, given, notes) as (found, given):
+        fill(model, found, given, notes)
     return notes
 
 
@@ -116,12 +116,13 @@ def convert(
     """
     origin, target, given = Path(source), Path(destination), Options(**options)
     kind = files.destination_format(target, to)
-    if target.exists() and origin.exists() and target.samefile(origin):
+    if files.is_same(target, origin):
         raise InvalidArgument(f"destination: {target} is the source itself")
     if kind != "keras" and template is not None:
         raise InvalidArgument(f'template: got one, but writes "{kind}"; templates are for "keras"')
     # What a map and an epsilon say is said of the Keras side.
-    model, done = _load(origin, Options(dataset=given.dataset) if kind == "keras" else given)
+    told = Options(dataset=given.dataset, allow_not_finite=given.allow_not_finite) if kind == "keras" else given
+    model, done = _load(origin, told)
     if kind == done.source_format == "checkpoint":
         raise InvalidArgument(f"source: {origin} is an igdm checkpoint already")
     if reference is not None:
@@ -256,17 +257,18 @@ def _checkpoint(path: Path, given: Options) -> tuple[str, Model | None]:
     if given.weight_map is not None:
         return ("keras" if keras.is_keras(path) else "hdf5"), None
     try:
-        model = Model.load(path)
+        model = Model.load(path, allow_not_finite=given.allow_not_finite)
     except FormatError as error:
         try:
-            with hdf5.opened(path) as file:
+            with hdf5.opened(path) as file, hdf5.undamaged(path):
                 ours = file.attrs.get("format") in (b"igdm", "igdm")
         except LibraryError:
             ours = True
         if ours:
             raise error from None
         return ("keras" if keras.is_keras(path) else "hdf5"), None
-    told = [name for name, value in vars(given).items() if name not in ("dataset", "ignore") and value is not None]
+    free = ("dataset", "ignore", "allow_not_finite")
+    told = [name for name, value in vars(given).items() if name not in free and value is not None]
     if told:
         raise InvalidArgument(f"{told[0]}: {path} is an igdm checkpoint, which says itself what it is")
     return "checkpoint", model
@@ -277,6 +279,8 @@ def _reading(path: Path, format_: str, given: Options, notes: list[str]) -> Iter
     """The source, and the options with what only its format tells."""
     if format_ != "pytorch" and given.key is not None:
         raise InvalidArgument(f'key: got "{given.key}", but {path} is no PyTorch file')
+    if format_ in ("pytorch", "safetensors") and given.weight_map is not None:
+        raise InvalidArgument(f"weight_map: got one, but {path} is no HDF5 file")
     if format_ == "pytorch":
         with pytorch.reading(path, given.key) as source:
             yield source, given

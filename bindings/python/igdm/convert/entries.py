@@ -14,6 +14,7 @@ from ..errors import FormatError, NotFiniteError
 
 CONVERTED = {"float64", "float16", "bfloat16"}
 """Types that become float32, which the summary says. Every other type but float32 is refused."""
+_LONGEST = 120
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,11 @@ class Source:
     """Whether axes of length 1, which hold no order, may be missing or there in addition: a MATLAB bias is (1, n)."""
 
 
-def single_precision(name: str, entry: Entry) -> Floats:
+def single_precision(name: str, entry: Entry, allow_not_finite: bool = False) -> Floats:
     """The array as float32, C-contiguous, each value rounded to the nearest.
 
-    Raises FormatError for types that are not converted and for float64 values that float32 does not reach,
-    NotFiniteError for NaN and infinities.
+    Raises FormatError for types that are not converted and, unless they are allowed, for float64 values that float32
+    does not reach, which become infinities, and NotFiniteError for NaN and infinities.
     """
     if entry.dtype != "float32" and entry.dtype not in CONVERTED:
         raise FormatError(f"{name}: got {entry.dtype}, want float32, float64, float16 or bfloat16")
@@ -53,7 +54,7 @@ def single_precision(name: str, entry: Entry) -> Floats:
     with np.errstate(over="ignore"):
         result = np.ascontiguousarray(values, dtype=np.float32)
     finite = np.isfinite(result)
-    if not finite.all():
+    if not allow_not_finite and not finite.all():
         first = tuple(int(axis) for axis in np.argwhere(~finite)[0])
         value = values[first]
         if np.isfinite(value):
@@ -68,6 +69,6 @@ def widened(raw: NDArray[np.uint16]) -> Floats:
 
 
 def joined(names: Iterable[str], most: int = 5) -> str:
-    """Some names for a message: the first few and how many more there are."""
-    listed = list(names)
+    """Some names for a message: the first few, none of them long, and how many more there are."""
+    listed = [name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..." for name in names]
     return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,35 @@ from ..errors import FormatError
 from ..models import Model
 from .detection import split_name
 
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    "architecture": str, "classes": int, "input_shape": list, "width": int, "mean": (list, type(None)),
-    "std": (list, type(None)), "shortcut_input": (str, type(None)), "final_bn": bool,
-}  # fmt: skip
+_Test = Callable[[Any], bool]
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 < value < 1 << 31
+
+
+def _is_numbers(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(type(one) in (int, float) for one in value))
+
+
+_KINDS: dict[str, _Test] = {
+    "architecture": lambda value: isinstance(value, str),
+    "classes": _is_count,
+    "input_shape": lambda value: isinstance(value, list) and len(value) == 3 and all(map(_is_count, value)),
+    "width": _is_count,
+    "mean": _is_numbers,
+    "std": _is_numbers,
+    "shortcut_input": lambda value: value in (None, "raw", "activated"),
+    "final_bn": lambda value: isinstance(value, bool),
+}
+_GRAPH = "graph"
 
 
 def facts_of(model: Model) -> dict[str, Any]:
-    """The arguments that make such a model."""
+    """The arguments that make such a model, or its layer graph where it is not of an architecture."""
     info = model.info
+    if info.architecture == _GRAPH:
+        return {_GRAPH: model.graph}
     facts: dict[str, Any] = {name: getattr(info, name) for name in _KINDS}
     if info.shortcut_input is None:
         del facts["final_bn"]
@@ -31,7 +52,9 @@ def read_facts(text: str, path: Path) -> dict[str, Any]:
     """The arguments that facts_of gave."""
     try:
         facts = json.loads(text)
-        good = isinstance(facts, dict) and all(isinstance(facts[name], _KINDS[name]) for name in facts)
+        if isinstance(facts, dict) and set(facts) == {_GRAPH} and isinstance(facts[_GRAPH], dict):
+            return facts
+        good = isinstance(facts, dict) and all(_KINDS[name](facts[name]) for name in facts)
     except (ValueError, KeyError, RecursionError):
         good = False
     if not good:

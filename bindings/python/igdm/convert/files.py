@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ _ENDINGS = {".pt": "pytorch", ".pth": "pytorch", ".safetensors": "safetensors", 
 def container(path: Path) -> str:
     """What the first bytes say: "hdf5", "safetensors" or "pytorch"."""
     try:
+        # Of a pipe no second reading gives the same, and a device may have no end.
+        if not path.is_dir() and not stat.S_ISREG(path.stat().st_mode):
+            raise InputOutputError(f"source: {path} is a pipe or a device, want a file")
         with path.open("rb") as file:
             start = file.read(9)
             for offset in (0, 512, 1024, 2048):  # MATLAB has a block of its own in front
@@ -33,13 +37,27 @@ def container(path: Path) -> str:
         raise NotFoundError(f"source: no file {path}") from None
     except IsADirectoryError:
         raise InputOutputError(f"source: {path} is a folder, want a file") from None
-    except OSError as error:
-        raise InputOutputError(f"source: {path} cannot be read: {error.strerror}") from None
+    except InputOutputError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a zero character in the name
+        raise InputOutputError(f"source: {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if start[8:] == b"{":
         return "safetensors"
     if start.startswith((b"PK", b"\x80")) or path.suffix in (".pt", ".pth"):
         return "pytorch"
+    if path.suffix == ".onnx":
+        raise FormatError(f"source: {path}: files of ONNX are written only; convert what it was exported from")
     raise FormatError(f"source: {path} is empty, or no file of PyTorch, safetensors or HDF5")
+
+
+def is_same(one: Path, other: Path) -> bool:
+    """Whether both names lead to one file."""
+    if "\0" in str(one):
+        raise InvalidArgument(f"destination: got {str(one)!r}, want a path without a zero character")
+    try:
+        return one.exists() and other.exists() and one.samefile(other)
+    except OSError as error:
+        raise InputOutputError(f"destination: {one} cannot be written: {error.strerror}") from None
 
 
 def destination_format(path: Path, given: str | None) -> str:
@@ -69,6 +87,7 @@ def replacing(path: Path) -> Iterator[Path]:
     raises, `path` stays as it was."""
     if path.is_dir():
         raise InputOutputError(f"destination: {path} is a folder, want a file")
+    path = Path(os.path.realpath(path))  # a symbolic link stays one
     try:
         handle, name = tempfile.mkstemp(prefix=".igdm-", suffix=".tmp", dir=path.parent)
     except OSError as error:

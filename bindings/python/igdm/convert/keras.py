@@ -56,7 +56,7 @@ class Layer:
 
 def is_keras(path: Path) -> bool:
     """Whether an HDF5 file has Keras's groups."""
-    with hdf5.opened(path) as file:
+    with hdf5.opened(path) as file, hdf5.undamaged(path):
         return "layer_names" in file.attrs or any(name in file for name in ("layers", "model_weights"))
 
 
@@ -130,7 +130,7 @@ def _before(ours: tuple[int, ...], turn: tuple[int, ...] | None) -> tuple[int, .
 
 def layers(path: Path) -> list[Layer]:
     """The layers of a file that have variables, in the order in which Keras made them as far as the file tells."""
-    with hdf5.opened(path) as file:
+    with hdf5.opened(path) as file, hdf5.undamaged(path):
         if "layer_names" in file.attrs or "model_weights" in file:
             return list(_legacy_layers(file if "layer_names" in file.attrs else hdf5.child(file, "model_weights")))
         return list(_saved_layers(file, 0))
@@ -190,7 +190,7 @@ def with_epsilon(path: Path, given: Options, notes: list[str]) -> Options:
     configuration."""
     if given.bn_epsilon is not None:
         return given
-    with hdf5.opened(path) as file:
+    with hdf5.opened(path) as file, hdf5.undamaged(path):
         text = file.attrs.get("model_config", "{}")
     try:
         found = sorted(set(_epsilons(json.loads(text))))
@@ -249,7 +249,7 @@ def write(model: Model, path: Path, places: WeightMap, epsilon_difference: float
 def _turned_back(name: str, values: Floats, place: Place, epsilon_difference: float) -> Floats:
     if name.endswith("running_var"):
         moved = values.astype(np.float64) - epsilon_difference
-        if moved.min(initial=0) < 0:
-            raise InvalidArgument(f"bn_epsilon: {name} would have the variance {moved.min():g}, want none below 0")
+        if (moved < 0).any():
+            raise InvalidArgument(f"bn_epsilon: {name} would have the variance {np.nanmin(moved):g}, want none below 0")
         values = moved.astype(np.float32)
     return values if place.transpose is None else values.transpose(np.argsort(place.transpose))

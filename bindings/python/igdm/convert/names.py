@@ -9,7 +9,7 @@ from ..errors import FormatError
 from .entries import Entry, joined
 
 # Under which keys training scripts put the state dict.
-WRAPPERS = ("state_dict", "model_state_dict", "net", "last", "best")
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "last", "best")
 # What DataParallel, attribute wrappers and nn.Sequential put before every name. "1." is the network behind a
 # normalising layer "0.".
 PREFIXES = ("module.", "model.", "0.", "1.")

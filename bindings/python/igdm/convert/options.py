@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,14 @@ class Options:
     """Arrays whose names begin with one of these are left out."""
     bn_epsilon: float | None = None
     """Epsilon of the source's BatchNorm, where it is not 1e-5. Keras's default is 1e-3."""
+    allow_not_finite: bool = False
+    """Whether NaN and infinities are taken as they are, to look at a training that diverged. They are an error else."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.ignore, str):
+            raise InvalidArgument(f"ignore: got the text {self.ignore!r}, want a list of prefixes")
+        if self.bn_epsilon is not None and not math.isfinite(self.bn_epsilon):
+            raise InvalidArgument(f"bn_epsilon: got {self.bn_epsilon}, want a finite number")
 
     def with_known(self) -> Options:
         """With what the RobustBench id stands for."""
@@ -57,5 +66,5 @@ class Options:
             architecture=known.architecture, classes=known.classes, input_shape=self.input_shape or known.input_shape,
             mean=known.mean, std=known.std, shortcut_input=known.shortcut_input, final_bn=known.final_bn,
             robustbench=known.id, dataset=known.dataset, threat_model=known.threat_model, key=self.key or known.key,
-            ignore=self.ignore, bn_epsilon=self.bn_epsilon,
+            ignore=self.ignore, bn_epsilon=self.bn_epsilon, allow_not_finite=self.allow_not_finite,
         )  # fmt: skip

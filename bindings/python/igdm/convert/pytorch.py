@@ -7,6 +7,7 @@ and none of its code runs.
 from __future__ import annotations
 
 import re
+import reprlib
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -46,7 +47,7 @@ def of_state_dict(state: Mapping[str, Any], most_bytes: int | None = None) -> di
     entries, claimed = {}, 0
     for name, tensor in state.items():
         if not isinstance(name, str):
-            raise FormatError(f"state dict: got the key {name!r}, want names")
+            raise FormatError(f"state dict: got the key {reprlib.repr(name)}, want names")
         if not isinstance(tensor, torch.Tensor):
             raise FormatError(f"{name}: got {type(tensor).__name__}, want a tensor")
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:

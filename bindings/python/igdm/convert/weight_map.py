@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import FormatError, NotFoundError
 
 _MOST_BYTES = 4 << 20
+_MOST_DEPTH = 64
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,11 @@ def _place(name: str, value: Any) -> Place:
             f'map: {name} is {json.dumps(value)[:100]}, want a path or {{"path": ..., "transpose": [...]}}'
         )
     parts = value["path"].removeprefix("/").split("/")
-    if any(part in ("", ".", "..") for part in parts):
-        raise FormatError(f'map: {name} has the path "{value["path"]}", want names with single slashes between')
+    if any(part in ("", ".", "..") or "\0" in part for part in parts) or len(parts) > _MOST_DEPTH:
+        raise FormatError(
+            f"map: {name} has the path {json.dumps(value['path'])[:100]}, want at most {_MOST_DEPTH} names with single "
+            "slashes between"
+        )
     axes = value.get("transpose")
     if axes is None:
         return Place("/".join(parts))
