@@ -6,6 +6,7 @@ Some of their millions of ReLU inputs lie within rounding of 0, whatever the see
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import cases
@@ -14,10 +15,11 @@ import ours
 import pytest
 import torch
 from conftest import Parity
+from numpy.typing import NDArray
 from reference.compute import Training
 from reference.networks import network
 from reference.sides import Sides
-from test_parity_steps import compare_gradients, compare_losses, compare_state
+from test_parity_steps import VANISHING, compare_gradients, compare_losses, compare_state
 
 
 @dataclass
@@ -50,6 +52,43 @@ def test_step(case: cases.StepCase, parity: Parity) -> None:
     compare_losses(case, 1, report, beside)
     compare_gradients(case, 1, trainer, student, beside)
     compare_state(case, 1, student, beside)
+
+
+def test_ill_conditioned_networks_lose_little_more_than_pytorch() -> None:
+    """MobileNetV2 with biases of either sign has depthwise channels that ReLU turns off: BatchNorm divides by next to
+    nothing, and no float32 computation is within 1e-4 (`ModelSpec`). Igdm's and PyTorch's errors, each against a
+    reference in double precision on its own side of the kinks, over several seeds: single ones say little."""
+    spec = next(spec for spec in cases.FULL_SIZE if spec.architecture == "mobilenet_v2")
+    igdms, pytorchs = [], []
+    for seed in range(8):
+        one = dataclasses.replace(spec, positive=False, seed=seed)
+        case = cases.StepCase(f"ill-{one.id}", "pgd-at", one, learning_rate=0.01, count=2)
+        student = ours.model(one)
+        trainer = ours.trainer(case, student, None)
+        trainer.step(case.images(1), case.labels(1), adversarial=case.adversarial(1), update=False)
+        names = student.parameters.trainable
+        igdms.append(np.median(errors(case, {name: trainer.gradient(name) for name in names})))
+        rounded = Training(case, torch.float32).step(1, case.adversarial(1))
+        pytorchs.append(np.median(errors(case, {name: rounded[f"gradient/{name}"] for name in names})))
+    assert np.median(igdms) < 4 * np.median(pytorchs)
+    assert np.median(igdms) < 1e-3
+
+
+def errors(case: cases.StepCase, gradients: cases.Arrays) -> NDArray[np.float64]:
+    """Of each gradient that is not 0 in exact arithmetic: its largest error as a part of its largest value."""
+    sides = Sides(gradients)
+    training = Training(case, torch.float64)
+    sides.watch(training.student)
+    results = training.step(1, case.adversarial(1))
+    wanted = {name: results[f"gradient/{name}"] for name in gradients}
+    largest = max(np.abs(values).max() for values in wanted.values())
+    return np.array(
+        [
+            np.abs(gradients[name] - values).max() / np.abs(values).max()
+            for name, values in wanted.items()
+            if np.abs(values).max() > VANISHING * largest
+        ]
+    )
 
 
 def test_the_reference_is_on_its_own_side() -> None:
