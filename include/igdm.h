@@ -604,7 +604,10 @@ typedef struct igdm_attack_options {
     int64_t eot;                /* attacks in stages: passes over which a gradient is averaged, for models that are random.
                                    0 (default) = 1 */
     const igdm_attack_tuning *tuning; /* or NULL (default): see there */
-    int64_t reserved[1];
+    const char *target;         /* the class to reach: "least-likely": that with the smallest logit of the clean image, other than the
+                                   label; "random": any other than the label, each as likely; "3": that one; "labels": `labels`
+                                   are the classes to reach. NULL (default): any but the label. Success is then to be classified
+                                   as the target. Of fgsm, pgd and cw (losses ce and margin), apgd-ce, apgd-t, fab-t, square */
 } igdm_attack_options;
 
 /* Fills in the defaults. */
@@ -626,7 +629,8 @@ IGDM_API int32_t igdm_attack_options_init(igdm_attack_options *options);
  *   labels       (count)
  *   options      NULL = defaults
  *   adversarial  same shape as images, written; may be the same memory as images
- *   success      (count) uint8, 1 where the model misclassifies the result; may be NULL
+ *   success      (count) uint8, 1 where the model misclassifies the result (with options.target: takes it for the target); may
+ *                be NULL
  * Errors: INVALID_ARGUMENT (an option, value or label out of range), NOT_FINITE (in images, target_logits or the model's
  * output), CANCELLED. */
 IGDM_API int32_t igdm_attack(igdm_model *model, const float *images, const int64_t *labels, size_t count,
@@ -636,9 +640,11 @@ IGDM_API int32_t igdm_attack(igdm_model *model, const float *images, const int64
  * the totals. */
 typedef struct igdm_attack_report {
     uint32_t struct_size;       /* set by igdm_attack_report_init */
-    uint32_t reserved0;
+    uint32_t keep_partial;      /* 1: where CANCELLED, NOT_FINITE or another error ends the attack on its way, what was found so far
+                                   is written, here and to the images: samples not finished as they were, with success 0 and
+                                   first_success as far as known. 0 (default): outputs stay untouched then */
     /* Of each sample; NULL (default): not wanted */
-    uint8_t *success;           /* 1 where the model misclassifies the result */
+    uint8_t *success;           /* 1 where the model misclassifies the result; with a target: takes it for the target */
     int64_t *first_success;     /* how many steps the sample had taken, those of earlier restarts included, when an iterate was
                                    first misclassified: 0 = at a start; -1 = none was. The result can still be classified
                                    correctly: without early_stop the last iterate counts */
@@ -652,7 +658,11 @@ typedef struct igdm_attack_report {
     int64_t total_forwards;     /* sums over the samples */
     int64_t total_backwards;
     double seconds;             /* wall time */
-    int64_t reserved[4];
+    uint8_t *quantised;         /* of each sample, or NULL (default): 1 where the result is a success and stays one when its values are
+                                   rounded to multiples of 1/255, as in a file of bytes. Rounding may leave the ball. Costs a
+                                   pass for each success, which the counts leave out */
+    int64_t quantised_successes; /* written: their number; -1 without the array */
+    int64_t reserved[2];
 } igdm_attack_report;
 
 /* Fills in the defaults: no arrays. */
@@ -726,7 +736,11 @@ typedef struct igdm_evaluate_options {
     igdm_progress_callback progress;
     void *user;
     const volatile int32_t *cancel;
-    int64_t reserved[4];
+    const char *target;         /* as in igdm_attack_options, but for "labels": accuracy is then the part that is correct and not brought
+                                   to its target; samples of that class are left alone. NULL (default) = not targeted */
+    int64_t keep_samples;       /* 1: keep what each attack finds, for igdm_evaluation_get_samples, and evaluate it once more rounded to
+                                   bytes (row.quantised). Takes the memory of the images for each attack. Default 0 */
+    int64_t reserved[2];
 } igdm_evaluate_options;
 
 /* Fills in the defaults. */
@@ -743,6 +757,10 @@ IGDM_API int32_t igdm_evaluate_options_init(igdm_evaluate_options *options);
 IGDM_API int32_t igdm_evaluate(igdm_model *model, igdm_dataset *dataset, igdm_model *teacher,
                                const igdm_evaluate_options *options, igdm_evaluation **evaluation);
 
+/* The same for a model of the host. Errors: as igdm_evaluate and igdm_attack_host_model. */
+IGDM_API int32_t igdm_evaluate_host_model(const igdm_host_model *model, igdm_dataset *dataset,
+                                          const igdm_evaluate_options *options, igdm_evaluation **evaluation);
+
 typedef struct igdm_evaluation_row {
     uint32_t struct_size;       /* set to sizeof(igdm_evaluation_row) before the call */
     uint32_t reserved0;
@@ -751,7 +769,9 @@ typedef struct igdm_evaluation_row {
     int64_t count;              /* samples evaluated */
     double accuracy;            /* correct / count */
     double seconds;             /* time spent */
-    int64_t reserved[4];
+    int64_t quantised;          /* samples correct when what the attack found is rounded to bytes; -1 = not looked at: clean, or without
+                                   keep_samples. igdm_autoattack always looks */
+    int64_t reserved[3];
 } igdm_evaluation_row;
 
 /* How many rows the table has: 1 + the number of attacks. */
@@ -763,6 +783,15 @@ IGDM_API int32_t igdm_evaluation_get_row(igdm_evaluation *evaluation, size_t ind
 /* Per-sample flags of row `index`: 1 where the sample is still classified correctly. `count` must equal row.count.
  * Errors: INVALID_ARGUMENT (index), SHAPE (count). */
 IGDM_API int32_t igdm_evaluation_get_correct(igdm_evaluation *evaluation, size_t index, uint8_t *correct, size_t count);
+
+/* What the attack of row `index` of an igdm_evaluate has found.
+ *   adversarial  (count, channels, height, width), written: the attack's result, or the clean image where it was misclassified
+ *                already and so not attacked; may be NULL
+ *   count        must equal row.count
+ *   report       as for igdm_attack_with_report; success is 1 where the sample counts as broken; seconds is 0
+ * Errors: INVALID_ARGUMENT (index), NOT_FOUND (the row "clean"; keep_samples was 0; an igdm_autoattack), SHAPE (count). */
+IGDM_API int32_t igdm_evaluation_get_samples(igdm_evaluation *evaluation, size_t index, float *adversarial, size_t count,
+                                             igdm_attack_report *report);
 
 /* Agreement with the teacher. Errors: NOT_FOUND where the evaluation had no teacher. Either pointer may be NULL. */
 IGDM_API int32_t igdm_evaluation_get_gradient_agreement(igdm_evaluation *evaluation, double *cosine, double *distance);

@@ -14,6 +14,7 @@ final class AttackCascade {
     private let state: CascadeState
     private let expectation: Int
     private let firstKey: UInt64
+    private let aim: (target: AttackTarget, seed: UInt64)?
     private let (pixels, classes): (Int, Int)
     private let capacity: Int
     /// Of stages with and without gradients.
@@ -30,11 +31,12 @@ final class AttackCascade {
     /// - Parameters:
     ///   - expectation: passes over which gradients are averaged.
     ///   - firstKey: of the source's first sample; keys the random numbers.
+    ///   - aim: the class to reach, and the seed of a random one; nil: any class but the label.
     ///   - batchSize: changes speed and memory only.
     /// Throws `invalidArgument` (a model without a gradient), `outOfMemory`.
     init(
         _ classifier: any DifferentiableClassifier, source: any ImageSource, stages: [AttackStage], expectation: Int,
-        firstKey: UInt64 = 0, batchSize: Int, state: CascadeState
+        firstKey: UInt64 = 0, aim: (target: AttackTarget, seed: UInt64)? = nil, batchSize: Int, state: CascadeState
     ) throws {
         for stage in stages where stage.usesGradient { try classifier.requireGradient(for: stage.name) }
         self.classifier = classifier
@@ -43,6 +45,7 @@ final class AttackCascade {
         self.state = state
         self.expectation = expectation
         self.firstKey = firstKey
+        self.aim = aim
         (pixels, classes) = (classifier.shape.count, classifier.classes)
         capacity = min(max(batchSize, 1), max(state.count, 1))
         let (capacity, pixels) = (capacity, pixels)
@@ -73,9 +76,9 @@ final class AttackCascade {
             try Validation.checkOutputs(
                 row, count: size, perSample: classes, argument: "the model's logits", first: first)
             for i in 0..<size {
-                let right = argmax(row + i * classes, classes) == source.label(first + i)
-                state.clean[first + i] = right ? 1 : 0
-                state.firstSuccess[first + i] = right ? -1 : 0
+                let isWhole = !known(first + i, clean: images.pointer + i * pixels).isBroken(by: row + i * classes)
+                state.clean[first + i] = isWhole ? 1 : 0
+                state.firstSuccess[first + i] = isWhole ? -1 : 0
                 state.forwards[first + i] = 1
             }
             try monitor.progress?(
@@ -123,10 +126,41 @@ final class AttackCascade {
         return stages.indices.contains(stage) ? pools[stages[stage].usesGradient ? 0 : 1] : nil
     }
 
+    /// What is known of a sample once its clean logits are.
+    private func known(_ sample: Int, clean: UnsafePointer<Float>) -> AttackSample {
+        let logits = UnsafePointer(state.logits.pointer + sample * classes)
+        let key = firstKey &+ UInt64(sample)
+        var known = AttackSample(
+            clean: clean, logits: logits, label: source.label(sample), key: key, shape: classifier.shape,
+            classes: classes, target: nil)
+        guard let aim else { return known }
+        known.target = aim.target.resolve(
+            logits: logits, label: known.label, classes: classes, seed: aim.seed, key: key)
+        known.label = argmax(logits, classes)
+        return known
+    }
+
+    /// Evaluates the results once more, rounded to bytes.
+    func quantise(_ monitor: RunMonitor) throws {
+        let flags = try Buffer<UInt8>(state.count)
+        let broken = try Buffer(copying: (0..<state.count).lazy.filter { self.state.isMisclassified($0) })
+        let check = try QuantisationCheck(classifier, capacity: capacity)
+        let clean = try FloatBuffer(pixels)
+        try check.run(
+            broken,
+            image: { sample in
+                guard state.breaker[sample] < 0 else { return UnsafePointer(state.image(sample)) }
+                source.readImage(sample, into: clean.pointer)
+                return UnsafePointer(clean.pointer)
+            }, monitor
+        ) { sample, logits in
+            flags[sample] = known(sample, clean: logits).isBroken(by: logits) ? 1 : 0
+        }
+        state.quantised = flags
+    }
+
     private func begin(_ sample: Int, in pool: RunPool, _ place: Int) -> RunPool.Slot {
-        let known = AttackSample(
-            clean: UnsafePointer(pool.clean(place)), logits: UnsafePointer(state.logits.pointer + sample * classes),
-            label: source.label(sample), key: firstKey &+ UInt64(sample), shape: classifier.shape, classes: classes)
+        let known = known(sample, clean: UnsafePointer(pool.clean(place)))
         let run = stages[Int(state.stage[sample])].begin(known, Int(state.run[sample]), pool.memory(place))
         return RunPool.Slot(sample: sample, place: place, run: run)
     }

@@ -5,7 +5,7 @@ import Runtime
 public struct AttackBatch {
     /// (count, channels, height, width) in [0,1].
     public let images: UnsafePointer<Float>
-    /// (count), each in `0..<classes`.
+    /// (count), each in `0..<classes`; of a targeted attack the classes to reach.
     public let labels: UnsafePointer<Int64>
     /// (count, classes), for the KL loss; nil for the others.
     public let targetLogits: UnsafePointer<Float>?
@@ -54,6 +54,10 @@ public enum AttackLoss: Equatable, Sendable {
     case divergence
     /// Difference of logits ratio, `logitsRatio`.
     case logitsRatio
+    /// log softmax(z)_t, t being the batch's label: that of a targeted attack.
+    case targetCrossEntropy
+    /// min(z_t - max_{i≠t} z_i, κ).
+    case targetMargin(kappa: Float)
 
     /// Names that options take, in the order in which messages list them.
     public static let names = ["ce", "margin", "kl", "dlr"]
@@ -66,6 +70,37 @@ public enum AttackLoss: Equatable, Sendable {
         case "kl": self = .divergence
         case "dlr": self = .logitsRatio
         default: throw EngineError.unknownName("loss", got: name, known: AttackLoss.names)
+        }
+    }
+
+    /// The loss of an attack that wants to reach a class instead of leaving one. Throws `invalidArgument`.
+    func towardsTarget() throws -> AttackLoss {
+        switch self {
+        case .crossEntropy: return .targetCrossEntropy
+        case .margin(let kappa): return .targetMargin(kappa: kappa)
+        case .targetCrossEntropy, .targetMargin: return self
+        case .divergence, .logitsRatio:
+            let name = self == .divergence ? "kl" : "dlr"
+            throw EngineError.invalid("loss", got: "\"\(name)\"", want: "ce or margin with a target (apgd-t has a targeted dlr)")
+        }
+    }
+
+    /// The loss of one sample, whose derivatives by the logits are added to `slope`; not for `divergence`, which has no label.
+    func evaluate(
+        _ z: UnsafePointer<Float>, label: Int, classes: Int, slope: UnsafeMutablePointer<Float>?
+    ) -> Float {
+        switch self {
+        case .crossEntropy: return Kernels.crossEntropy(z, label: label, classes: classes, scale: 1, gradient: slope)
+        case .margin(let kappa):
+            return marginLoss(z, label: label, classes: classes, kappa: kappa, scale: 1, gradient: slope)
+        case .logitsRatio: return Kernels.logitsRatio(z, label: label, classes: classes, scale: 1, gradient: slope)
+        case .targetCrossEntropy:
+            return -Kernels.crossEntropy(z, label: label, classes: classes, scale: -1, gradient: slope)
+        case .targetMargin(let kappa):
+            let margin = -marginLoss(z, label: label, classes: classes, kappa: .infinity, scale: 1, gradient: nil)
+            if margin > kappa { return kappa }
+            return -marginLoss(z, label: label, classes: classes, kappa: .infinity, scale: -1, gradient: slope)
+        case .divergence: return .nan
         }
     }
 }
@@ -99,21 +134,15 @@ public final class ClassifierObjective: AttackObjective {
             let row = rows[i]
             let z = logits + i * classes
             let slope = gradient == nil ? nil : slopes + i * classes
-            switch kind {
-            case .crossEntropy:
-                loss[i] = crossEntropy(z, label: Int(batch.labels[row]), classes: classes, scale: 1, gradient: slope)
-            case .margin(let kappa):
-                loss[i] = marginLoss(
-                    z, label: Int(batch.labels[row]), classes: classes, kappa: kappa, scale: 1, gradient: slope)
-            case .logitsRatio:
-                loss[i] = logitsRatio(z, label: Int(batch.labels[row]), classes: classes, scale: 1, gradient: slope)
-            case .divergence:
-                guard let targets = batch.targetLogits else {
-                    throw EngineError(.internal, "the KL objective was given no target logits")
-                }
-                loss[i] = klDivergence(
-                    target: targets + row * classes, model: z, classes: classes, scale: 1, dq: slope, dp: nil)
+            guard kind == .divergence else {
+                loss[i] = kind.evaluate(z, label: Int(batch.labels[row]), classes: classes, slope: slope)
+                continue
             }
+            guard let targets = batch.targetLogits else {
+                throw EngineError(.internal, "the KL objective was given no target logits")
+            }
+            loss[i] = klDivergence(
+                target: targets + row * classes, model: z, classes: classes, scale: 1, dq: slope, dp: nil)
         }
         if let gradient { try classifier.inputGradient(slopes, count: count, gradient: gradient) }
     }

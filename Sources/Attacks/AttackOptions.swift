@@ -22,6 +22,8 @@ public struct AttackOptions {
     /// A sample rests at its first misclassified iterate.
     public var earlyStop = false
     public var seed: UInt64 = 0
+    /// The class to reach: "least-likely", "random", "labels", or its number; "" = any other than the label.
+    public var target = ""
 
     // Of the attacks in stages only.
 
@@ -69,8 +71,19 @@ public struct AttackOptions {
         plan.seed = seed
         plan.attackNumber = definition.number
         if case .loop(let adjust) = definition.kind { try adjust(&plan, self) }
+        if !target.isEmpty {
+            guard definition.takesTarget else {
+                let known = AttackRegistry.all.filter(\.takesTarget).map(\.name).joined(separator: ", ")
+                throw EngineError.invalid("target", got: "\"\(target)\"", want: "\"\" for \(attack); a target is for \(known)")
+            }
+            plan.loss = try plan.loss.towardsTarget()
+            plan.isTargeted = true
+        }
         return plan
     }
+
+    /// What to reach on a model of so many classes; nil: any class but the label. Throws `invalidArgument`.
+    func goal(classes: Int) throws -> AttackTarget? { try AttackTarget.named(target, classes: classes) }
 
     /// The attack in stages, on a model of so many classes; nil where it is one of the loop. Throws `invalidArgument`.
     func stages(classes: Int) throws -> [AttackStage]? {
@@ -96,12 +109,14 @@ public struct AttackOptions {
     }
 
     /// How many targets a targeted attack has.
-    func targetCount(_ classes: Int) -> Int { min(targets == 0 ? 9 : targets, classes - 1) }
+    func targetCount(_ classes: Int) -> Int {
+        target.isEmpty ? min(targets == 0 ? 9 : targets, classes - 1) : 1
+    }
 
     /// What to tell about targets that there are not.
     func targetFallback(_ classes: Int) -> String? {
         let wanted = targets == 0 ? 9 : targets
-        return wanted < classes ? nil : "\(classes - 1) targets instead of \(wanted)"
+        return wanted < classes || !target.isEmpty ? nil : "\(classes - 1) targets instead of \(wanted)"
     }
 
     /// More than any published attack takes; a larger number is a mistake that would never come back.

@@ -8,6 +8,8 @@ public struct AttackDefinition: Sendable {
     /// Iterations where the caller does not say.
     public let steps: Int
     let kind: Kind
+    /// Whether it can go for a class that the caller names.
+    let takesTarget: Bool
 
     enum Kind: Sendable {
         /// An attack of the loop: changes the plan that the options alone give. Throws for options that it cannot have.
@@ -17,24 +19,26 @@ public struct AttackDefinition: Sendable {
     }
 
     init(
-        name: String, number: UInt32, steps: Int,
+        name: String, number: UInt32, steps: Int, takesTarget: Bool = true,
         adjust: @escaping @Sendable (inout AttackPlan, AttackOptions) throws -> Void
     ) {
         (self.name, self.number, self.steps, kind) = (name, number, steps, .loop(adjust))
+        self.takesTarget = takesTarget
     }
 
     /// One stage, from the plan that the options give and the number of classes.
     init(
-        name: String, number: UInt32, steps: Int,
+        name: String, number: UInt32, steps: Int, takesTarget: Bool = false,
         stage: @escaping @Sendable (AttackPlan, AttackOptions, Int) throws -> AttackStage
     ) {
         (self.name, self.number, self.steps) = (name, number, steps)
+        self.takesTarget = takesTarget
         kind = .stages { options, classes in [try stage(try options.plan(), options, classes)] }
     }
 
     /// Several stages.
     init(name: String, number: UInt32, stages: @escaping @Sendable (AttackOptions, Int) throws -> [AttackStage]) {
-        (self.name, self.number, steps, kind) = (name, number, 0, .stages(stages))
+        (self.name, self.number, steps, takesTarget, kind) = (name, number, 0, false, .stages(stages))
     }
 }
 

@@ -32,6 +32,10 @@ public struct AttackOutputs {
     public var l1: UnsafeMutablePointer<Double>?
     public var forwards: UnsafeMutablePointer<Int64>?
     public var backwards: UnsafeMutablePointer<Int64>?
+    /// 1 where the result is a success and stays one once it is rounded to bytes.
+    public var quantised: UnsafeMutablePointer<UInt8>?
+    /// Where an error ends the attack: what was found so far is written, then this called. nil: nothing is written then.
+    public var interrupted: ((AttackTotals) -> Void)?
 
     public init(adversarial: UnsafeMutablePointer<Float>) { self.adversarial = adversarial }
 }
@@ -43,6 +47,18 @@ public struct AttackTotals: Sendable {
     public internal(set) var forwards = 0
     public internal(set) var backwards = 0
     public internal(set) var seconds = 0.0
+    /// Successes that outlive rounding to bytes; -1 where that was not asked for.
+    public internal(set) var quantised = -1
+}
+
+/// The samples after an attack.
+public protocol AttackResults {
+    var count: Int { get }
+    /// Of one image.
+    var pixels: Int { get }
+    /// Writes what is wanted. `outputs.adversarial` may be the memory of the source's images.
+    func write(to outputs: AttackOutputs)
+    func totals(seconds: Double) -> AttackTotals
 }
 
 /// The results of an attack on `count` samples while it runs: the caller's memory is written at the end, all at once.
@@ -54,6 +70,7 @@ final class AttackRecord {
     private let firstSuccess: Buffer<Int64>
     private let forwards: Buffer<Int64>
     private let backwards: Buffer<Int64>
+    private(set) var quantised: Buffer<UInt8>?
 
     /// Throws `outOfMemory`.
     init(count: Int, pixels: Int) throws {
@@ -78,6 +95,41 @@ final class AttackRecord {
         for i in samples { forwards[i] += 1 }
     }
 
+    /// The images themselves in the place of the samples from `first` on, which have not been attacked.
+    func leave(from first: Int, clean: UnsafePointer<Float>) {
+        guard first < count else { return }
+        (images.pointer + first * pixels).update(from: clean + first * pixels, count: (count - first) * pixels)
+        trace(from: first).reset(count: count - first)
+    }
+
+    /// Takes over the result of one sample: the `i`-th of a batch with that trace, and `passes` more.
+    func take(
+        _ sample: Int, image: UnsafePointer<Float>, success: UInt8, trace: AttackTrace, at i: Int, passes: Int64
+    ) {
+        (images.pointer + sample * pixels).update(from: image, count: pixels)
+        self.success[sample] = success
+        firstSuccess[sample] = trace.firstSuccess[i]
+        forwards[sample] = trace.forwards[i] + passes
+        backwards[sample] = trace.backwards[i]
+    }
+
+    /// Evaluates the successes once more, rounded to bytes.
+    ///
+    /// - Parameters:
+    ///   - label: of a sample; where it `isTargeted` the class that it was to reach.
+    func quantise(
+        _ classifier: any DifferentiableClassifier, capacity: Int, label: (Int) -> Int, isTargeted: (Int) -> Bool,
+        _ monitor: RunMonitor
+    ) throws {
+        let flags = try Buffer<UInt8>(count)
+        let broken = try Buffer(copying: success.indices.lazy.filter { self.success[$0] == 1 })
+        let check = try QuantisationCheck(classifier, capacity: capacity)
+        try check.run(broken, image: { UnsafePointer(images.pointer + $0 * pixels) }, monitor) { i, logits in
+            flags[i] = (argmax(logits, classifier.classes) == label(i)) == isTargeted(i) ? 1 : 0
+        }
+        quantised = flags
+    }
+
     func totals(seconds: Double) -> AttackTotals {
         var totals = AttackTotals()
         for i in 0..<count {
@@ -86,6 +138,7 @@ final class AttackRecord {
             totals.backwards += Int(backwards[i])
         }
         totals.seconds = seconds
+        if let quantised { totals.quantised = quantised.reduce(0) { $0 + Int($1) } }
         return totals
     }
 
@@ -93,6 +146,7 @@ final class AttackRecord {
     func write(to outputs: AttackOutputs, clean: UnsafePointer<Float>) {
         // Before the results, which may take the place of the images.
         writeDistances(to: outputs, clean: clean)
+        if let quantised { outputs.quantised?.update(from: quantised.pointer, count: count) }
         outputs.adversarial.update(from: images.pointer, count: count * pixels)
         outputs.success?.update(from: success.pointer, count: count)
         outputs.firstSuccess?.update(from: firstSuccess.pointer, count: count)
@@ -111,8 +165,26 @@ final class AttackRecord {
     }
 }
 
+/// The samples after an attack of the loop on a source.
+struct RecordedSamples: AttackResults {
+    let source: any ImageSource
+    let record: AttackRecord
+
+    var count: Int { record.count }
+    var pixels: Int { source.shape.count }
+
+    func write(to outputs: AttackOutputs) {
+        // The clean images go where the result will lie, to be compared with it.
+        let adversarial = outputs.adversarial
+        WorkerPool.parallelFor(count) { i in source.readImage(i, into: adversarial + i * pixels) }
+        record.write(to: outputs, clean: UnsafePointer(adversarial))
+    }
+
+    func totals(seconds: Double) -> AttackTotals { record.totals(seconds: seconds) }
+}
+
 /// The samples after an attack in stages.
-public struct AttackedSamples {
+public struct AttackedSamples: AttackResults {
     private let source: any ImageSource
     private let state: CascadeState
 
@@ -145,6 +217,7 @@ public struct AttackedSamples {
         outputs.firstSuccess?.update(from: state.firstSuccess.pointer, count: state.count)
         outputs.forwards?.update(from: state.forwards.pointer, count: state.count)
         outputs.backwards?.update(from: state.backwards.pointer, count: state.count)
+        if let quantised = state.quantised { outputs.quantised?.update(from: quantised.pointer, count: state.count) }
     }
 
     public func totals(seconds: Double) -> AttackTotals {
@@ -155,6 +228,7 @@ public struct AttackedSamples {
             totals.backwards += Int(state.backwards[i])
         }
         totals.seconds = seconds
+        if let quantised = state.quantised { totals.quantised = quantised.reduce(0) { $0 + Int($1) } }
         return totals
     }
 }

@@ -8,11 +8,19 @@ struct AttackSample {
     /// (classes): what the model says to it.
     let logits: UnsafePointer<Float>
     /// In `0..<classes`.
-    let label: Int
+    var label: Int
     /// What its random numbers are keyed by, usually its index in the dataset.
     let key: UInt64
     let shape: ImageShape
     let classes: Int
+    /// The class to reach; nil: any but the label. With a target the label is the class that the model gives the clean image.
+    var target: Int?
+
+    /// Whether the attack has what it wants.
+    func isBroken(by logits: UnsafePointer<Float>) -> Bool {
+        let found = argmax(logits, classes)
+        return target.map { found == $0 } ?? (found != label)
+    }
 }
 
 /// One run of an attack on one sample, from outside: it says where it wants the model evaluated, is told the result, and

@@ -160,11 +160,14 @@ public func autoAttack(
     }
     try keeper?.save()
     try checks.after(stages, monitor)
+    try cascade.quantise(RunMonitor(checkpoint: monitor.checkpoint))
 
     var rows = [EvaluationRow(name: "clean", flags: try state.flags(before: 0), seconds: cleanSeconds)]
     for (i, stage) in stages.enumerated() {
         rows.append(
-            EvaluationRow(name: stage.name, flags: try state.flags(before: i + 1), seconds: state.seconds[i]))
+            EvaluationRow(
+                name: stage.name, flags: try state.flags(before: i + 1), seconds: state.seconds[i],
+                survivors: state.survivors(before: i + 1)))
     }
     return Evaluation(rows: rows, agreement: nil, warnings: checks.warnings, samples: AttackedSamples(source, state))
 }

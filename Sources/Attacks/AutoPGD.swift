@@ -4,20 +4,24 @@ import Runtime
 extension AttackDefinition {
     /// Auto-PGD on the cross-entropy (Croce and Hein 2020, "Reliable evaluation of adversarial robustness with an ensemble
     /// of diverse parameter-free attacks", section 3 and Algorithm 1).
-    static let autoPGD = AttackDefinition(name: "apgd-ce", number: 4, steps: 100) { plan, options, classes in
-        apgd("apgd-ce", plan, options, runs: plan.restarts) { _, _ in .untargeted(.crossEntropy) }
+    static let autoPGD = AttackDefinition(name: "apgd-ce", number: 4, steps: 100, takesTarget: true) {
+        plan, options, classes in
+        apgd("apgd-ce", plan, options, runs: plan.restarts) { sample, _ in
+            .plain(sample.target == nil ? .crossEntropy : .targetCrossEntropy)
+        }
     }
 
     /// Auto-PGD on the difference of logits ratio.
     static let autoPGDRatio = AttackDefinition(name: "apgd-dlr", number: 5, steps: 100) { plan, options, classes in
         let fallback = classes > 2 ? nil : "2 classes have no DLR loss; it takes the plain margin instead"
         return apgd("apgd-dlr", plan, options, runs: plan.restarts, fallback: fallback) { _, _ in
-            .untargeted(.logitsRatio)
+            .plain(.logitsRatio)
         }
     }
 
     /// Auto-PGD on the targeted difference of logits ratio, towards the classes that the clean image comes nearest to.
-    static let autoPGDTargeted = AttackDefinition(name: "apgd-t", number: 6, steps: 100) { plan, options, classes in
+    static let autoPGDTargeted = AttackDefinition(name: "apgd-t", number: 6, steps: 100, takesTarget: true) {
+        plan, options, classes in
         let targets = options.targetCount(classes)
         let loss =
             classes > 3
@@ -31,7 +35,7 @@ extension AttackDefinition {
             "apgd-t", plan, options, runs: targets * restarts,
             fallback: problem.isEmpty ? nil : "there are \(classes) classes: \(problem)"
         ) { sample, run in
-            .targetedRatio(classOfRank(1 + run / restarts, sample.logits, sample.classes))
+            .targetedRatio(sample.target ?? classOfRank(1 + run / restarts, sample.logits, sample.classes))
         }
     }
 
@@ -66,7 +70,7 @@ struct StepSchedule: Sendable {
 
 /// What a run on one sample maximises.
 enum RunLoss: Sendable {
-    case untargeted(AttackLoss)
+    case plain(AttackLoss)
     case targetedRatio(Int)
 
     func evaluate(
@@ -76,10 +80,8 @@ enum RunLoss: Sendable {
         case .targetedRatio(let target):
             targetedLogitsRatio(
                 logits, label: sample.label, target: target, classes: sample.classes, scale: 1, gradient: slope)
-        case .untargeted(.crossEntropy):
-            crossEntropy(logits, label: sample.label, classes: sample.classes, scale: 1, gradient: slope)
-        case .untargeted:
-            logitsRatio(logits, label: sample.label, classes: sample.classes, scale: 1, gradient: slope)
+        case .plain(let loss):
+            loss.evaluate(logits, label: sample.target ?? sample.label, classes: sample.classes, slope: slope)
         }
     }
 }
@@ -156,7 +158,7 @@ final class AutoPGDRun: AttackRun {
 
     func receive(logits: UnsafePointer<Float>, loss: Float, gradient: UnsafePointer<Float>?) -> Bool {
         guard let gradient else { return false }
-        if argmax(logits, sample.classes) != sample.label {
+        if sample.isBroken(by: logits) {
             succeeded = true
             adversarial.update(from: iterate, count: pixels)
             if plan.rest != .never { return false }

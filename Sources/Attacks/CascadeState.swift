@@ -8,7 +8,7 @@ import Runtime
 public final class CascadeState {
     let count: Int
     let pixels: Int
-    /// 1 where the clean image is classified correctly; others are not attacked.
+    /// 1 where the clean image is classified correctly (with a target: not as the target yet); others are not attacked.
     let clean: Buffer<UInt8>
     /// (count, classes) of the clean images.
     let logits: FloatBuffer
@@ -27,6 +27,9 @@ public final class CascadeState {
     let vanished: Buffer<UInt8>
     /// Spent in each stage.
     let seconds: Buffer<Double>
+    /// 1 where the result is misclassified still once it is rounded to bytes; where that has been looked at. Not part of the
+    /// file: it follows from the rest.
+    var quantised: Buffer<UInt8>?
 
     /// Throws `outOfMemory`.
     init(count: Int, classes: Int, pixels: Int, stages: Int) throws {
@@ -48,11 +51,19 @@ public final class CascadeState {
     }
 
     func image(_ sample: Int) -> UnsafeMutablePointer<Float> { images.pointer + sample * pixels }
+    /// Also: has reached its target.
     func isMisclassified(_ sample: Int) -> Bool { clean[sample] == 0 || breaker[sample] >= 0 }
 
     /// How many samples are through, under the name of the whole attack.
     func progress(of name: String, stages: Int, _ seconds: Double) -> RunProgress {
         RunProgress(stage: name, done: stage.count { Int($0) == stages }, total: count, seconds: seconds)
+    }
+
+    /// How many are classified correctly after the stages before `end` when the results are rounded to bytes; -1 where that has
+    /// not been looked at.
+    func survivors(before end: Int) -> Int {
+        guard let quantised else { return -1 }
+        return count - (0..<count).count { quantised[$0] == 1 && (clean[$0] == 0 || Int(breaker[$0]) < end) }
     }
 
     /// Per sample, 1 where it is still classified correctly after the stages before `end`.

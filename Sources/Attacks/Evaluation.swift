@@ -17,6 +17,8 @@ public struct EvaluationOptions {
     /// Comma-separated names, those of attacks with steps as "pgd-K" too; "" = clean only.
     public var attacks = "fgsm,pgd-20,cw"
     public var norm = "linf"
+    /// As in `AttackOptions`, but for "labels": then a sample counts as broken that is taken for its target.
+    public var target = ""
     public var epsilon = 8.0 / 255
     /// 0 means epsilon / 4.
     public var step = 0.0
@@ -26,6 +28,8 @@ public struct EvaluationOptions {
     /// Changes speed and memory only.
     public var batchSize = 128
     public var seed: UInt64 = 0
+    /// Keep what each attack finds, and evaluate it once more as bytes.
+    public var keepsSamples = false
 
     public init() {}
 
@@ -39,6 +43,7 @@ public struct EvaluationOptions {
         options.restarts = restarts
         options.seed = seed
         options.earlyStop = true
+        options.target = target
         if let stages = try options.stages(classes: classes) { return .stages(name, stages) }
         options.step = step
         var plan = try options.plan()
@@ -61,12 +66,18 @@ public struct EvaluationRow {
     public let seconds: Double
     public var count: Int { flags.count }
     public let correct: Int
+    /// What the attack has found, where the options ask for it.
+    public let samples: (any AttackResults)?
+    /// How many are still correct once the results are rounded to bytes; -1 where that has not been looked at.
+    public let correctQuantised: Int
 
-    init(name: String, flags: Buffer<UInt8>, seconds: Double) {
+    init(name: String, flags: Buffer<UInt8>, seconds: Double, samples: (any AttackResults)? = nil, survivors: Int = -1) {
         self.name = name
         self.flags = flags
         self.seconds = seconds
+        self.samples = samples
         correct = flags.reduce(0) { $0 + Int($1) }
+        correctQuantised = survivors
     }
 
     public var accuracy: Double { count == 0 ? 0 : Double(correct) / Double(count) }
@@ -86,7 +97,7 @@ public struct Evaluation {
 /// Measures the accuracy of `model`, clean and under each attack.
 ///
 /// Samples that are misclassified clean are not attacked and count as misclassified under every attack; of each run the
-/// last iterate counts. With a teacher the agreement of the input gradients is measured on all samples.
+/// last iterate counts. With a target a sample is broken when it is taken for its target; one whose label that is stays. With a teacher the agreement of the input gradients is measured on all samples.
 ///
 /// The classifiers must take batches of `options.batchSize`. Throws `invalidArgument` (options), `shape` (source, model
 /// and teacher do not fit), `notFinite`, `outOfMemory`, and whatever the monitor throws.
@@ -108,14 +119,18 @@ public func evaluate(
     if let teacher { try checkFit(teacher, "teacher", source) }
 
     let count = options.count == 0 ? source.count : options.count
+    let goal = try AttackTarget.named(options.target, classes: model.classes)
+    guard goal != .labels else {
+        throw EngineError.invalid(
+            "target", got: "\"labels\"", want: "least-likely, random or a class: the dataset's labels are the true ones")
+    }
     let reader = try BatchReader(source, capacity: min(options.batchSize, max(count, 1)))
     var rows = [try cleanRow(model, reader, count: count, monitor)]
+    let attacked = try AttackedRows(model, reader, clean: rows[0].flags, goal: goal, options, monitor)
     for attack in attacks {
         switch attack {
-        case .loop(let name, let plan):
-            rows.append(try attackedRow(model, reader, name, plan, clean: rows[0].flags, monitor))
-        case .stages(let name, let stages):
-            rows.append(try stagedRow(model, reader, name, stages, clean: rows[0].flags, monitor))
+        case .loop(let name, let plan): rows.append(try attacked.row(name, plan))
+        case .stages(let name, let stages): rows.append(try attacked.row(name, stages))
         }
     }
     let agreement = try teacher.map {
@@ -152,44 +167,6 @@ private func cleanRow(
         }
     }
     return EvaluationRow(name: "clean", flags: flags, seconds: seconds)
-}
-
-private func attackedRow(
-    _ model: any DifferentiableClassifier, _ reader: BatchReader, _ name: String, _ plan: AttackPlan,
-    clean: Buffer<UInt8>,
-    _ monitor: RunMonitor
-) throws -> EvaluationRow {
-    let objective = try ClassifierObjective(model, loss: plan.loss, capacity: reader.capacity)
-    let attack = try GradientAttack(objective, plan: plan, capacity: reader.capacity)
-    let adversarial = try FloatBuffer(reader.capacity * model.shape.count)
-    let success = try Buffer<UInt8>(reader.capacity)
-    let flags = try Buffer(copying: clean)
-    let attacked = try Buffer(copying: clean.indices.lazy.filter { clean[$0] == 1 })
-    let seconds = try reader.forEachBatch(
-        count: attacked.count, sample: { attacked[$0] }, stage: name, monitor
-    ) { batch in
-        try attack.run(
-            batch, into: adversarial.pointer, success: success.pointer, checkpoint: monitor.checkpoint)
-        for i in 0..<batch.count { flags[Int(batch.keys[i])] = 1 - success[i] }
-    }
-    return EvaluationRow(name: name, flags: flags, seconds: seconds)
-}
-
-private func stagedRow(
-    _ model: any DifferentiableClassifier, _ reader: BatchReader, _ name: String, _ stages: [AttackStage],
-    clean: Buffer<UInt8>, _ monitor: RunMonitor
-) throws -> EvaluationRow {
-    let state = try CascadeState(
-        count: clean.count, classes: model.classes, pixels: model.shape.count, stages: stages.count)
-    let cascade = try AttackCascade(
-        model, source: reader.source, stages: stages, expectation: 1, batchSize: reader.capacity, state: state)
-    let began = monotonicSeconds()
-    _ = try cascade.runClean(RunMonitor(checkpoint: monitor.checkpoint))
-    try cascade.run(monitor) { seconds in
-        try monitor.progress?(state.progress(of: name, stages: stages.count, seconds))
-    }
-    return EvaluationRow(
-        name: name, flags: try state.flags(before: stages.count), seconds: monotonicSeconds() - began)
 }
 
 /// Reads chosen samples of a source in batches.

@@ -11,14 +11,15 @@ extension AttackDefinition {
     }
 
     /// FAB towards one class at a time, those that the clean image comes nearest to.
-    static let fabTargeted = AttackDefinition(name: "fab-t", number: 8, steps: 100) { plan, options, classes in
+    static let fabTargeted = AttackDefinition(name: "fab-t", number: 8, steps: 100, takesTarget: true) {
+        plan, options, classes in
         let restarts = plan.restarts
         let fallback = options.targetFallback(classes).map { "there are \(classes) classes: \($0)" }
         return stage(
             "fab-t", plan, options, runs: options.targetCount(classes) * restarts, passes: 2 * plan.steps,
             fallback: fallback
         ) { sample, run in
-            [classOfRank(1 + run / restarts, sample.logits, sample.classes)]
+            [sample.target ?? classOfRank(1 + run / restarts, sample.logits, sample.classes)]
         }
     }
 
@@ -118,7 +119,7 @@ final class BoundaryRun: AttackRun {
         guard let gradient else { return false }
         if isProposal {
             isProposal = false
-            if argmax(logits, sample.classes) != sample.label {
+            if sample.isBroken(by: logits) {
                 keepNearest()
                 if taken == plan.steps || (result != nil && plan.rest != .never) { return false }
                 for i in 0..<pixels {

@@ -32,6 +32,8 @@ public struct AttackPlan: Sendable {
     public var restarts = 1
     public var start = AttackStart.uniform
     public var rest = AttackRest.never
+    /// The labels are classes to reach, not to leave.
+    public var isTargeted = false
     /// The random numbers of a start are keyed by (seed, stream, sample, attackNumber, restart).
     public var seed: UInt64 = 0
     public var stream = RandomStream.attackStart
@@ -92,7 +94,7 @@ public final class GradientAttack {
     /// - Parameters:
     ///   - adversarial: (count, channels, height, width), written; must not be the memory of `batch.images`. Each
     ///     result lies in [0,1] and in the ball around its image.
-    ///   - success: (count), written: 1 where the model misclassifies the result. Without it a plan of one run and no
+    ///   - success: (count), written: 1 where the model misclassifies the result (or takes it for the target). Without it a plan of one run and no
     ///     rest saves its last pass.
     ///   - trace: written; implies the work of `success`.
     ///   - checkpoint: called before each pass; what it throws ends the run.
@@ -105,7 +107,15 @@ public final class GradientAttack {
             throw EngineError(.internal, "an attack for \(capacity) samples was given \(batch.count)")
         }
         resting.pointer.update(repeating: false, count: batch.count)
+        broken.pointer.update(repeating: false, count: batch.count)
         trace?.reset(count: batch.count)
+        // What there is when an error ends the run: the image itself, or what has been found.
+        adversarial.update(from: batch.images, count: batch.count * pixels)
+        defer {
+            if let success {
+                for i in 0..<batch.count { success[i] = broken[i] ? 1 : 0 }
+            }
+        }
         let judged = success != nil || trace != nil || plan.restarts > 1 || plan.rest != .never
         for restart in 0..<plan.restarts {
             var active = start(batch, restart)
@@ -125,9 +135,6 @@ public final class GradientAttack {
                 note(active, of: batch, steps: (restart + 1) * plan.steps, withGradient: false, in: trace)
                 keepStrongest(active, of: batch, isFirst: restart == 0, adversarial)
             }
-        }
-        if let success {
-            for i in 0..<batch.count { success[i] = broken[i] ? 1 : 0 }
         }
     }
 
@@ -171,7 +178,8 @@ public final class GradientAttack {
             for c in 0..<classes { finite = finite && row[c].isFinite }
             guard finite else {
                 throw EngineError(
-                    .notFinite, "attack: the model's output for sample \(rows[i]) of the batch is NaN or infinite")
+                    .notFinite,
+                    "attack: the model's output for sample \(batch.keys[rows[i]]) is NaN or infinite")
             }
         }
     }
@@ -243,6 +251,6 @@ public final class GradientAttack {
     }
 
     private func isMisclassified(_ i: Int, of batch: AttackBatch) -> Bool {
-        argmax(logits.pointer + i * classes, classes) != Int(batch.labels[rows[i]])
+        (argmax(logits.pointer + i * classes, classes) == Int(batch.labels[rows[i]])) == plan.isTargeted
     }
 }

@@ -9,7 +9,8 @@ import Runtime
 ///   - targetLogits: (count, classes) for the "kl" loss; without them the model's clean output is the target.
 ///   - firstIndex: index of the first sample in its dataset; keys the random numbers.
 ///   - batchSize: samples that go through the model together, at least 1; changes speed and memory only.
-/// Outputs are written at the end, all at once. Throws `invalidArgument` (options, values, labels out of range),
+/// Outputs are written at the end, all at once; where an error ends the attack, only with `outputs.interrupted`: then the
+/// images found so far, and the others as they were. Throws `invalidArgument` (options, values, labels out of range),
 /// `notFinite`, `outOfMemory`, and whatever the monitor throws.
 @discardableResult
 public func runAttack(
@@ -18,12 +19,13 @@ public func runAttack(
     monitor: RunMonitor = RunMonitor(), outputs: AttackOutputs
 ) throws -> AttackTotals {
     let plan = try options.plan()
+    let goal = try options.goal(classes: classifier.classes)
     let (shape, classes, pixels) = (classifier.shape, classifier.classes, classifier.shape.count)
     try Validation.checkImages(images, count: count, shape: shape, argument: "images")
     try Validation.checkLabels(labels, count: count, classes: classes, argument: "labels")
     if let stages = try options.stages(classes: classes) {
         return try runStages(
-            stages, on: classifier, HostImages(images, labels, count: count, classifier), options,
+            stages, goal, on: classifier, HostImages(images, labels, count: count, classifier), options,
             firstIndex: firstIndex, batchSize: batchSize, monitor, outputs)
     }
     if let targetLogits {
@@ -44,9 +46,15 @@ public func runAttack(
     let record = try AttackRecord(count: count, pixels: pixels)
     let keys = try Buffer<UInt64>(capacity)
     let ownTarget = try FloatBuffer(usesOwnTarget ? capacity * classes : 0)
+    let chooser = try goal.map { try TargetChooser($0, classifier, seed: options.seed, capacity: capacity) }
+    // What the results are judged by.
+    let judged = try Buffer<Int64>(outputs.quantised == nil ? 0 : count)
     let began = monotonicSeconds()
     var first = 0
-    while first < count {
+    // Samples that have been handed to the attack.
+    var begun = 0
+
+    func attackBatch() throws {
         let size = min(capacity, count - first)
         let batchImages = images + first * pixels
         var target = targetLogits.map { $0 + first * classes }
@@ -56,24 +64,42 @@ public func runAttack(
             target = UnsafePointer(ownTarget.pointer)
         }
         for i in 0..<size { keys[i] = firstIndex &+ UInt64(first + i) }
+        var batch = AttackBatch(
+            images: batchImages, labels: labels + first, targetLogits: target, keys: keys.pointer, count: size)
+        if let chooser { batch = try chooser.aim(batch, monitor) }
+        if outputs.quantised != nil { (judged.pointer + first).update(from: batch.labels, count: size) }
+        begun = first + size
         try attack.run(
-            AttackBatch(
-                images: batchImages, labels: labels + first, targetLogits: target, keys: keys.pointer, count: size),
-            into: record.images.pointer + first * pixels, success: record.success.pointer + first,
+            batch, into: record.images.pointer + first * pixels, success: record.success.pointer + first,
             trace: record.trace(from: first), checkpoint: monitor.checkpoint)
-        if usesOwnTarget { record.addForwards(first..<first + size) }
+        if usesOwnTarget || chooser?.takesPass == true { record.addForwards(first..<first + size) }
         first += size
         try monitor.progress?(
             RunProgress(
                 stage: options.attack, done: first, total: count, seconds: monotonicSeconds() - began))
     }
+
+    do {
+        while first < count { try attackBatch() }
+        if outputs.quantised != nil {
+            try record.quantise(
+                classifier, capacity: capacity, label: { Int(judged[$0]) }, isTargeted: { _ in plan.isTargeted }, monitor)
+        }
+    } catch {
+        guard let interrupted = outputs.interrupted else { throw error }
+        record.leave(from: begun, clean: images)
+        record.write(to: outputs, clean: images)
+        interrupted(record.totals(seconds: monotonicSeconds() - began))
+        throw error
+    }
     record.write(to: outputs, clean: images)
     return record.totals(seconds: monotonicSeconds() - began)
 }
 
-/// An attack in stages on images of the host. Misclassified images stay as they are, and so do those that no run breaks.
+/// An attack in stages on images of the host. Images that are misclassified already (or the target already) stay as they are,
+/// and so do those that no run breaks.
 private func runStages(
-    _ stages: [AttackStage], on classifier: any DifferentiableClassifier, _ source: HostImages,
+    _ stages: [AttackStage], _ goal: AttackTarget?, on classifier: any DifferentiableClassifier, _ source: HostImages,
     _ options: AttackOptions, firstIndex: UInt64, batchSize: Int, _ monitor: RunMonitor, _ outputs: AttackOutputs
 ) throws -> AttackTotals {
     let began = monotonicSeconds()
@@ -81,12 +107,21 @@ private func runStages(
         count: source.count, classes: classifier.classes, pixels: classifier.shape.count, stages: stages.count)
     let cascade = try AttackCascade(
         classifier, source: source, stages: stages, expectation: options.expectation, firstKey: firstIndex,
-        batchSize: batchSize, state: state)
-    _ = try cascade.runClean(RunMonitor(checkpoint: monitor.checkpoint))
-    try cascade.run(monitor) { seconds in
-        try monitor.progress?(state.progress(of: options.attack, stages: stages.count, seconds))
-    }
+        aim: goal.map { ($0, options.seed) }, batchSize: batchSize, state: state)
     let samples = AttackedSamples(source, state)
+    let silent = RunMonitor(checkpoint: monitor.checkpoint)
+    do {
+        _ = try cascade.runClean(silent)
+        try cascade.run(monitor) { seconds in
+            try monitor.progress?(state.progress(of: options.attack, stages: stages.count, seconds))
+        }
+        if outputs.quantised != nil { try cascade.quantise(silent) }
+    } catch {
+        guard let interrupted = outputs.interrupted else { throw error }
+        samples.write(to: outputs)
+        interrupted(samples.totals(seconds: monotonicSeconds() - began))
+        throw error
+    }
     samples.write(to: outputs)
     return samples.totals(seconds: monotonicSeconds() - began)
 }

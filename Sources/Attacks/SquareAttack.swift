@@ -5,7 +5,8 @@ extension AttackDefinition {
     /// Square attack (Andriushchenko, Croce, Flammarion, Hein 2020, "Square Attack: a query-efficient black-box adversarial
     /// attack via random search"): no gradients, a random change of a square window at a time, kept where it lowers the
     /// margin. `steps` queries; the schedule of the window's size is the one for 10 000 whatever the number.
-    static let square = AttackDefinition(name: "square", number: 9, steps: 5000) { plan, options, _ in
+    static let square = AttackDefinition(name: "square", number: 9, steps: 5000, takesTarget: true) {
+        plan, options, _ in
         let search: any SquareSearch
         switch plan.norm {
         case is MaximumNorm: search = MaximumSquares()
@@ -73,12 +74,13 @@ final class SquareRun: AttackRun {
     var result: UnsafePointer<Float>? { succeeded ? UnsafePointer(candidate) : nil }
 
     func loss(_ logits: UnsafePointer<Float>, slope: UnsafeMutablePointer<Float>?) -> Float {
-        marginLoss(
-            logits, label: sample.label, classes: sample.classes, kappa: .infinity, scale: 1, gradient: slope)
+        // Towards a target it is the cross-entropy, as in the paper (section 3).
+        let loss: AttackLoss = sample.target == nil ? .margin(kappa: .infinity) : .targetCrossEntropy
+        return loss.evaluate(logits, label: sample.target ?? sample.label, classes: sample.classes, slope: slope)
     }
 
     func receive(logits: UnsafePointer<Float>, loss: Float, gradient: UnsafePointer<Float>?) -> Bool {
-        if argmax(logits, sample.classes) != sample.label {
+        if sample.isBroken(by: logits) {
             succeeded = true
             return false
         }

@@ -128,11 +128,11 @@ AT(igdm_attack_options, cancel, 120);
 AT(igdm_attack_options, targets, 128);
 AT(igdm_attack_options, eot, 136);
 AT(igdm_attack_options, tuning, 144);
-AT(igdm_attack_options, reserved, 152);
+AT(igdm_attack_options, target, 152);
 
 SIZE(igdm_attack_report, 128);
 AT(igdm_attack_report, struct_size, 0);
-AT(igdm_attack_report, reserved0, 4);
+AT(igdm_attack_report, keep_partial, 4);
 AT(igdm_attack_report, success, 8);
 AT(igdm_attack_report, first_success, 16);
 AT(igdm_attack_report, linf, 24);
@@ -144,7 +144,9 @@ AT(igdm_attack_report, successes, 64);
 AT(igdm_attack_report, total_forwards, 72);
 AT(igdm_attack_report, total_backwards, 80);
 AT(igdm_attack_report, seconds, 88);
-AT(igdm_attack_report, reserved, 96);
+AT(igdm_attack_report, quantised, 96);
+AT(igdm_attack_report, quantised_successes, 104);
+AT(igdm_attack_report, reserved, 112);
 
 SIZE(igdm_host_pass, 80);
 AT(igdm_host_pass, struct_size, 0);
@@ -181,7 +183,9 @@ AT(igdm_evaluate_options, seed, 64);
 AT(igdm_evaluate_options, progress, 72);
 AT(igdm_evaluate_options, user, 80);
 AT(igdm_evaluate_options, cancel, 88);
-AT(igdm_evaluate_options, reserved, 96);
+AT(igdm_evaluate_options, target, 96);
+AT(igdm_evaluate_options, keep_samples, 104);
+AT(igdm_evaluate_options, reserved, 112);
 
 SIZE(igdm_evaluation_row, 80);
 AT(igdm_evaluation_row, struct_size, 0);
@@ -191,7 +195,8 @@ AT(igdm_evaluation_row, correct, 16);
 AT(igdm_evaluation_row, count, 24);
 AT(igdm_evaluation_row, accuracy, 32);
 AT(igdm_evaluation_row, seconds, 40);
-AT(igdm_evaluation_row, reserved, 48);
+AT(igdm_evaluation_row, quantised, 48);
+AT(igdm_evaluation_row, reserved, 56);
 
 SIZE(igdm_autoattack_options, 160);
 AT(igdm_autoattack_options, struct_size, 0);

@@ -67,6 +67,7 @@ public func igdm_attack(
 private func defaultAttackReport() -> igdm_attack_report {
     var report = igdm_attack_report()
     report.struct_size = UInt32(MemoryLayout<igdm_attack_report>.size)
+    report.quantised_successes = -1
     return report
 }
 
@@ -111,9 +112,17 @@ func reporting(
 ) throws {
     var told = try Igdm.options(
         UnsafePointer(report), "report", defaults: defaultAttackReport(), firstSize: FirstSize.attackReport)
-    let r = told.reserved
-    try checkReserved(Int64(told.reserved0), r.0, r.1, r.2, r.3, argument: "report")
+    try checkReserved(told.reserved.0, told.reserved.1, argument: "report")
+    let keepsPartial = try flag(Int32(bitPattern: told.keep_partial), "report.keep_partial")
     let wanted = told
+    func fillIn(_ totals: AttackTotals) throws {
+        told.successes = Int64(totals.successes)
+        told.total_forwards = Int64(totals.forwards)
+        told.total_backwards = Int64(totals.backwards)
+        told.seconds = totals.seconds
+        told.quantised_successes = Int64(totals.quantised)
+        if report != nil { try fill(report, "report", told, firstSize: FirstSize.attackReport) }
+    }
     let totals = try attack { outputs in
         outputs.success = try optionalPointer(wanted.success, "report.success")
         outputs.firstSuccess = try optionalPointer(wanted.first_success, "report.first_success")
@@ -122,12 +131,11 @@ func reporting(
         outputs.l1 = try optionalPointer(wanted.l1, "report.l1")
         outputs.forwards = try optionalPointer(wanted.forwards, "report.forwards")
         outputs.backwards = try optionalPointer(wanted.backwards, "report.backwards")
+        outputs.quantised = try optionalPointer(wanted.quantised, "report.quantised")
+        // It was checked above; what it cannot do now it could not do then.
+        if keepsPartial { outputs.interrupted = { try? fillIn($0) } }
     }
-    told.successes = Int64(totals.successes)
-    told.total_forwards = Int64(totals.forwards)
-    told.total_backwards = Int64(totals.backwards)
-    told.seconds = totals.seconds
-    if report != nil { try fill(report, "report", told, firstSize: FirstSize.attackReport) }
+    try fillIn(totals)
 }
 
 /// The attack on a model of the library.
@@ -185,7 +193,7 @@ private struct AttackCall {
 }
 
 private func attackOptions(_ given: igdm_attack_options) throws -> AttackOptions {
-    try checkReserved(Int64(given.reserved0), given.reserved, argument: "options")
+    try checkReserved(Int64(given.reserved0), argument: "options")
     var chosen = AttackOptions()
     chosen.attack = try text(given.attack, "options.attack")
     chosen.norm = try text(given.norm, "options.norm")
@@ -198,6 +206,7 @@ private func attackOptions(_ given: igdm_attack_options) throws -> AttackOptions
     chosen.randomStart = try flag(given.random_start, "options.random_start")
     chosen.earlyStop = try flag(given.early_stop, "options.early_stop")
     chosen.seed = given.seed
+    if let target = given.target { chosen.target = try text(target, "options.target") }
     chosen.targets = Int(given.targets)
     chosen.expectation = try dimension(given.eot, "options.eot", 0...65535)
     if chosen.expectation == 0 { chosen.expectation = 1 }

@@ -135,20 +135,9 @@ public func igdm_evaluation_get_report(
 ) -> Int32 {
     guarded {
         let handle: EvaluationHandle = try HandleTable.get(evaluation, "evaluation")
-        let adversarial = try optionalPointer(adversarial, "adversarial")
         guard let samples = handle.evaluation.samples else {
             throw EngineError(.notFound, "evaluation: it is one of igdm_evaluate; igdm_autoattack keeps the samples")
         }
-        guard count == samples.count else {
-            throw EngineError(
-                .shape, "count: got \(UInt(bitPattern: count)), want \(samples.count), the samples evaluated")
-        }
-        try reporting(try pointer(report, "report")) { choose in
-            let unwanted = try FloatBuffer(adversarial == nil ? count * samples.pixels : 0)
-            var outputs = AttackOutputs(adversarial: adversarial ?? unwanted.pointer)
-            try choose(&outputs)
-            withExtendedLifetime(unwanted) { samples.write(to: outputs) }
-            return samples.totals(seconds: 0)
-        }
+        try write(samples, adversarial, count, report)
     }
 }

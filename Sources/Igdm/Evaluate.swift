@@ -54,14 +54,46 @@ public func igdm_evaluate(
 ) -> Int32 {
     guarded {
         let handle: ModelHandle = try HandleTable.get(model, "model")
-        let data: DatasetHandle = try HandleTable.get(dataset, "dataset")
         let teacher: ModelHandle? = teacher == nil ? nil : try HandleTable.get(teacher, "teacher")
+        let call = try EvaluateCall(dataset, options, evaluation)
+        try locked([handle, teacher]) {
+            try call.run(
+                on: InferencePass(handle.network, capacity: call.batchSize),
+                teacher: teacher.map { try InferencePass($0.network, capacity: call.batchSize) })
+        }
+    }
+}
+
+@_cdecl("igdm_evaluate_host_model") @implementation
+public func igdm_evaluate_host_model(
+    _ model: UnsafePointer<igdm_host_model>!, _ dataset: OpaquePointer!,
+    _ options: UnsafePointer<igdm_evaluate_options>!, _ evaluation: UnsafeMutablePointer<OpaquePointer?>!
+) -> Int32 {
+    guarded {
+        let model = try HostClassifier(model)
+        try EvaluateCall(dataset, options, evaluation).run(on: model, teacher: nil)
+    }
+}
+
+/// The arguments that both functions have, checked.
+private struct EvaluateCall {
+    private let data: DatasetHandle
+    private let options: EvaluationOptions
+    private let monitor: RunMonitor
+    private let evaluation: UnsafeMutablePointer<OpaquePointer?>
+    var batchSize: Int { options.batchSize }
+
+    init(
+        _ dataset: OpaquePointer?, _ options: UnsafePointer<igdm_evaluate_options>?,
+        _ evaluation: UnsafeMutablePointer<OpaquePointer?>?
+    ) throws {
+        data = try HandleTable.get(dataset, "dataset")
         let given = try Igdm.options(
             options, "options", defaults: defaultEvaluateOptions(),
             firstSize: FirstSize.evaluateOptions)
-        let evaluation = try pointer(evaluation, "evaluation")
+        self.evaluation = try pointer(evaluation, "evaluation")
         let r = given.reserved
-        try checkReserved(Int64(given.reserved0), r.0, r.1, r.2, r.3, argument: "options")
+        try checkReserved(Int64(given.reserved0), r.0, r.1, argument: "options")
         var chosen = EvaluationOptions()
         chosen.attacks = try text(given.attacks, "options.attacks")
         chosen.norm = try text(given.norm, "options.norm")
@@ -71,13 +103,18 @@ public func igdm_evaluate(
         chosen.count = Int(given.count)
         chosen.batchSize = try dimension(given.batch_size, "options.batch_size", 1...65536)
         chosen.seed = given.seed
-        let cancel = try optionalPointer(given.cancel, "options.cancel")
-        let result = try locked([handle, teacher]) {
-            try evaluate(
-                InferencePass(handle.network, capacity: chosen.batchSize), on: data.dataset,
-                teacher: teacher.map { try InferencePass($0.network, capacity: chosen.batchSize) }, options: chosen,
-                monitor: Callbacks.monitor(given.progress, given.user, cancel: cancel))
+        if let target = given.target { chosen.target = try text(target, "options.target") }
+        guard given.keep_samples == 0 || given.keep_samples == 1 else {
+            throw EngineError.invalid("options.keep_samples", got: given.keep_samples, want: "0 or 1")
         }
+        chosen.keepsSamples = given.keep_samples == 1
+        self.options = chosen
+        monitor = Callbacks.monitor(
+            given.progress, given.user, cancel: try optionalPointer(given.cancel, "options.cancel"))
+    }
+
+    func run(on model: any DifferentiableClassifier, teacher: (any DifferentiableClassifier)?) throws {
+        let result = try evaluate(model, on: data.dataset, teacher: teacher, options: options, monitor: monitor)
         evaluation.pointee = HandleTable.register(EvaluationHandle(result))
     }
 }
@@ -103,6 +140,7 @@ public func igdm_evaluation_get_row(
         result.count = Int64(source.count)
         result.accuracy = source.accuracy
         result.seconds = source.seconds
+        result.quantised = Int64(source.correctQuantised)
         try fill(row, "row", result, firstSize: FirstSize.evaluationRow)
     }
 }
@@ -119,6 +157,42 @@ public func igdm_evaluation_get_correct(
             throw EngineError(.shape, "count: got \(UInt(bitPattern: count)), want \(row.count), the samples evaluated")
         }
         for (i, flag) in row.flags.enumerated() { correct[i] = flag }
+    }
+}
+
+@_cdecl("igdm_evaluation_get_samples") @implementation
+public func igdm_evaluation_get_samples(
+    _ evaluation: OpaquePointer!, _ index: Int, _ adversarial: UnsafeMutablePointer<Float>!, _ count: Int,
+    _ report: UnsafeMutablePointer<igdm_attack_report>!
+) -> Int32 {
+    guarded {
+        let handle: EvaluationHandle = try HandleTable.get(evaluation, "evaluation")
+        let row = try handle.row(index)
+        guard let samples = row.samples else {
+            throw EngineError(
+                .notFound, "evaluation: row \(index), \"\(row.name)\", has no samples; "
+                    + "want that of an attack, with options.keep_samples = 1 (igdm_autoattack: igdm_evaluation_get_report)")
+        }
+        try write(samples, adversarial, count, report)
+    }
+}
+
+/// Hands out what an attack has found.
+func write(
+    _ samples: any AttackResults, _ adversarial: UnsafeMutablePointer<Float>?, _ count: Int,
+    _ report: UnsafeMutablePointer<igdm_attack_report>?
+) throws {
+    let adversarial = try optionalPointer(adversarial, "adversarial")
+    guard count == samples.count else {
+        throw EngineError(
+            .shape, "count: got \(UInt(bitPattern: count)), want \(samples.count), the samples evaluated")
+    }
+    try reporting(try pointer(report, "report")) { choose in
+        let unwanted = try FloatBuffer(adversarial == nil ? count * samples.pixels : 0)
+        var outputs = AttackOutputs(adversarial: adversarial ?? unwanted.pointer)
+        try choose(&outputs)
+        withExtendedLifetime(unwanted) { samples.write(to: outputs) }
+        return samples.totals(seconds: 0)
     }
 }
 
