@@ -106,9 +106,15 @@ STATUS_FUNCTIONS: dict[str, list[Any]] = {
     "igdm_evaluate": [
         _S.Model, _S.Dataset, _S.Model, POINTER(_S.EvaluateOptions), POINTER(_S.Evaluation),
     ],
+    "igdm_evaluate_host_model": [
+        POINTER(_S.HostModel), _S.Dataset, POINTER(_S.EvaluateOptions), POINTER(_S.Evaluation),
+    ],
     "igdm_evaluation_row_count": [_S.Evaluation, _OUT_COUNT],
     "igdm_evaluation_get_row": [_S.Evaluation, c_size_t, POINTER(_S.EvaluationRow)],
     "igdm_evaluation_get_correct": [_S.Evaluation, c_size_t, POINTER(c_uint8), c_size_t],
+    "igdm_evaluation_get_samples": [
+        _S.Evaluation, c_size_t, POINTER(c_float), c_size_t, POINTER(_S.AttackReport),
+    ],
     "igdm_evaluation_get_gradient_agreement": [_S.Evaluation, POINTER(c_double), POINTER(c_double)],
     "igdm_autoattack_options_init": [POINTER(_S.AutoAttackOptions)],
     "igdm_autoattack": [_S.Model, _S.Dataset, POINTER(_S.AutoAttackOptions), POINTER(_S.Evaluation)],

@@ -267,14 +267,14 @@ class AttackOptions(Struct):
         ("targets", c_int64),
         ("eot", c_int64),
         ("tuning", POINTER(AttackTuning)),
-        ("reserved", c_int64 * 1),
+        ("target", c_char_p),
     ]
 
 
 class AttackReport(Struct):
     _fields_ = [
         ("struct_size", c_uint32),
-        ("reserved0", c_uint32),
+        ("keep_partial", c_uint32),
         ("success", POINTER(c_uint8)),
         ("first_success", POINTER(c_int64)),
         ("linf", POINTER(c_double)),
@@ -286,7 +286,9 @@ class AttackReport(Struct):
         ("total_forwards", c_int64),
         ("total_backwards", c_int64),
         ("seconds", c_double),
-        ("reserved", c_int64 * 4),
+        ("quantised", POINTER(c_uint8)),
+        ("quantised_successes", c_int64),
+        ("reserved", c_int64 * 2),
     ]
 
 
@@ -335,7 +337,9 @@ class EvaluateOptions(Struct):
         ("progress", ProgressCallback),
         ("user", c_void_p),
         ("cancel", POINTER(c_int32)),
-        ("reserved", c_int64 * 4),
+        ("target", c_char_p),
+        ("keep_samples", c_int64),
+        ("reserved", c_int64 * 2),
     ]
 
 
@@ -348,7 +352,8 @@ class EvaluationRow(Struct):
         ("count", c_int64),
         ("accuracy", c_double),
         ("seconds", c_double),
-        ("reserved", c_int64 * 4),
+        ("quantised", c_int64),
+        ("reserved", c_int64 * 3),
     ]
 
 

@@ -4,6 +4,7 @@ those of AutoAttack: Auto-PGD, FAB, Square (Croce and Hein 2020, Andriushchenko 
 from __future__ import annotations
 
 import ctypes
+import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,7 @@ _REPORTED = {
     "l1": np.float64,
     "forwards": np.int64,
     "backwards": np.int64,
+    "quantised": np.uint8,
 }
 
 
@@ -42,7 +44,7 @@ class Adversarial:
     images: Floats
     """(N, C, H, W), within eps of the originals and inside [0,1]."""
     success: NDArray[np.bool_]
-    """True where the model misclassifies the result."""
+    """True where the model misclassifies the result; with a target: takes it for the target."""
     first_success: NDArray[np.int64]
     """How many steps a sample had taken, those of earlier restarts included, when an iterate was first misclassified:
     0 = at a start, -1 = none was. Without early_stop the result can be classified correctly all the same. Of
@@ -57,6 +59,9 @@ class Adversarial:
     """Passes of a sample through the model."""
     backwards: NDArray[np.int64]
     """Those of them whose gradient was taken back to the image."""
+    quantised: NDArray[np.bool_] | None
+    """True where the result is a success and stays one as an image of bytes, its values rounded to multiples of 1/255 (which
+    may leave the ball); None where that has not been looked at."""
     seconds: float
     """Wall time of the whole attack."""
 
@@ -82,6 +87,8 @@ def attack(
     targets: int | None = None,
     eot: int | None = None,
     tuning: Mapping[str, float] | None = None,
+    target: str | int | ArrayLike | None = None,
+    quantise: bool = False,
     progress: bool | None = None,
     callback: Watcher | None = None,
 ) -> Adversarial:
@@ -105,12 +112,17 @@ def attack(
     target_logits  (N, classes) float32 for the "kl" loss
     targets        apgd-t and fab-t: how many classes to go for, the nearest first; 0 = 9
     eot            passes over which gradients are averaged, for models that are random
+    target         the class to reach: "least-likely", "random", a class, or (N) classes; success is then to be taken for it
+    quantise       see whether successes outlive rounding to bytes
     tuning         members of igdm_attack_tuning by name: reference_quirks, rho, fab_alpha, ...
     progress       True, False, or None = on a terminal
     callback       called with a Progress after each internal batch; a true result cancels (Cancelled is raised)
+
+    An exception that stops the attack on its way (Cancelled, NotFiniteError, what a callback or a HostModel raises) has what was
+    found so far as its attribute `partial`, an Adversarial: samples not finished are as they were, their success False.
     """
-    with attacked("model", model) as target:
-        batch = arrays.images("images", images, target.input_shape)
+    with attacked("model", model) as under:
+        batch = arrays.images("images", images, under.input_shape)
         truth = arrays.labels("labels", labels, len(batch))
         options = structures.AttackOptions()
         call("igdm_attack_options_init", options)
@@ -119,8 +131,11 @@ def attack(
             restarts=restarts, kappa=kappa, seed=seed, early_stop=early_stop, first_index=first_index, targets=targets,
             eot=eot,
         )  # fmt: skip
+        if target is not None:
+            name, truth = _target(target, truth)
+            options.assign(target=name)
         if target_logits is not None:
-            wanted = arrays.floats("target_logits", target_logits, (len(batch), target.classes))
+            wanted = arrays.floats("target_logits", target_logits, (len(batch), under.classes))
             options.target_logits = pointer(wanted)
         if tuning is not None:
             details = structures.AttackTuning()
@@ -131,29 +146,52 @@ def attack(
             details.assign(**tuning)
             options.tuning = ctypes.pointer(details)
         adversarial = np.empty_like(batch)
-        report = Report(len(batch))
-        with Display(progress) as display, watched(display, callback) as watcher:
-            options.progress = watcher.pointer
-            call(
-                target.function("igdm_attack_with_report", "igdm_attack_host_model"), target.handle, pointer(batch),
-                pointer(truth), len(batch), options, pointer(adversarial), report.structure,
-            )  # fmt: skip
+        report = Report(len(batch), quantised=quantise)
+        report.structure.keep_partial = 1
+        try:
+            with Display(progress) as display, watched(display, callback) as watcher:
+                options.progress = watcher.pointer
+                call(
+                    under.function("igdm_attack_with_report", "igdm_attack_host_model"), under.handle, pointer(batch),
+                    pointer(truth), len(batch), options, pointer(adversarial), report.structure,
+                )  # fmt: skip
+        except BaseException as error:
+            report.leave_with(error, adversarial)
+            raise
     return report.result(adversarial)
+
+
+def _target(target: str | int | ArrayLike, labels: arrays.Labels) -> tuple[str, arrays.Labels]:
+    """What the library is given for a target: its name, and the labels or what takes their place."""
+    if isinstance(target, str):
+        return target, labels
+    if isinstance(target, numbers.Integral):
+        return str(int(target)), labels
+    return "labels", arrays.labels("target", target, len(labels))
 
 
 class Report:
     """An igdm_attack_report with arrays for `count` samples."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, quantised: bool = True) -> None:
         self.structure = structures.AttackReport()
         call("igdm_attack_report_init", self.structure)
-        self._told: dict[str, NDArray[Any]] = {name: np.empty(count, kind) for name, kind in _REPORTED.items()}
+        self._told: dict[str, NDArray[Any]] = {
+            name: np.zeros(count, kind) for name, kind in _REPORTED.items() if quantised or name != "quantised"
+        }
         for name, array in self._told.items():
             setattr(self.structure, name, pointer(array))
 
     def result(self, adversarial: Floats) -> Adversarial:
         told = dict(self._told, success=self._told["success"].astype(bool))
+        quantised = self._told.get("quantised")
+        told["quantised"] = None if quantised is None else quantised.astype(bool)
         return Adversarial(images=adversarial, seconds=self.structure.seconds, **told)
+
+    def leave_with(self, error: BaseException, adversarial: Floats) -> None:
+        """Gives an error that has stopped an attack on its way what was found so far."""
+        if self.structure.total_forwards > 0:
+            error.partial = self.result(adversarial)  # type: ignore[attr-defined]
 
 
 def watched(display: Display, callback: Watcher | None) -> Callback:

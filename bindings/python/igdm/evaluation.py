@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from . import _structures as structures
 from ._arrays import pointer
 from ._library import Handle, call
-from .attacks import Watcher, watched
+from .attacks import Adversarial, Report, Watcher, watched
 from .datasets import Dataset, require_dataset
+from .errors import InvalidArgument
+from .hosts import HostModel, attacked
 from .models import Model, require_model
 from .progress import Display
 
@@ -29,6 +31,8 @@ class Row:
     accuracy: float
     """correct / count"""
     seconds: float
+    quantised: int | None = None
+    """Samples correct when what the attack found is rounded to bytes; None where that has not been looked at."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,18 @@ class Evaluation:
     """Mean L2 distance of the two gradients."""
     options: dict[str, Any]
     """What was asked for: norm, eps, step, restarts, batch_size, seed."""
+    samples: Mapping[str, Adversarial] = field(default_factory=dict)
+    """What each attack found, by row name; with ``keep_samples`` only. Samples misclassified clean count as broken, unmoved."""
 
     @property
     def accuracy(self) -> dict[str, float]:
         """Accuracy in [0,1] by row name: ``evaluation.accuracy["pgd-20"]``."""
         return {row.name: row.accuracy for row in self.rows}
+
+    @property
+    def worst(self) -> NDArray[np.bool_]:
+        """The samples that are classified correctly clean and under every attack."""
+        return np.logical_and.reduce(list(self.correct.values()))
 
     @property
     def count(self) -> int:
@@ -60,6 +71,7 @@ class Evaluation:
         """Everything but the flags of the single samples, ready for json.dump()."""
         return {
             "rows": [asdict(row) for row in self.rows],
+            "worst": float(self.worst.mean()) if self.count else 0.0,
             "gradient_cosine": self.gradient_cosine,
             "gradient_distance": self.gradient_distance,
             "options": self.options,
@@ -68,6 +80,8 @@ class Evaluation:
     def __str__(self) -> str:
         about = f"eps {self.options['eps']} ({self.options['norm']}), {self.count} samples"
         lines = [format_rows("", self.rows), about]
+        if len(self.rows) > 2:
+            lines.insert(1, f"under all of them {100 * self.worst.mean():.2f} %")
         if self.gradient_cosine is not None:
             lines.append(
                 f"input gradients against the teacher's: cosine {self.gradient_cosine:.3f}, "
@@ -77,7 +91,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: Model,
+    model: Model | HostModel,
     data: Dataset,
     *,
     attacks: Sequence[str] | str | None = None,
@@ -88,6 +102,8 @@ def evaluate(
     count: int | None = None,
     batch_size: int | None = None,
     seed: int | None = None,
+    target: str | int | None = None,
+    keep_samples: bool = False,
     teacher: Model | None = None,
     progress: bool | None = None,
     callback: Watcher | None = None,
@@ -101,11 +117,13 @@ def evaluate(
     restarts    independent runs of each attack
     count       the first so many samples; 0 = all
     batch_size  changes speed and memory only
-    teacher     measure the agreement with this model's input gradients too
+    target      the class that the attacks want to reach: "least-likely", "random" or a class. Accuracy is then the part that is
+                correct and not taken for its target
+    keep_samples  keep what each attack finds (Evaluation.samples), and see whether it outlives rounding to bytes
+    teacher     measure the agreement with this model's input gradients too; not for a HostModel
     progress    True, False, or None = on a terminal
     callback    called with a Progress after each internal batch; a true result cancels (Cancelled is raised)
     """
-    require_model("model", model)
     require_dataset("data", data)
     options = structures.EvaluateOptions()
     call("igdm_evaluate_options_init", options)
@@ -113,14 +131,20 @@ def evaluate(
         attacks = ",".join(attacks)
     options.assign(
         attacks=attacks, epsilon=eps, step=step, norm=norm, restarts=restarts, count=count, batch_size=batch_size,
-        seed=seed,
+        seed=seed, keep_samples=int(keep_samples), target=None if target is None else str(target),
     )  # fmt: skip
+    if teacher is not None and isinstance(model, HostModel):
+        raise InvalidArgument("teacher: got one for a HostModel, want none")
     made = structures.Evaluation()
-    with Display(progress) as display, watched(display, callback) as watcher:
+    with attacked("model", model) as under, Display(progress) as display, watched(display, callback) as watcher:
         options.progress = watcher.pointer
-        rival = None if teacher is None else require_model("teacher", teacher)._handle
-        call("igdm_evaluate", model._handle, data._handle, rival, options, made)
+        if under.is_host:
+            call("igdm_evaluate_host_model", under.handle, data._handle, options, made)
+        else:
+            rival = None if teacher is None else require_model("teacher", teacher)._handle
+            call("igdm_evaluate", under.handle, data._handle, rival, options, made)
     asked = options.values()
+    del asked["keep_samples"]
     asked["eps"] = asked.pop("epsilon") if eps is None else eps
     if step is not None:
         asked["step"] = step
@@ -129,13 +153,25 @@ def evaluate(
         cosine, distance = ctypes.c_double(), ctypes.c_double()
         if teacher is not None:
             call("igdm_evaluation_get_gradient_agreement", made, cosine, distance)
+        samples = _read_samples(made, rows, under.input_shape) if keep_samples else {}
     return Evaluation(
         rows,
         flags,
         None if teacher is None else cosine.value,
         None if teacher is None else distance.value,
         asked,
+        samples,
     )
+
+
+def _read_samples(evaluation: Any, rows: Sequence[Row], shape: tuple[int, int, int]) -> dict[str, Adversarial]:
+    found = {}
+    for index, row in enumerate(rows[1:], 1):
+        images = np.empty((row.count, *shape), np.float32)
+        report = Report(row.count)
+        call("igdm_evaluation_get_samples", evaluation, index, pointer(images), row.count, report.structure)
+        found[row.name] = report.result(images)
+    return found
 
 
 def read_rows(evaluation: Any) -> tuple[tuple[Row, ...], dict[str, NDArray[np.bool_]]]:
@@ -149,20 +185,27 @@ def read_rows(evaluation: Any) -> tuple[tuple[Row, ...], dict[str, NDArray[np.bo
         correct = np.empty(row.count, np.uint8)
         call("igdm_evaluation_get_correct", evaluation, index, pointer(correct), correct.size)
         name = row.name.decode()
-        rows.append(Row(name, row.correct, row.count, row.accuracy, row.seconds))
+        rows.append(
+            Row(
+                name, row.correct, row.count, row.accuracy, row.seconds,
+                None if row.quantised < 0 else row.quantised,
+            )
+        )  # fmt: skip
         flags[name] = correct.astype(bool)
     return tuple(rows), flags
 
 
 def format_rows(title: str, rows: Sequence[Row]) -> str:
     """Rows as a table, their names under `title`."""
-    return format_table(
-        [title, "accuracy", "correct", "time"],
-        [
-            [row.name, f"{100 * row.accuracy:.2f} %", f"{row.correct}/{row.count}", f"{row.seconds:.1f} s"]
-            for row in rows
-        ],
-    )
+    header = [title, "accuracy", "correct", "time"]
+    cells = [
+        [row.name, f"{100 * row.accuracy:.2f} %", f"{row.correct}/{row.count}", f"{row.seconds:.1f} s"] for row in rows
+    ]
+    if any(row.quantised is not None for row in rows):
+        header.insert(2, "as bytes")
+        for line, row in zip(cells, rows, strict=True):
+            line.insert(2, "" if row.quantised is None else f"{100 * row.quantised / max(row.count, 1):.2f} %")
+    return format_table(header, cells)
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
