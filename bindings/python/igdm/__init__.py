@@ -55,6 +55,8 @@ from .models import Model, ModelInfo, Parameters, architectures
 from .options import TrainingOptions
 from .progress import Progress
 from .provenance import Golden, Metadata, Verification
+from .samples import save_samples
+from .sweep import Sweep, sweep
 
 __version__ = "0.1.0"
 
@@ -108,6 +110,7 @@ __all__ = [
     "Run",
     "ShapeError",
     "StepReport",
+    "Sweep",
     "TrainTest",
     "Trainer",
     "TrainingOptions",
@@ -132,5 +135,7 @@ __all__ = [
     "recipes",
     "report",
     "runs",
+    "save_samples",
     "set_threads",
+    "sweep",
 ]

@@ -214,8 +214,13 @@ def _add_evaluate(commands: Any) -> None:
         "--version", metavar="NAME", help="of autoattack: standard, plus, rand or custom:LIST (custom:apgd-ce,square)"
     )
     parser.add_argument("--state", metavar="FILE", help="of autoattack: keep its progress there, and go on from it")
-    parser.add_argument("--eps", metavar="NUMBER", help='radius: a number or a fraction such as "8/255"')
+    parser.add_argument(
+        "--eps", metavar="NUMBER", help='radius: a number or a fraction such as "8/255"; several, "0.02,0.05,0.1": a sweep'
+    )
     parser.add_argument("--step", metavar="NUMBER", help="step size; 0 = eps/4")
+    parser.add_argument("--target", metavar="CLASS", help="class to reach: least-likely, random or a number")
+    parser.add_argument("--samples", metavar="FILE", help="write what the attacks find, sample by sample (HDF5)")
+    parser.add_argument("--report", metavar="FILE", help="write a page: table, images, curves of a sweep (HTML)")
     parser.add_argument("--norm", metavar="NAME", help="linf or l2")
     parser.add_argument("--restarts", type=int, metavar="N", help="independent runs of each attack")
     parser.add_argument("--count", type=int, metavar="N", help="the first N samples; 0 = all")
@@ -237,15 +242,44 @@ def _evaluate(given: argparse.Namespace) -> None:
     for name in ("version", "state"):
         if getattr(given, name) is not None:
             raise igdm.InvalidArgument(f"{name}: got {getattr(given, name)!r}, want none without --attacks autoattack")
-    names = ("attacks", "eps", "step", "norm", "restarts", "count", "batch_size", "seed")
-    evaluation: Evaluation = igdm.evaluate(
-        model, data, teacher=teacher, progress=not given.quiet, **{name: getattr(given, name) for name in names}
-    )
-    print(json.dumps(evaluation.to_dict(), indent=2) if given.json else evaluation)
+    names = ("attacks", "step", "norm", "restarts", "count", "batch_size", "seed", "target")
+    options = {name: getattr(given, name) for name in names} | {"teacher": teacher, "progress": not given.quiet}
+    swept = None
+    if given.eps is not None and "," in given.eps:
+        if given.samples is not None:
+            raise igdm.InvalidArgument("samples: got a file with several eps, want one eps")
+        swept = igdm.sweep(model, data, given.eps.split(","), **options)
+        evaluation, result = swept.evaluations[-1], swept
+    else:
+        evaluation = igdm.evaluate(model, data, eps=given.eps, keep_samples=given.samples is not None, **options)
+        result = evaluation
+    if given.samples is not None:
+        igdm.save_samples(given.samples, evaluation)
+    if given.report is not None:
+        _write_report(given.report, model, data, evaluation, swept)
+    print(json.dumps(result.to_dict(), indent=2) if given.json else result)
+
+
+def _write_report(
+    path: str, model: igdm.Model, data: Dataset, evaluation: Evaluation, swept: igdm.Sweep | None
+) -> None:
+    info = model.info
+    facts = {
+        "Model": f"{info.architecture}, {info.parameter_count:,} parameters" + ", exact" * model.exact,
+        "Data": f"{evaluation.count:,} images of {data.source['kind']}",
+        "Seed": str(evaluation.options["seed"]),
+    }
+    norm = evaluation.options["norm"]
+    gallery = report.Gallery(data, {"eps": evaluation.options["eps"], "norm": norm, "steps": 20}, "PGD-20")
+    report.write(
+        path, f"{info.architecture} on {data.source['kind']}",
+        [report.Contender(info.architecture, model, evaluation=evaluation, sweep=swept)],
+        configuration=facts, gallery=gallery,
+    )  # fmt: skip
 
 
 def _autoattack(given: argparse.Namespace, model: igdm.Model, data: Dataset) -> None:
-    for name in ("teacher", "step", "restarts"):
+    for name in ("teacher", "step", "restarts", "target", "report"):
         if getattr(given, name) is not None:
             raise igdm.InvalidArgument(f"{name}: got {getattr(given, name)!r}, want none with --attacks autoattack")
     version, _, attacks = (given.version or "").partition(":")
@@ -254,6 +288,8 @@ def _autoattack(given: argparse.Namespace, model: igdm.Model, data: Dataset) -> 
         model, data, version=version or None, attacks=attacks or None, progress=not given.quiet,
         **{name: getattr(given, name) for name in names},
     )  # fmt: skip
+    if given.samples is not None:
+        igdm.save_samples(given.samples, result)
     print(json.dumps(result.to_dict(), indent=2) if given.json else result)
 
 

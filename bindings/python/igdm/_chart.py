@@ -13,7 +13,7 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 12, 10, 34
 
 @dataclass(frozen=True)
 class Series:
-    """One line: `values[i]` belongs to epoch i+1; None leaves a gap."""
+    """One line: `values[i]` belongs to epoch i+1, or to the chart's i-th position; None leaves a gap."""
 
     name: str
     colour: int
@@ -26,16 +26,27 @@ class Series:
         return [(i, v) for i, v in enumerate(self.values) if v is not None and math.isfinite(v)]
 
 
-def line_chart(title: str, series: Sequence[Series], percent: bool = False) -> str:
-    """A figure with heading, legend and chart; every series has a finite point. The axis shows the data's range."""
+def line_chart(
+    title: str,
+    series: Sequence[Series],
+    percent: bool = False,
+    positions: Sequence[tuple[float, str]] | None = None,
+    axis: str = "epoch",
+) -> str:
+    """A figure with heading, legend and chart; every series has a finite point. The vertical axis shows the data's range.
+
+    positions  where the values lie on the horizontal axis, rising, and what they are called there; by default 1, 2, ...
+    """
     scale = 100 if percent else 1
     lines = [[(i, v * scale) for i, v in one.finite] for one in series]
     numbers = [v for line in lines for _, v in line]
     ticks = _ticks(min(numbers), max(numbers))
     epochs = max(len(one.values) for one in series)
+    places = positions or [(float(i), str(i + 1)) for i in range(epochs)]
+    first, span = places[0][0], places[-1][0] - places[0][0]
 
     def x(index: int) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * (index / (epochs - 1) if epochs > 1 else 0.5)
+        return LEFT + (WIDTH - LEFT - RIGHT) * ((places[index][0] - first) / span if span else 0.5)
 
     def y(value: float) -> float:
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - ticks[0]) / (ticks[-1] - ticks[0])
@@ -48,16 +59,18 @@ def line_chart(title: str, series: Sequence[Series], percent: bool = False) -> s
     stride = math.ceil((epochs - 1) / 8) or 1
     for index in range(0, epochs, stride):
         parts.append(
-            f'<text class="tick" x="{x(index):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{index + 1}</text>'
+            f'<text class="tick" x="{x(index):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">'
+            f"{escape(places[index][1])}</text>"
         )
     parts.append(
-        f'<text class="tick" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 3}" text-anchor="middle">epoch</text>'
+        f'<text class="tick" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 3}" text-anchor="middle">'
+        f"{escape(axis)}</text>"
     )
     for one, points in zip(series, lines, strict=True):
         style = f'class="line c{one.colour}{" dashed" if one.dashed else ""}"'
         parts.append(f'<polyline {style} points="{" ".join(f"{x(i):.1f},{y(v):.1f}" for i, v in points)}"/>')
         for i, v in points if epochs <= 30 else points[-1:]:
-            text = escape(f"{one.name}, epoch {i + 1}: {v:.4g}{' %' if percent else ''}")
+            text = escape(f"{one.name}, {axis} {places[i][1]}: {v:.4g}{' %' if percent else ''}")
             parts.append(
                 f'<circle class="dot c{one.colour}" cx="{x(i):.1f}" cy="{y(v):.1f}" r="3"><title>{text}</title>'
                 "</circle>"

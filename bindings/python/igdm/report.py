@@ -18,11 +18,13 @@ from ._arrays import Floats
 from ._chart import Series, line_chart
 from ._library import ask
 from ._png import data_url
+from ._structures import number
 from ._style import STYLE
 from .attacks import attack
 from .datasets import Dataset
 from .evaluation import Evaluation
 from .models import Model
+from .sweep import WORST, Sweep
 
 GALLERY_SIZE = 10
 
@@ -38,6 +40,8 @@ class Contender:
     """Rows of Run.history, for the curves."""
     evaluation: Evaluation | None = None
     """For the table."""
+    sweep: Sweep | None = None
+    """For the curves of accuracy over the radius."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ def write(
         + "</header>",
         _configuration(configuration),
         _results(contenders),
+        _radii(contenders),
         _curves(contenders),
         _gallery(contenders, gallery) if gallery is not None else "",
         f"<footer>igdm {escape(ask('igdm_build_info'))}</footer>",
@@ -210,6 +215,24 @@ def _curves(contenders: Sequence[Contender]) -> str:
         if series
     ]
     return f'<h2>Training</h2><div class="charts">{"".join(charts)}</div>' if charts else ""
+
+
+def _radii(contenders: Sequence[Contender]) -> str:
+    """For each contender with a sweep the accuracy over the radius, a line for each attack."""
+    charts = []
+    for one in contenders:
+        if one.sweep is None:
+            continue
+        places = [(number("eps", eps), str(eps)) for eps in one.sweep.eps]
+        clean = [evaluation.rows[0].accuracy for evaluation in one.sweep.evaluations]
+        series = [Series("clean", 2, clean, dashed=True)]
+        for colour, (name, curve) in enumerate(one.sweep.curves.items()):
+            series.append(Series(name, colour % 4, curve, dashed=name == WORST))
+        charts.append(line_chart(one.name, series, percent=True, positions=places, axis="ε"))
+    if not charts:
+        return ""
+    norm = next(one.sweep for one in contenders if one.sweep is not None).evaluations[0].options["norm"]
+    return f'<h2>Accuracy over the radius ({escape(str(norm))})</h2><div class="charts">{"".join(charts)}</div>'
 
 
 def _gallery(contenders: Sequence[Contender], gallery: Gallery) -> str:
