@@ -137,6 +137,40 @@ static void attack_cancels_at_every_call(void) {
     CHECK(memcmp(many_images, expected, sizeof expected) == 0);
 }
 
+/* With keep_partial the results of the batches that were finished are there. */
+static void attack_keeps_what_it_found(void) {
+    igdm_model *model = new_model("small_cnn", 0);
+    static const char *const names[] = {"pgd", "square"};
+    static uint8_t whole[MANY];
+    make_many_images();
+    for (size_t n = 0; n < 2; n++) {
+        struct watch watch = new_watch(0);
+        igdm_attack_options options = attack_options(&watch);
+        igdm_attack_report report;
+        OK(igdm_attack_report_init(&report));
+        options.attack = names[n], options.steps = 3, options.epsilon = 0.2, options.early_stop = 1;
+        report.success = whole, report.keep_partial = 1;
+        OK(igdm_attack_with_report(model, many_images, many_labels, MANY, &options, expected, &report));
+        int calls = watch.calls;
+        watch = new_watch(1);
+        report.success = success, report.quantised = NULL, report.total_forwards = 0;
+        FAILS(igdm_attack_with_report(model, many_images, many_labels, MANY, &options, attacked, &report),
+              IGDM_ERROR_CANCELLED, "callback");
+        CHECK(calls > 1 && report.total_forwards > 0);
+        int64_t found = 0;
+        for (size_t i = 0; i < MANY; i++) {
+            const float *result = attacked + i * PIXELS;
+            int same = memcmp(result, expected + i * PIXELS, PIXELS * sizeof(float)) == 0;
+            int clean = memcmp(result, many_images + i * PIXELS, PIXELS * sizeof(float)) == 0;
+            CHECK(same || clean);
+            CHECK(success[i] == 0 || (same && whole[i] == 1));
+            found += success[i];
+        }
+        CHECK(found == report.successes && found > 0);
+    }
+    igdm_model_release(model);
+}
+
 static void evaluation_cancels_at_every_call(void) {
     igdm_model *model = new_model("small_cnn", 0), *teacher = new_model("small_cnn", 1);
     igdm_dataset *data = new_dataset();
@@ -531,7 +565,7 @@ static void warnings_reach_the_log_callback(void) {
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         TEST(fit_resumes_after_every_cancel),   TEST(attack_cancels_at_every_call),
-        TEST(evaluation_cancels_at_every_call), TEST(the_flag_cancels_from_another_thread),
+        TEST(attack_keeps_what_it_found), TEST(evaluation_cancels_at_every_call), TEST(the_flag_cancels_from_another_thread),
         TEST(calls_from_inside_a_fit),          TEST(handles_released_inside_a_fit),
         TEST(calls_from_inside_an_attack),      TEST(callbacks_that_would_wait_in_a_circle),
         TEST(autoattack_resumes_after_every_cancel), TEST(host_models_are_attacked_as_ours),

@@ -51,7 +51,7 @@ static float floats[2][COUNT * PIXELS];
 static double doubles[3][COUNT];
 static int64_t integers[3][COUNT];
 static int32_t flag[1];
-static uint8_t bytes[COUNT * PIXELS], success[COUNT];
+static uint8_t bytes[COUNT * PIXELS], success[COUNT], quantised[COUNT];
 static size_t number[1];
 static const char *string[1];
 static igdm_model_options shape[1];
@@ -132,7 +132,7 @@ static void make_world(void) {
     OK(igdm_model_set_metadata(model, "source", "a test"));
     OK(igdm_model_save(model, checkpoint));
     OK(igdm_evaluate_options_init(evaluate_options));
-    evaluate_options->attacks = "fgsm";
+    evaluate_options->attacks = "fgsm", evaluate_options->keep_samples = 1;
     evaluation = new_evaluation();
     opened = new_checkpoint();
     strcpy(state_path, path_to("state"));
@@ -242,6 +242,8 @@ CALL(igdm_evaluation_get_warning, p[0], 0, p[1])
 CALL(igdm_evaluation_get_report, p[0], p[1], COUNT, p[2])
 CALL(igdm_evaluate_options_init, p[0])
 CALL(igdm_evaluate, p[0], p[1], p[2], p[3], p[4])
+CALL(igdm_evaluate_host_model, p[0], p[1], p[2], p[3])
+CALL(igdm_evaluation_get_samples, p[0], 1, p[1], COUNT, p[2])
 CALL(igdm_evaluation_row_count, p[0], p[1])
 CALL(igdm_evaluation_get_row, p[0], 0, p[1])
 CALL(igdm_evaluation_get_correct, p[0], 0, p[1], COUNT)
@@ -278,7 +280,7 @@ static int32_t call_attack_options(void **p) {
     igdm_attack_options options;
     OK(igdm_attack_options_init(&options));
     options.attack = p[0], options.norm = p[1], options.loss = p[2], options.target_logits = p[3],
-    options.cancel = p[4], options.tuning = p[5];
+    options.cancel = p[4], options.tuning = p[5], options.target = p[6];
     options.steps = 1;
     return igdm_attack(model, images, labels, COUNT, &options, floats[0], NULL);
 }
@@ -287,14 +289,14 @@ static int32_t call_attack_report(void **p) {
     igdm_attack_report report;
     OK(igdm_attack_report_init(&report));
     report.success = p[0], report.first_success = p[1], report.linf = p[2], report.l2 = p[3], report.l1 = p[4],
-    report.forwards = p[5], report.backwards = p[6];
+    report.forwards = p[5], report.backwards = p[6], report.quantised = p[7];
     return igdm_attack_with_report(model, images, labels, COUNT, attack_options, floats[0], &report);
 }
 
 static int32_t call_evaluate_options(void **p) {
     igdm_evaluate_options options = *evaluate_options;
-    options.attacks = p[0], options.norm = p[1], options.cancel = p[2];
-    return igdm_evaluate(model, dataset, NULL, &options, p[3]);
+    options.attacks = p[0], options.norm = p[1], options.cancel = p[2], options.target = p[3];
+    return igdm_evaluate(model, dataset, NULL, &options, p[4]);
 }
 
 static int32_t call_autoattack_options(void **p) {
@@ -433,7 +435,7 @@ static const struct row *make_table(size_t *count) {
         {"igdm_attack",
          call_attack_options,
          {IN(attack, "pgd"), IN(norm, "linf"), IN(loss, "kl"), IN_OR_NULL(target_logits, floats[1]),
-          IN_OR_NULL(cancel, flag), IN_OR_NULL(tuning, tuning)}},
+          IN_OR_NULL(cancel, flag), IN_OR_NULL(tuning, tuning), IN_OR_NULL(target, "")}},
         ROW(igdm_attack_report_init, OUT(report, attack_report)),
         ROW(igdm_attack_with_report, LIVING(model, model), IN(images, images), IN(labels, labels),
             IN_OR_NULL(options, attack_options), OUT(adversarial, floats[0]), OUT_OR_NULL(report, attack_report)),
@@ -441,7 +443,7 @@ static const struct row *make_table(size_t *count) {
          call_attack_report,
          {OUT_OR_NULL(success, success), OUT_OR_NULL(first_success, integers[0]), OUT_OR_NULL(linf, doubles[0]),
           OUT_OR_NULL(l2, doubles[1]), OUT_OR_NULL(l1, doubles[2]), OUT_OR_NULL(forwards, integers[1]),
-          OUT_OR_NULL(backwards, integers[2])}},
+          OUT_OR_NULL(backwards, integers[2]), OUT_OR_NULL(quantised, quantised)}},
         ROW(igdm_attack_tuning_init, OUT(tuning, tuning)),
         ROW(igdm_host_model_init, OUT(model, host)),
         ROW(igdm_attack_host_model, IN(model, host), IN(images, images), IN(labels, labels),
@@ -465,7 +467,12 @@ static const struct row *make_table(size_t *count) {
             IN_OR_NULL(options, evaluate_options), NEW(evaluation, evaluation)),
         {"igdm_evaluate",
          call_evaluate_options,
-         {IN(attacks, "fgsm"), IN(norm, "linf"), IN_OR_NULL(cancel, flag), NEW(evaluation, evaluation)}},
+         {IN(attacks, "fgsm"), IN(norm, "linf"), IN_OR_NULL(cancel, flag), IN_OR_NULL(target, "random"),
+          NEW(evaluation, evaluation)}},
+        ROW(igdm_evaluate_host_model, IN(model, host), LIVING(dataset, dataset), IN_OR_NULL(options, evaluate_options),
+            NEW(evaluation, evaluation)),
+        ROW(igdm_evaluation_get_samples, LIVING(evaluation, evaluation), OUT_OR_NULL(adversarial, floats[0]),
+            OUT(report, attack_report)),
         ROW(igdm_evaluation_row_count, LIVING(evaluation, evaluation), OUT(count, number)),
         ROW(igdm_evaluation_get_row, LIVING(evaluation, evaluation), OUT(row, table_row)),
         ROW(igdm_evaluation_get_correct, LIVING(evaluation, evaluation), OUT(correct, success)),

@@ -272,11 +272,107 @@ static void training_learns(void) {
     }
 }
 
+static void targets_are_reached(void) {
+    igdm_model *model = new_model("small_cnn", 0);
+    static float result[COUNT * PIXELS], logits[COUNT * CLASSES];
+    static uint8_t success[COUNT], quantised[COUNT];
+    static const char *const names[] = {"fgsm", "pgd", "cw", "apgd-ce", "apgd-t", "fab-t", "square"};
+    int64_t total = 0;
+    make_images();
+    for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
+        igdm_attack_options options;
+        igdm_attack_report report;
+        OK(igdm_attack_options_init(&options));
+        OK(igdm_attack_report_init(&report));
+        options.attack = names[n], options.epsilon = 0.5, options.target = "2", options.early_stop = 1;
+        options.steps = n == 0 ? 1 : 20;
+        report.success = success, report.quantised = quantised;
+        OK(igdm_attack_with_report(model, images, labels, COUNT, &options, result, &report));
+        OK(igdm_model_predict(model, result, COUNT, logits));
+        int64_t survivors = 0;
+        for (size_t i = 0; i < COUNT; i++) {
+            const float *z = logits + i * CLASSES;
+            CHECK(success[i] == (z[2] > z[0] && z[2] > z[1]));
+            CHECK(quantised[i] <= success[i]);
+            survivors += quantised[i], total += success[i];
+        }
+        CHECK(survivors == report.quantised_successes);
+    }
+    CHECK(total > 0);
+    igdm_attack_options options;
+    OK(igdm_attack_options_init(&options));
+    static const char *const wrong[] = {"3", "-1", "02", "nearest", "Random"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        options.target = wrong[i];
+        FAILS(igdm_attack(model, images, labels, COUNT, &options, result, NULL), IGDM_ERROR_INVALID_ARGUMENT, "target");
+    }
+    static const char *const without[] = {"fab", "apgd-dlr", "autoattack"};
+    options.target = "random";
+    for (size_t i = 0; i < sizeof without / sizeof *without; i++) {
+        options.attack = without[i];
+        FAILS(igdm_attack(model, images, labels, COUNT, &options, result, NULL), IGDM_ERROR_INVALID_ARGUMENT, "target");
+    }
+    options.attack = "pgd", options.loss = "kl";
+    FAILS(igdm_attack(model, images, labels, COUNT, &options, result, NULL), IGDM_ERROR_INVALID_ARGUMENT, "loss");
+    igdm_model_release(model);
+}
+
+static int32_t pass_of_ours(const igdm_host_pass *pass, void *model) {
+    if (pass->cotangent == NULL) return igdm_model_predict(model, pass->images, pass->count, pass->logits);
+    return igdm_model_input_gradient(model, pass->images, pass->cotangent, pass->count, NULL, pass->gradient);
+}
+
+/* Rows, samples and the same for a model of the host. */
+static void evaluations_keep_samples(void) {
+    igdm_model *model = new_model("small_cnn", 0);
+    igdm_dataset *data = new_dataset();
+    igdm_evaluation *ours = NULL, *theirs = NULL;
+    igdm_evaluate_options options;
+    static float found[2][COUNT * PIXELS];
+    static double linf[COUNT];
+    static uint8_t success[COUNT], correct[COUNT], quantised[COUNT];
+    igdm_attack_report report;
+    OK(igdm_evaluate_options_init(&options));
+    options.attacks = "pgd-3,square-10", options.epsilon = 0.1, options.keep_samples = 1;
+    OK(igdm_evaluate(model, data, NULL, &options, &ours));
+    igdm_host_model host;
+    OK(igdm_host_model_init(&host));
+    host.classes = CLASSES, host.channels = 1, host.height = host.width = SIDE;
+    host.evaluate = pass_of_ours, host.user = model;
+    OK(igdm_evaluate_host_model(&host, data, &options, &theirs));
+    OK(igdm_attack_report_init(&report));
+    report.success = success, report.linf = linf, report.quantised = quantised;
+    for (size_t row = 1; row < 3; row++) {
+        igdm_evaluation_row about = {.struct_size = sizeof about};
+        OK(igdm_evaluation_get_row(ours, row, &about));
+        OK(igdm_evaluation_get_correct(ours, row, correct, COUNT));
+        OK(igdm_evaluation_get_samples(theirs, row, found[1], COUNT, &report));
+        OK(igdm_evaluation_get_samples(ours, row, found[0], COUNT, &report));
+        CHECK(memcmp(found[0], found[1], sizeof found[0]) == 0);
+        int64_t survivors = 0;
+        for (size_t i = 0; i < COUNT; i++) {
+            CHECK(success[i] == 1 - correct[i]);
+            CHECK(linf[i] <= 0.1);
+            survivors += 1 - quantised[i];
+        }
+        CHECK(about.quantised >= about.correct && about.quantised <= survivors);
+    }
+    FAILS(igdm_evaluation_get_samples(ours, 0, found[0], COUNT, &report), IGDM_ERROR_NOT_FOUND, "clean");
+    FAILS(igdm_evaluation_get_samples(ours, 1, found[0], COUNT + 1, &report), IGDM_ERROR_SHAPE, "count");
+    FAILS(igdm_evaluation_get_samples(ours, 3, found[0], COUNT, &report), IGDM_ERROR_INVALID_ARGUMENT, "index");
+    options.keep_samples = 2;
+    FAILS(igdm_evaluate(model, data, NULL, &options, &ours), IGDM_ERROR_INVALID_ARGUMENT, "keep_samples");
+    options.keep_samples = 0, options.target = "labels";
+    FAILS(igdm_evaluate(model, data, NULL, &options, &ours), IGDM_ERROR_INVALID_ARGUMENT, "target");
+    igdm_evaluation_release(ours), igdm_evaluation_release(theirs);
+    igdm_dataset_release(data), igdm_model_release(model);
+}
+
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         TEST(the_library_describes_itself), TEST(parameters_describe_the_model), TEST(copies_are_independent),
         TEST(input_gradients_are_slopes), TEST(attacks_stay_in_their_ball), TEST(reports_tell_what_attacks_did),
-        TEST(evaluations_add_up),
+        TEST(evaluations_add_up), TEST(targets_are_reached), TEST(evaluations_keep_samples),
         TEST(steps_report_what_they_did), TEST(the_teacher_is_copied), TEST(training_learns),
     };
     return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);
