@@ -128,6 +128,13 @@ public final class ClassifierObjective: AttackObjective {
         logits: UnsafeMutablePointer<Float>
     ) throws {
         try classifier.forward(images, count: count, logits: logits, retain: gradient != nil)
+        // Before the model is asked for a gradient that could not be one.
+        if !Validation.isFinite(logits, count: count * classes) {
+            for i in 0..<count where !Validation.isFinite(logits + i * classes, count: classes) {
+                throw EngineError(
+                    .notFinite, "attack: the model's output for sample \(batch.keys[rows[i]]) is NaN or infinite")
+            }
+        }
         let slopes = cotangent.pointer
         slopes.update(repeating: 0, count: count * classes)
         for i in 0..<count {

@@ -173,13 +173,9 @@ public final class GradientAttack {
             iterates.pointer, rows: rows.pointer, count: active, of: batch, loss: loss.pointer,
             gradient: withGradient ? gradient.pointer : nil, logits: logits.pointer)
         for i in 0..<active {
-            let row = logits.pointer + i * classes
-            var finite = loss.pointer[i].isFinite
-            for c in 0..<classes { finite = finite && row[c].isFinite }
-            guard finite else {
+            guard loss.pointer[i].isFinite, Validation.isFinite(logits.pointer + i * classes, count: classes) else {
                 throw EngineError(
-                    .notFinite,
-                    "attack: the model's output for sample \(batch.keys[rows[i]]) is NaN or infinite")
+                    .notFinite, "attack: the model's output for sample \(batch.keys[rows[i]]) is NaN or infinite")
             }
         }
     }

@@ -167,7 +167,7 @@ import Testing
                 let run = AutoPGDRun(
                     AttackSample(
                         clean: clean, logits: row, label: 0, key: 0, shape: ImageShape(1, 1, 1), classes: 2), plan,
-                    StepSchedule(steps: 10, rho: 0.75, comparesFirstWithZero: false), .untargeted(.crossEntropy),
+                    StepSchedule(steps: 10, rho: 0.75, comparesFirstWithZero: false), .plain(.crossEntropy),
                     run: 0, memory: memory.pointer)
                 #expect(run.query[0] == 0.25)
                 var gradient: Float = 1

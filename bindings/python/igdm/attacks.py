@@ -121,43 +121,47 @@ def attack(
     An exception that stops the attack on its way (Cancelled, NotFiniteError, what a callback or a HostModel raises) has what was
     found so far as its attribute `partial`, an Adversarial: samples not finished are as they were, their success False.
     """
-    with attacked("model", model) as under:
-        batch = arrays.images("images", images, under.input_shape)
-        truth = arrays.labels("labels", labels, len(batch))
-        options = structures.AttackOptions()
-        call("igdm_attack_options_init", options)
-        options.assign(
-            attack=attack, epsilon=eps, step=step, steps=steps, norm=norm, loss=loss, random_start=random_start,
-            restarts=restarts, kappa=kappa, seed=seed, early_stop=early_stop, first_index=first_index, targets=targets,
-            eot=eot,
-        )  # fmt: skip
-        if target is not None:
-            name, truth = _target(target, truth)
-            options.assign(target=name)
-        if target_logits is not None:
-            wanted = arrays.floats("target_logits", target_logits, (len(batch), under.classes))
-            options.target_logits = pointer(wanted)
-        if tuning is not None:
-            details = structures.AttackTuning()
-            call("igdm_attack_tuning_init", details)
-            unknown = set(tuning) - set(details.values())
-            if unknown:
-                raise InvalidArgument(f"tuning: got {sorted(unknown)[0]!r}, want one of {', '.join(details.values())}")
-            details.assign(**tuning)
-            options.tuning = ctypes.pointer(details)
-        adversarial = np.empty_like(batch)
-        report = Report(len(batch), quantised=quantise)
-        report.structure.keep_partial = 1
-        try:
+    report, adversarial = None, None
+    try:
+        with attacked("model", model) as under:
+            batch = arrays.images("images", images, under.input_shape)
+            truth = arrays.labels("labels", labels, len(batch))
+            options = structures.AttackOptions()
+            call("igdm_attack_options_init", options)
+            options.assign(
+                attack=attack, epsilon=eps, step=step, steps=steps, norm=norm, loss=loss, random_start=random_start,
+                restarts=restarts, kappa=kappa, seed=seed, early_stop=early_stop, first_index=first_index,
+                targets=targets, eot=eot,
+            )  # fmt: skip
+            if target is not None:
+                name, truth = _target(target, truth)
+                options.assign(target=name)
+            if target_logits is not None:
+                wanted = arrays.floats("target_logits", target_logits, (len(batch), under.classes))
+                options.target_logits = pointer(wanted)
+            if tuning is not None:
+                details = structures.AttackTuning()
+                call("igdm_attack_tuning_init", details)
+                unknown = set(tuning) - set(details.values())
+                if unknown:
+                    known = ", ".join(details.values())
+                    raise InvalidArgument(f"tuning: got {sorted(unknown)[0]!r}, want one of {known}")
+                details.assign(**tuning)
+                options.tuning = ctypes.pointer(details)
+            adversarial = np.empty_like(batch)
+            report = Report(len(batch), quantised=quantise)
+            report.structure.keep_partial = 1
             with Display(progress) as display, watched(display, callback) as watcher:
                 options.progress = watcher.pointer
                 call(
                     under.function("igdm_attack_with_report", "igdm_attack_host_model"), under.handle, pointer(batch),
                     pointer(truth), len(batch), options, pointer(adversarial), report.structure,
                 )  # fmt: skip
-        except BaseException as error:
-            report.leave_with(error, adversarial)
-            raise
+    except BaseException as error:
+        # Out here, because what a host model raises comes out of its context.
+        if report is not None and adversarial is not None and report.structure.total_forwards > 0:
+            error.partial = report.result(adversarial)  # type: ignore[attr-defined]
+        raise
     return report.result(adversarial)
 
 
@@ -187,11 +191,6 @@ class Report:
         quantised = self._told.get("quantised")
         told["quantised"] = None if quantised is None else quantised.astype(bool)
         return Adversarial(images=adversarial, seconds=self.structure.seconds, **told)
-
-    def leave_with(self, error: BaseException, adversarial: Floats) -> None:
-        """Gives an error that has stopped an attack on its way what was found so far."""
-        if self.structure.total_forwards > 0:
-            error.partial = self.result(adversarial)  # type: ignore[attr-defined]
 
 
 def watched(display: Display, callback: Watcher | None) -> Callback:

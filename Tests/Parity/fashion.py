@@ -1,0 +1,58 @@
+"""The model that published attacks and igdm's are both let loose on: the teacher in examples/data, as a PyTorch module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import igdm
+import numpy as np
+import torch
+from reference.networks import network
+
+TEACHER = Path(__file__).resolve().parents[2] / "examples" / "data" / "fashion_teacher.h5"
+RADIUS = {"linf": 0.1, "l2": 1.0}
+
+
+class Recorder(torch.nn.Module):
+    """A module that keeps what it was given, and computes in float64."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module = module.double()
+        self.seen: list[np.ndarray] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.seen.append(images.detach().numpy().copy())
+        return self.module(images.double())
+
+
+def recorder() -> Recorder:
+    ours = igdm.Model.load(TEACHER)
+    info = ours.info
+    mean, std = (None if v is None else torch.tensor(np.asarray(v)) for v in (info.mean, info.std))
+    made = network(info.architecture, info.input_shape[0], info.classes, info.width, mean, std)
+    state = {name: torch.from_numpy(np.array(ours.parameters[name])) for name in ours.parameters.shapes}
+    made.load_state_dict(state, strict=False)
+    return Recorder(made.eval().requires_grad_(False))
+
+
+def host_of(model: Recorder) -> igdm.HostModel:
+    """The same module for igdm."""
+
+    def forward(images: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return model(torch.from_numpy(images)).float().numpy()
+
+    def gradient(images: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
+        x = torch.from_numpy(images).clone().requires_grad_()
+        return torch.autograd.grad(model.module(x.double()), x, torch.from_numpy(cotangent).double())[0].numpy()
+
+    return igdm.HostModel(forward, gradient, classes=10, input_shape=(1, 28, 28))
+
+
+def correct_samples(model: Recorder, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first `count` test images that the model classifies correctly."""
+    images, labels = igdm.datasets.fashion_mnist().test.read(0, 2 * count)
+    with torch.no_grad():
+        right = model(torch.from_numpy(images)).argmax(1).numpy() == labels
+    return images[right][:count].copy(), labels[right][:count].copy()
