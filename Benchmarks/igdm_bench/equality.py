@@ -26,6 +26,8 @@ TOLERANCES = {
     # error of 1e-6 to 1e-4 in every convolution of resnet18 moves 3 to 13 % of the pixels in 10 or 20 steps; a missing
     # step moves 79 to 99 %.
     "adversarial images": 0.25,
+    # Random starts and windows, and few iterations: single samples fall on one side only.
+    "robust samples": 0.15,
 }
 
 
@@ -58,7 +60,7 @@ def compare(ours: Path, theirs: Path) -> dict[str, float]:
 
 def compare_passes(work: Work, counted: Sequence[int]) -> None:
     """Whether PyTorch made as many passes through model and teacher as the work is said to be. Raises Unequal."""
-    if tuple(counted) != work.passes:
+    if work.counts_passes and tuple(counted) != work.passes:
         raise Unequal(f"PyTorch made {tuple(counted)} passes through model and teacher, want {work.passes}")
 
 

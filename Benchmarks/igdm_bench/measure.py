@@ -13,7 +13,7 @@ from typing import Any
 from .disturbance import TOLERATED, Watch
 from .equality import Unequal, compare, compare_passes
 from .processes import FOLDER, OURS, Process, WorkerError
-from .works import Work
+from .works import AUTOATTACK, Work
 
 CONFIGS = ("nchw", "channels_last", "compiled")
 
@@ -199,14 +199,16 @@ def alternate(ours: Process, peer: Process | None, settings: Settings, found: Me
     sides = [(ours, found.ours)] + ([(peer, found.peer)] if peer is not None else [])
     once = sum(process.ask("run") for process, _ in sides)
     watch = Watch([process.id for process, _ in sides])
-    for _ in range(repetitions(once, settings)):
+    for _ in range(repetitions(once, settings, found.work)):
         for process, times in sides:
             times.append(process.ask("run"))
         sides.reverse()
     found.others = max(found.others, watch.share())
 
 
-def repetitions(once: float, settings: Settings) -> int:
+def repetitions(once: float, settings: Settings, work: Work) -> int:
+    if work.kind == AUTOATTACK:
+        return min(settings.runs, 3)  # each takes minutes
     return max(settings.runs, min(25, int(settings.seconds / max(once, 1e-6))))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from .equality import FIRST_ITERATE
 from .inputs import (
+    AUTOATTACK_EPSILON,
     EPSILON,
     IGDM_WEIGHT,
     LEARNING_RATE,
@@ -20,7 +21,7 @@ from .inputs import (
     check_step_size,
     random_weights,
 )
-from .works import ATTACK, FORWARD, GRADIENT, LOAD, STEP, TRAINING, Work
+from .works import ATTACK, AUTOATTACK, FORWARD, GRADIENT, LOAD, SHORT, STEP, TRAINING, Work
 
 Results = dict[str, Any]
 
@@ -105,6 +106,28 @@ class Attack(Job):
         ).images  # fmt: skip
 
 
+class AutoAttack(Job):
+    """AutoAttack's four attacks, each on what is left. All samples are classified correctly at first."""
+
+    def __init__(self, work: Work, checkpoints: Mapping[str, str]) -> None:
+        super().__init__(work, checkpoints)
+        labels = self.model.predict(self.inputs.images).argmax(1)
+        self.data = igdm.datasets.from_arrays(self.inputs.images, labels, classes=work.classes)
+
+    def run(self) -> None:
+        self._attack()
+
+    def check(self) -> Results:
+        return {"logits": self.model.predict(self.inputs.images), "robust samples": np.float64(self._attack().robust)}
+
+    def _attack(self) -> igdm.AutoAttack:
+        steps, queries = SHORT["steps"], SHORT["queries"]
+        return igdm.autoattack(
+            self.model, self.data, version="custom", eps=AUTOATTACK_EPSILON, targets=SHORT["targets"], progress=False,
+            attacks=f"apgd-ce-{steps},apgd-t-{steps},fab-t-{steps},square-{queries}", batch_size=self.work.batch,
+        )  # fmt: skip
+
+
 class Step(Job):
     """A whole distillation step with IGDM: adversary, outer passes, update."""
 
@@ -161,6 +184,7 @@ JOBS = {
     GRADIENT: Gradient,
     TRAINING: Training,
     ATTACK: Attack,
+    AUTOATTACK: AutoAttack,
     STEP: Step,
     LOAD: Load,
 }

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .inputs import (
+    AUTOATTACK_EPSILON,
     EPSILON,
     IGDM_WEIGHT,
     LEARNING_RATE,
@@ -27,7 +28,7 @@ from .inputs import (
     Inputs,
     check_step_size,
 )
-from .works import ATTACK, FORWARD, GRADIENT, STEP, TRAINING, Work
+from .works import ATTACK, AUTOATTACK, FORWARD, GRADIENT, SHORT, STEP, TRAINING, Work
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "Tests" / "Parity"))
 
@@ -190,6 +191,40 @@ class Attack(Job):
         return functional.cross_entropy(self.model(x), self.y)
 
 
+class AutoAttack(Job):
+    """The package of AutoAttack's authors, with the same iterations; it too goes on with what is left only."""
+
+    def __init__(self, work: Work, checkpoints: Mapping[str, str], config: str) -> None:
+        if config == "compiled":
+            raise RuntimeError("compiled for one batch size, and AutoAttack's batches shrink")
+        super().__init__(work, checkpoints, config)
+        self.y = self.logits(self.model, self.x).argmax(1)
+
+    def run(self) -> None:
+        self._attack()
+
+    def check(self, first_iterate: Any) -> Results:
+        attacked = self._attack()
+        robust = (self.logits(self.model, attacked).argmax(1) == self.y).double().mean()
+        return {"logits": self.logits(self.model, self.x), "robust samples": robust}
+
+    def _attack(self) -> Tensor:
+        from pyautoattack import AutoAttack as Published
+
+        attack = Published(
+            self.model, norm="Linf", eps=AUTOATTACK_EPSILON, version="custom", device="cpu", seed=0,
+            attacks=["apgd-ce", "apgd-t", "fab-t", "square"],
+        )  # fmt: skip
+        attack.verbose = False
+        attack.apgd.n_iter = attack.apgd_targeted.n_iter = attack.fab.n_iter = SHORT["steps"]
+        attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = SHORT["targets"]
+        attack.apgd.n_restarts = attack.apgd_targeted.n_restarts = attack.fab.n_restarts = 1
+        attack.square.n_queries = SHORT["queries"]
+        # Its code flattens images by view(), which channels_last images do not allow; the weights keep that format.
+        found = attack.run_standard_evaluation(self.x.contiguous(), self.y, batch_size=self.work.batch)
+        return found[0] if isinstance(found, tuple) else found
+
+
 class Step(Job):
     """ARD or AdaAD with IGDM: inner maximisation, outer passes over x + d and x - d, update."""
 
@@ -244,6 +279,7 @@ JOBS = {
     GRADIENT: Gradient,
     TRAINING: Training,
     ATTACK: Attack,
+    AUTOATTACK: AutoAttack,
     STEP: Step,
 }
 

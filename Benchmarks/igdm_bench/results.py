@@ -18,7 +18,8 @@ def work_row(found: Measurement, multiply_adds: Mapping[str, int], peak: float |
     work = found.work
     row = _row(work.title, found.ours_s, found.peer_s, found.config, found.ratio, found.ours_mb, found.peer_mb)
     row |= {"required": work.required, "stretch": work.stretch, "memory_required": work.memory_required}
-    if found.ours:
+    row |= {"ours_gflops": None, "peer_gflops": None, "peak_share": None}
+    if found.ours and work.counts_passes:
         operations = work.operations(multiply_adds) / 1e9
         row["ours_gflops"] = operations / found.ours_s
         row["peer_gflops"] = operations / found.peer_s if found.peer else None
@@ -83,7 +84,7 @@ def _work_cells(row: Row) -> tuple[str, ...]:
         f"{duration(row['peer_s'])} {row['peer_config']}" if row["peer_s"] else "-",
         f"{ratio:.2f}" if ratio else "-",
         wanted,
-        f"{row['ours_gflops']:.0f}" + (f" ({100 * share:.0f} %)" if share else ""),
+        ("" if row["ours_gflops"] is None else f"{row['ours_gflops']:.0f}") + (f" ({100 * share:.0f} %)" if share else ""),
         _memory(row),
     )
 

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 FORWARD, GRADIENT, TRAINING, ATTACK, STEP, LOAD = "forward", "gradient", "training", "attack", "step", "load"
+AUTOATTACK = "autoattack"
+
+SHORT = {"steps": 3, "targets": 2, "queries": 20}
+"""AutoAttack's iterations in the benchmark, in place of 100, 9 and 5000: with those one run takes hours."""
 
 ATTACK_STEPS = 10
 """Of the adversary in a distillation step."""
@@ -40,12 +44,19 @@ class Work:
             ATTACK: f"PGD-{self.steps} on {self.model}",
             STEP: f"{_METHOD_TITLES.get(self.method or '')}+IGDM step, {self.model} from {self.teacher}",
             LOAD: f"{self.model} checkpoint load",
+            AUTOATTACK: f"AutoAttack standard on {self.model} ({SHORT['steps']} steps, {SHORT['targets']} targets, "
+            f"{SHORT['queries']} queries)",
         }
         return names[self.kind] if self.kind == LOAD else f"{names[self.kind]}, batch {self.batch}"
 
     @property
     def models(self) -> list[str]:
         return [self.model] if self.teacher is None else [self.model, self.teacher]
+
+    @property
+    def counts_passes(self) -> bool:
+        """Whether both sides make the same number of them. AutoAttack's depends on which samples break when."""
+        return self.kind != AUTOATTACK
 
     @property
     def passes(self) -> tuple[int, int]:
@@ -57,6 +68,9 @@ class Work:
             if self.method == "adaad":
                 return attack + outer, attack + 2
             return attack + outer, 3
+        if self.kind == AUTOATTACK:  # of a sample that nothing breaks
+            gradients = SHORT["steps"] + 1 + SHORT["targets"] * (2 * SHORT["steps"] + 1)
+            return 2 * gradients + SHORT["queries"] + 2, 0
         return {FORWARD: 1, GRADIENT: 2, TRAINING: 3, ATTACK: 2 * self.steps + 1, LOAD: 0}[self.kind], 0
 
     def operations(self, multiply_adds: Mapping[str, int]) -> float:
@@ -81,12 +95,13 @@ DEFAULT = [
     Work(TRAINING, "resnet18", 64, required=2.0),
     Work(FORWARD, "wrn_28_10", 16, required=2.0),
     Work(ATTACK, "resnet18", 64, steps=20, required=2.5),
+    Work(AUTOATTACK, "resnet18", 64, required=2.5),
 ]
 
 
 def named(name: str, model: str, batch: int, teacher: str | None, **shape: object) -> Work:
     """The work that the command line calls `name`. Raises ValueError."""
-    if name in (FORWARD, GRADIENT, TRAINING):
+    if name in (FORWARD, GRADIENT, TRAINING, AUTOATTACK):
         return Work(name, model, batch, **shape)
     attack, _, steps = name.partition("-")
     if attack == "pgd" and steps.isdigit() and int(steps) > 0:
@@ -95,4 +110,4 @@ def named(name: str, model: str, batch: int, teacher: str | None, **shape: objec
         if teacher is None:
             raise ValueError(f"--work {name} is a distillation step: it needs --teacher")
         return Work(STEP, model, batch, teacher, name, **shape)
-    raise ValueError(f'--work: got "{name}", want forward, gradient, training, pgd-K, {" or ".join(METHODS)}')
+    raise ValueError(f'--work: got "{name}", want forward, gradient, training, autoattack, pgd-K, {" or ".join(METHODS)}')

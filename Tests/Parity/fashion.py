@@ -33,7 +33,8 @@ def recorder() -> Recorder:
     made = network(info.architecture, info.input_shape[0], info.classes, info.width, mean, std)
     state = {name: torch.from_numpy(np.array(ours.parameters[name])) for name in ours.parameters.shapes}
     made.load_state_dict(state, strict=False)
-    return Recorder(made.eval().requires_grad_(False))
+    # The wrapper too: torchattacks puts a model back into the mode in which it finds the outermost module.
+    return Recorder(made.requires_grad_(False)).eval()
 
 
 def host_of(model: Recorder) -> igdm.HostModel:

@@ -56,7 +56,10 @@ def of_torchattacks(module: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, n
     elif norm == "linf":
         attack = torchattacks.PGD(module, eps=eps, alpha=step_of(norm), steps=steps, random_start=False)
     else:
-        attack = torchattacks.PGDL2(module, eps=eps, alpha=step_of(norm), steps=steps, random_start=False)
+        # What is added to the length of a gradient before dividing is not small beside those of confident samples.
+        attack = torchattacks.PGDL2(
+            module, eps=eps, alpha=step_of(norm), steps=steps, random_start=False, eps_for_division=1e-30
+        )
     return attack(x, y).numpy()
 
 
@@ -70,9 +73,16 @@ def of_foolbox(module: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, norm: 
     return attack.run(under, x, foolbox.criteria.Misclassification(y), epsilon=RADIUS[norm]).numpy()
 
 
+class LargeCrossEntropy(torch.nn.CrossEntropyLoss):
+    """ART adds 1e-7 to the length of a gradient before dividing by it, which is to be nothing beside it."""
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return 1e9 * super().forward(logits, labels)
+
+
 def of_art(module: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, norm: str, steps: int) -> np.ndarray:
     under = PyTorchClassifier(
-        module, torch.nn.CrossEntropyLoss(), input_shape=(1, 28, 28), nb_classes=10, clip_values=(0, 1),
+        module, LargeCrossEntropy(), input_shape=(1, 28, 28), nb_classes=10, clip_values=(0, 1),
         device_type="cpu",
     )  # fmt: skip
     if steps == 0:
