@@ -9,7 +9,7 @@ from .works import Work
 
 EPSILON, STEP_SIZE = 8 / 255, 2 / 255
 AUTOATTACK_EPSILON = 0.5 / 255
-"""Random weights give way at once to more: with this two fifths of the samples break, early and late, as in a robust model."""
+"""Random weights give way at once to more: with this two fifths of the samples break, early and late."""
 
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 1e-3, 0.9, 5e-4
 """The learning rate is small because the same batch is trained on again and again; the work does not depend on it."""

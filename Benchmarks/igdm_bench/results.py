@@ -84,7 +84,8 @@ def _work_cells(row: Row) -> tuple[str, ...]:
         f"{duration(row['peer_s'])} {row['peer_config']}" if row["peer_s"] else "-",
         f"{ratio:.2f}" if ratio else "-",
         wanted,
-        ("" if row["ours_gflops"] is None else f"{row['ours_gflops']:.0f}") + (f" ({100 * share:.0f} %)" if share else ""),
+        ("" if row["ours_gflops"] is None else f"{row['ours_gflops']:.0f}")
+        + (f" ({100 * share:.0f} %)" if share else ""),
         _memory(row),
     )
 

@@ -110,4 +110,6 @@ def named(name: str, model: str, batch: int, teacher: str | None, **shape: objec
         if teacher is None:
             raise ValueError(f"--work {name} is a distillation step: it needs --teacher")
         return Work(STEP, model, batch, teacher, name, **shape)
-    raise ValueError(f'--work: got "{name}", want forward, gradient, training, autoattack, pgd-K, {" or ".join(METHODS)}')
+    raise ValueError(
+        f'--work: got "{name}", want forward, gradient, training, autoattack, pgd-K, {" or ".join(METHODS)}'
+    )

@@ -81,7 +81,8 @@ public enum AttackLoss: Equatable, Sendable {
         case .targetCrossEntropy, .targetMargin: return self
         case .divergence, .logitsRatio:
             let name = self == .divergence ? "kl" : "dlr"
-            throw EngineError.invalid("loss", got: "\"\(name)\"", want: "ce or margin with a target (apgd-t has a targeted dlr)")
+            throw EngineError.invalid(
+                "loss", got: "\"\(name)\"", want: "ce or margin with a target (apgd-t has a targeted dlr)")
         }
     }
 

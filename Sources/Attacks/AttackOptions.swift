@@ -74,7 +74,8 @@ public struct AttackOptions {
         if !target.isEmpty {
             guard definition.takesTarget else {
                 let known = AttackRegistry.all.filter(\.takesTarget).map(\.name).joined(separator: ", ")
-                throw EngineError.invalid("target", got: "\"\(target)\"", want: "\"\" for \(attack); a target is for \(known)")
+                throw EngineError.invalid(
+                    "target", got: "\"\(target)\"", want: "\"\" for \(attack); a target is for \(known)")
             }
             plan.loss = try plan.loss.towardsTarget()
             plan.isTargeted = true

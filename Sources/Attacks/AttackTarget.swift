@@ -24,7 +24,9 @@ public enum AttackTarget: Equatable, Sendable {
             guard let number = Int(plain: name[...]), (0..<classes).contains(number) else {
                 throw EngineError.invalid(
                     "target", got: "\"\(name)\"",
-                    want: "\"least-likely\", \"random\", \"labels\", or a class as a number, \"0\" ... \"\(classes - 1)\"")
+                    want:
+                        "\"least-likely\", \"random\", \"labels\", or a class as a number, \"0\" ... \"\(classes - 1)\""
+                )
             }
             return .fixed(number)
         }

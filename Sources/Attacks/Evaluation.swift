@@ -71,7 +71,8 @@ public struct EvaluationRow {
     /// How many are still correct once the results are rounded to bytes; -1 where that has not been looked at.
     public let correctQuantised: Int
 
-    init(name: String, flags: Buffer<UInt8>, seconds: Double, samples: (any AttackResults)? = nil, survivors: Int = -1) {
+    init(name: String, flags: Buffer<UInt8>, seconds: Double, samples: (any AttackResults)? = nil, survivors: Int = -1)
+    {
         self.name = name
         self.flags = flags
         self.seconds = seconds
@@ -122,7 +123,8 @@ public func evaluate(
     let goal = try AttackTarget.named(options.target, classes: model.classes)
     guard goal != .labels else {
         throw EngineError.invalid(
-            "target", got: "\"labels\"", want: "least-likely, random or a class: the dataset's labels are the true ones")
+            "target", got: "\"labels\"", want: "least-likely, random or a class: the dataset's labels are the true ones"
+        )
     }
     let reader = try BatchReader(source, capacity: min(options.batchSize, max(count, 1)))
     var rows = [try cleanRow(model, reader, count: count, monitor)]

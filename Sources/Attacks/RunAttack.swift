@@ -83,7 +83,8 @@ public func runAttack(
         while first < count { try attackBatch() }
         if outputs.quantised != nil {
             try record.quantise(
-                classifier, capacity: capacity, label: { Int(judged[$0]) }, isTargeted: { _ in plan.isTargeted }, monitor)
+                classifier, capacity: capacity, label: { Int(judged[$0]) }, isTargeted: { _ in plan.isTargeted },
+                monitor)
         }
     } catch {
         guard let interrupted = outputs.interrupted else { throw error }

@@ -170,8 +170,10 @@ public func igdm_evaluation_get_samples(
         let row = try handle.row(index)
         guard let samples = row.samples else {
             throw EngineError(
-                .notFound, "evaluation: row \(index), \"\(row.name)\", has no samples; "
-                    + "want that of an attack, with options.keep_samples = 1 (igdm_autoattack: igdm_evaluation_get_report)")
+                .notFound,
+                "evaluation: row \(index), \"\(row.name)\", has no samples; "
+                    + "want that of an attack, with options.keep_samples = 1 (igdm_autoattack: igdm_evaluation_get_report)"
+            )
         }
         try write(samples, adversarial, count, report)
     }

@@ -1,4 +1,4 @@
-"""The model that published attacks and igdm's are both let loose on: the teacher in examples/data, as a PyTorch module."""
+"""What published attacks and igdm's are both let loose on: the teacher in examples/data, as a PyTorch module."""
 
 from __future__ import annotations
 

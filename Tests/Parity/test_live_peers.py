@@ -1,9 +1,9 @@
-"""FGSM, PGD and Auto-PGD beside torchattacks, foolbox, ART and adv-lib (peers.txt), on one PyTorch module and the same images.
+"""FGSM, PGD and Auto-PGD beside torchattacks, foolbox, ART and adv-lib (peers.txt): one module, the same images.
 
 Without a random start nothing is left to chance: each sample's image after so many steps is to be the same within 1e-4.
-The module computes in float64, the attacks' own arithmetic is float32 on all sides. In L-infinity a step is a sign, and where a
-gradient is zero up to rounding so is a whole step of that pixel; more steps, more such pixels. So all samples have to agree
-in the first steps, and nearly all in twenty.
+The module computes in float64, the attacks' own arithmetic is float32 on all sides. In L-infinity a step is a sign, and
+where a gradient is zero up to rounding so is a whole step of that pixel; more steps, more such pixels. So all samples
+have to agree in the first steps, and nearly all in twenty.
 """
 
 from __future__ import annotations
@@ -119,9 +119,7 @@ def test_steps_from_the_image(model: Recorder, host: igdm.HostModel, peer: str, 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("attack", ["apgd-ce", "apgd-dlr"])
-def test_auto_pgd_of_adv_lib_from_a_given_start(
-    model: Recorder, host: igdm.HostModel, attack: str, norm: str
-) -> None:
+def test_auto_pgd_of_adv_lib_from_a_given_start(model: Recorder, host: igdm.HostModel, attack: str, norm: str) -> None:
     images, labels = correct_samples(model, COUNT)
     x, y = torch.from_numpy(images), torch.from_numpy(labels)
     model.seen.clear()

@@ -268,9 +268,7 @@ def test_masked_gradients_are_told_of(teacher: igdm.Model, data: igdm.Dataset) -
     assert any("masked" in text for text in told)
 
 
-def test_state_files_of_other_runs_say_what_differs(
-    teacher: igdm.Model, data: igdm.Dataset, tmp_path: Any
-) -> None:
+def test_state_files_of_other_runs_say_what_differs(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Any) -> None:
     state = tmp_path / "state"
     options = {"version": "custom", "attacks": "apgd-ce-3,square-5", "eps": 0.1, "count": 8, "progress": False}
     igdm.autoattack(teacher, data, state=state, **options)

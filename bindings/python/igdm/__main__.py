@@ -215,7 +215,9 @@ def _add_evaluate(commands: Any) -> None:
     )
     parser.add_argument("--state", metavar="FILE", help="of autoattack: keep its progress there, and go on from it")
     parser.add_argument(
-        "--eps", metavar="NUMBER", help='radius: a number or a fraction such as "8/255"; several, "0.02,0.05,0.1": a sweep'
+        "--eps",
+        metavar="NUMBER",
+        help='radius: a number or a fraction such as "8/255"; several, "0.02,0.05,0.1": a sweep',
     )
     parser.add_argument("--step", metavar="NUMBER", help="step size; 0 = eps/4")
     parser.add_argument("--target", metavar="CLASS", help="class to reach: least-likely, random or a number")

@@ -33,7 +33,7 @@ def line_chart(
     positions: Sequence[tuple[float, str]] | None = None,
     axis: str = "epoch",
 ) -> str:
-    """A figure with heading, legend and chart; every series has a finite point. The vertical axis shows the data's range.
+    """A figure with heading, legend and chart; every series has a finite point. The vertical axis shows their range.
 
     positions  where the values lie on the horizontal axis, rising, and what they are called there; by default 1, 2, ...
     """

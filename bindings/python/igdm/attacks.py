@@ -60,8 +60,8 @@ class Adversarial:
     backwards: NDArray[np.int64]
     """Those of them whose gradient was taken back to the image."""
     quantised: NDArray[np.bool_] | None
-    """True where the result is a success and stays one as an image of bytes, its values rounded to multiples of 1/255 (which
-    may leave the ball); None where that has not been looked at."""
+    """True where the result is a success and stays one as an image of bytes, its values rounded to multiples of 1/255
+    (which may leave the ball); None where that has not been looked at."""
     seconds: float
     """Wall time of the whole attack."""
 
@@ -112,14 +112,15 @@ def attack(
     target_logits  (N, classes) float32 for the "kl" loss
     targets        apgd-t and fab-t: how many classes to go for, the nearest first; 0 = 9
     eot            passes over which gradients are averaged, for models that are random
-    target         the class to reach: "least-likely", "random", a class, or (N) classes; success is then to be taken for it
+    target         the class to reach: "least-likely", "random", a class, or (N) classes: success is to be taken for it
     quantise       see whether successes outlive rounding to bytes
     tuning         members of igdm_attack_tuning by name: reference_quirks, rho, fab_alpha, ...
     progress       True, False, or None = on a terminal
     callback       called with a Progress after each internal batch; a true result cancels (Cancelled is raised)
 
-    An exception that stops the attack on its way (Cancelled, NotFiniteError, what a callback or a HostModel raises) has what was
-    found so far as its attribute `partial`, an Adversarial: samples not finished are as they were, their success False.
+    An exception that stops the attack on its way (Cancelled, NotFiniteError, what a callback or a HostModel raises) has
+    what was found so far as its attribute `partial`, an Adversarial: samples not finished are as they were, with
+    success False.
     """
     report, adversarial = None, None
     try:

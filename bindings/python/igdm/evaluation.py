@@ -50,7 +50,8 @@ class Evaluation:
     options: dict[str, Any]
     """What was asked for: norm, eps, step, restarts, batch_size, seed."""
     samples: Mapping[str, Adversarial] = field(default_factory=dict)
-    """What each attack found, by row name; with ``keep_samples`` only. Samples misclassified clean count as broken, unmoved."""
+    """What each attack found, by row name; with ``keep_samples`` only. Samples misclassified clean count as broken,
+    unmoved."""
 
     @property
     def accuracy(self) -> dict[str, float]:
@@ -117,8 +118,8 @@ def evaluate(
     restarts    independent runs of each attack
     count       the first so many samples; 0 = all
     batch_size  changes speed and memory only
-    target      the class that the attacks want to reach: "least-likely", "random" or a class. Accuracy is then the part that is
-                correct and not taken for its target
+    target      the class that the attacks want to reach: "least-likely", "random" or a class. Accuracy is then the part
+                that is correct and not taken for its target
     keep_samples  keep what each attack finds (Evaluation.samples), and see whether it outlives rounding to bytes
     teacher     measure the agreement with this model's input gradients too; not for a HostModel
     progress    True, False, or None = on a terminal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,8 @@ class Sweep:
 
     @property
     def curves(self) -> dict[str, list[float]]:
-        """Accuracy at each radius, by attack. With several attacks also "all attacks": the samples that every attack has left at
-        this radius and all smaller ones, since what lies in a ball lies in a larger one."""
+        """Accuracy at each radius, by attack. With several attacks also "all attacks": the samples that all have
+        left at this radius and all smaller ones: what lies in a ball lies in a larger one."""
         names = [row.name for row in self.evaluations[0].rows[1:]]
         curves = {name: [one.accuracy[name] for one in self.evaluations] for name in names}
         if len(names) > 1:
@@ -48,9 +49,7 @@ class Sweep:
 
     def __str__(self) -> str:
         curves = self.curves
-        rows = [
-            [str(eps), *(f"{100 * curve[i]:.2f} %" for curve in curves.values())] for i, eps in enumerate(self.eps)
-        ]
+        rows = [[str(eps), *(f"{100 * curve[i]:.2f} %" for curve in curves.values())] for i, eps in enumerate(self.eps)]
         first = self.evaluations[0]
         about = f"{first.options['norm']}, {first.count} samples, clean {100 * first.rows[0].accuracy:.2f} %"
         return "\n".join([format_table(["eps", *curves], rows), about])
@@ -59,7 +58,7 @@ class Sweep:
 def sweep(model: Model | HostModel, data: Dataset, eps: Sequence[float | str], **options: Any) -> Sweep:
     """evaluate() with each radius of `eps`, which rise; `options` are those of evaluate()."""
     radii = [number("eps", one) for one in eps]
-    if not radii or any(a >= b for a, b in zip(radii, radii[1:], strict=False)):
+    if not radii or any(a >= b for a, b in pairwise(radii)):
         raise InvalidArgument(f"eps: got {list(eps)}, want radii that rise")
     if options.get("attacks") in ("", [], ()):
         raise InvalidArgument("attacks: got none, want at least one for a sweep")

@@ -1,0 +1,117 @@
+"""sweep(), samples of an evaluation as HDF5, and both on the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import igdm
+import numpy as np
+import pytest
+from conftest import CLASSES, SHAPE, make_arrays
+from igdm import report
+
+EPS = ["0.05", 0.1, "0.3"]
+
+
+@pytest.fixture(scope="module")
+def swept(teacher: igdm.Model) -> igdm.Sweep:
+    data = igdm.datasets.from_arrays(*make_arrays(40), classes=CLASSES)
+    return igdm.sweep(teacher, data, EPS, attacks="fgsm,pgd-4", norm="linf")
+
+
+def test_each_radius_is_an_evaluation(teacher: igdm.Model, swept: igdm.Sweep) -> None:
+    data = igdm.datasets.from_arrays(*make_arrays(40), classes=CLASSES)
+    alone = igdm.evaluate(teacher, data, attacks="fgsm,pgd-4", eps=0.1)
+    assert swept.evaluations[1].accuracy == alone.accuracy
+    curves = swept.curves
+    assert list(curves) == ["fgsm", "pgd-4", "all attacks"]
+    assert curves["pgd-4"][1] == alone.accuracy["pgd-4"]
+    worst = curves["all attacks"]
+    assert worst == sorted(worst, reverse=True) and worst[-1] < worst[0]
+    assert all(w <= min(f, p) for w, f, p in zip(worst, curves["fgsm"], curves["pgd-4"], strict=True))
+    printed = str(swept)
+    assert all(str(eps) in printed for eps in EPS) and f"{100 * worst[-1]:.2f} %" in printed
+    assert json.loads(json.dumps(swept.to_dict()))["eps"] == EPS
+
+
+def test_radii_that_do_not_rise(teacher: igdm.Model, data: igdm.Dataset) -> None:
+    for eps in ([], [0.1, 0.1], ["8/255", "4/255"]):
+        with pytest.raises(igdm.InvalidArgument, match="eps: got"):
+            igdm.sweep(teacher, data, eps)
+    with pytest.raises(igdm.InvalidArgument, match="attacks"):
+        igdm.sweep(teacher, data, [0.1], attacks="")
+
+
+def test_the_report_has_the_curves(swept: igdm.Sweep, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    report.write(page, "a", [report.Contender("the model", sweep=swept)], configuration={})
+    text = page.read_text()
+    assert "Accuracy over the radius" in text and text.count("<polyline") == 4
+    worst = 100 * swept.curves["all attacks"][2]
+    assert f"all attacks, ε 0.3: {worst:.4g} %" in text
+
+
+def test_samples_as_a_file(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "samples.h5"
+    result = igdm.evaluate(teacher, data, attacks="pgd-3,square-20", eps=0.3, keep_samples=True)
+    igdm.save_samples(path, result)
+    with h5py.File(path) as file:
+        assert json.loads(file.attrs["options"])["attacks"] == "pgd-3,square-20"
+        for row in result.rows[1:]:
+            group = file[row.name]
+            found = group["x_adv"][()]
+            assert found.shape == (len(data), *SHAPE)
+            right = teacher.predict(found).argmax(1) == data.labels
+            np.testing.assert_array_equal(group["success"][()], ~right)
+            np.testing.assert_array_equal(file["correct"][row.name][()], right & result.correct["clean"])
+            distance = np.abs(found.astype(np.float64) - data.images).reshape(len(data), -1).max(1)
+            np.testing.assert_allclose(group["linf"][()], distance, rtol=1e-12)
+            survivors = (group["quantised"][()] == 1) & result.correct["clean"]
+            assert row.quantised == (result.correct["clean"] & ~survivors).sum()
+            assert (group["forwards"][()][result.correct["clean"]] > 0).all()
+    assert "as bytes" in str(result)
+    ensemble = igdm.autoattack(teacher, data, version="custom", attacks="apgd-ce-3,square-5", eps=0.3, count=6)
+    igdm.save_samples(path, ensemble)
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file["autoattack/x_adv"][()], ensemble.samples.images)
+        assert ensemble.rows[-1].quantised is not None
+    with pytest.raises(igdm.InvalidArgument, match="keep_samples"):
+        igdm.save_samples(path, igdm.evaluate(teacher, data, attacks="fgsm", count=2))
+    with pytest.raises(igdm.InputOutputError):
+        igdm.save_samples(tmp_path / "nowhere" / "samples.h5", result)
+
+
+def test_a_host_model_is_evaluated_as_ours(teacher: igdm.Model, data: igdm.Dataset) -> None:
+    host = igdm.HostModel(teacher.predict, teacher.input_gradient, classes=CLASSES, input_shape=SHAPE)
+    options = {"attacks": "pgd-3,fab-t-3", "eps": 0.2, "count": 12, "keep_samples": True}
+    ours, theirs = igdm.evaluate(teacher, data, **options), igdm.evaluate(host, data, **options)
+    for name in ("pgd-3", "fab-t-3"):
+        np.testing.assert_array_equal(ours.samples[name].images, theirs.samples[name].images)
+    with pytest.raises(igdm.InvalidArgument, match="teacher"):
+        igdm.evaluate(host, data, teacher=teacher)
+    with pytest.raises(igdm.InvalidArgument, match="square"):
+        igdm.evaluate(igdm.HostModel(teacher.predict, classes=CLASSES, input_shape=SHAPE), data, attacks="pgd-3")
+
+
+def test_command_line(teacher: igdm.Model, hdf5_data: Path, tmp_path: Path, python: object) -> None:
+    model = tmp_path / "model.h5"
+    teacher.save(model)
+    common = ["-m", "igdm", "evaluate", str(model), "--data", f"hdf5:{hdf5_data},test/images,test/labels", "--quiet"]
+    few = ["--attacks", "fgsm,pgd-2", "--count", "8"]
+
+    def run(*arguments: str) -> str:
+        done = python(*common, *few, *arguments)  # type: ignore[operator]
+        assert done.returncode == 0, done.stderr
+        return str(done.stdout)
+
+    page, samples = tmp_path / "report.html", tmp_path / "samples.h5"
+    facts = json.loads(run("--eps", "0.1,0.2", "--report", str(page), "--json"))
+    assert facts["eps"] == ["0.1", "0.2"] and len(facts["curves"]["pgd-2"]) == 2
+    assert "Accuracy over the radius" in page.read_text()
+    run("--eps", "0.2", "--target", "random", "--samples", str(samples))
+    with h5py.File(samples) as file:
+        assert json.loads(file.attrs["options"])["target"] == "random"
+    bad = python(*common, *few, "--eps", "0.1,0.2", "--samples", str(samples))  # type: ignore[operator]
+    assert bad.returncode == 2 and "samples" in bad.stderr
