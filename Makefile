@@ -37,7 +37,7 @@ PIP           := -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup lib install demo teacher reproduce test parity bench bench-kernels numerics c-programs format lint clean
+.PHONY: help setup lib install demo teacher reproduce test parity distribution bench bench-kernels numerics c-programs format lint clean
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 15
@@ -69,6 +69,10 @@ test: $(LIBRARY) $(VENV)/ready $(STAMPS)/test-packages c-programs ## Runs every 
 
 parity: $(LIBRARY) $(PARITY)/ready ## Compares live with PyTorch (in an environment of its own)
 	@$(PARITY)/bin/python Scripts/run_tests.py parity-live
+
+distribution: $(LIBRARY) $(PARITY)/ready ## Compares random attacks with the authors' code: 1000 images, 3 seeds (an hour)
+	@IGDM_PARITY_SAMPLES=1000 PYTHONPATH=bindings/python $(PARITY)/bin/python -m pytest -q -s --live \
+	    Tests/Parity/test_live_autoattack.py -k distribution
 
 bench: $(LIBRARY) $(PARITY)/ready ## Measures speed and memory against PyTorch (ARGS="--quick", see Benchmarks/README.md)
 	@$(PARITY)/bin/python Benchmarks/bench.py $(ARGS)
