@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     own.add_argument("--batch", metavar="N,M", default="32", help="batch sizes (default %(default)s)")
     own.add_argument(
         "--work", metavar="W,V", default="forward,gradient,training",
-        help="forward, gradient, training, pgd-K, ard, adaad (with IGDM; need --teacher) (default %(default)s)",
+        help="forward, gradient, training, autoattack, pgd-K, ard, adaad (IGDM; need --teacher) (default %(default)s)",
     )  # fmt: skip
     own.add_argument("--teacher", metavar="T", help="architecture of the teacher")
     own.add_argument("--classes", type=positive, default=100, metavar="N", help="logits (default %(default)s)")

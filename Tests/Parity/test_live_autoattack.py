@@ -38,8 +38,8 @@ def host(model: Recorder) -> igdm.HostModel:
 @pytest.mark.parametrize("attack", list(LOSSES))
 def test_iterates_of_auto_pgd(model: Recorder, host: igdm.HostModel, attack: str, norm: str) -> None:
     """All 100 steps from the image itself, with the published code's first window. Up to the first checkpoint
-    all agree. Then a sample goes on from its best point, and a few part, probably where two points are equally good up
-    to rounding: how many may is what was measured (19 %), rounded up."""
+    all agree. Then a few part, as the published code parts from itself where its images are moved by 1e-7
+    (docs/attacks.md): how many may is what was measured (19 %), rounded up."""
     images, labels = correct_samples(model, 16)
     x, y = torch.from_numpy(images), torch.from_numpy(labels)
     kind = APGDAttack_targeted if attack == "apgd-t" else APGDAttack
