@@ -491,6 +491,20 @@ class FitEvent(Struct):
         ("images_per_second", c_double),
         ("seconds", c_double),
         ("eta_seconds", c_double),
+        ("gradient_cosine", c_double),
+        ("gradient_distance", c_double),
+        ("reserved", c_int64 * 2),
+    ]
+
+
+class TrainerPosition(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved0", c_uint32),
+        ("epochs", c_int64),
+        ("batches", c_int64),
+        ("steps", c_int64),
+        ("steps_per_epoch", c_int64),
         ("reserved", c_int64 * 4),
     ]
 
