@@ -1051,7 +1051,8 @@ typedef struct igdm_trainer_position {
     int64_t batches;            /* of the next epoch, finished */
     int64_t steps;              /* in all */
     int64_t steps_per_epoch;    /* 0 as long as it is not known */
-    int64_t reserved[4];
+    int64_t epochs_reported;    /* those whose IGDM_EVENT_EPOCH has come; one less than epochs before the last one's has */
+    int64_t reserved[3];
 } igdm_trainer_position;
 
 /* Where the trainer stands: after igdm_trainer_resume the next batch is number `batches`, counted from 0, of epoch `epochs`. */

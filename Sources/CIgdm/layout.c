@@ -327,4 +327,5 @@ AT(igdm_trainer_position, epochs, 8);
 AT(igdm_trainer_position, batches, 16);
 AT(igdm_trainer_position, steps, 24);
 AT(igdm_trainer_position, steps_per_epoch, 32);
-AT(igdm_trainer_position, reserved, 40);
+AT(igdm_trainer_position, epochs_reported, 40);
+AT(igdm_trainer_position, reserved, 48);

@@ -224,9 +224,10 @@ public final class Trainer {
         average?.add(student, finishedEpoch: batchesDone == 0 ? epochsDone : nil)
     }
 
-    /// Where the training stands: finished epochs, finished batches of the next one, all steps.
-    public var position: (epochs: Int, batches: Int, steps: Int, stepsPerEpoch: Int) {
-        (epochsDone, batchesDone, stepsDone, stepsPerEpoch)
+    /// Where the training stands: finished epochs, finished batches of the next one, all steps; epochs whose event `fit` has
+    /// sent.
+    public var position: (epochs: Int, batches: Int, steps: Int, stepsPerEpoch: Int, epochsReported: Int) {
+        (epochsDone, batchesDone, stepsDone, stepsPerEpoch, epochsDone - (fitProgress.epochEndDue ? 1 : 0))
     }
 
     /// A copy of the student with the average of the weights that it has passed through.

@@ -243,6 +243,7 @@ public func igdm_trainer_get_position(
             result.batches = Int64(found.batches)
             result.steps = Int64(found.steps)
             result.steps_per_epoch = Int64(found.stepsPerEpoch)
+            result.epochs_reported = Int64(found.epochsReported)
         }
         try fill(position, "position", result, firstSize: FirstSize.trainerPosition)
     }

@@ -31,6 +31,7 @@ static int32_t keep(const igdm_fit_event *event, void *user) {
     FAILS(igdm_trainer_resume(keeper->trainer, numbered(0)), IGDM_ERROR_BUSY, "training already");
     OK(igdm_trainer_get_position(keeper->trainer, &position));
     CHECK(position.steps == position.epochs * 2 + position.batches && position.steps_per_epoch == 2);
+    CHECK(position.epochs_reported == event->epoch - (event->kind == IGDM_EVENT_EPOCH ? 0 : 1));
     if (event->kind == IGDM_EVENT_EPOCH) {
         keeper->robust[event->epoch - 1] = event->validation_robust;
         CHECK(event->gradient_cosine != 0 && event->gradient_distance > 0);

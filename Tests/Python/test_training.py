@@ -314,7 +314,7 @@ def test_garbage_collection_releases(teacher: igdm.Model) -> None:
 
 
 def test_pickling_is_refused(teacher: igdm.Model) -> None:
-    with pytest.raises(TypeError, match=r"igdm.Trainer cannot be pickled.*Model.save"):
+    with pytest.raises(TypeError, match=r"igdm.Trainer cannot be pickled.*Trainer.save"):
         pickle.dumps(igdm.Trainer(make_model(), teacher))
 
 

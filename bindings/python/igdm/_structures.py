@@ -505,7 +505,8 @@ class TrainerPosition(Struct):
         ("batches", c_int64),
         ("steps", c_int64),
         ("steps_per_epoch", c_int64),
-        ("reserved", c_int64 * 4),
+        ("epochs_reported", c_int64),
+        ("reserved", c_int64 * 3),
     ]
 
 
