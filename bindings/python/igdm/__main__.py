@@ -70,8 +70,8 @@ def _add_distill(commands: Any) -> None:
         "distill",
         help="train a student and write a run folder",
         description="Trains a student and writes a folder: config.json, metrics.csv, last.h5, best.h5, report.html. "
-        "Ctrl-C ends the batch and keeps it; --resume goes on. Options left out have the library's defaults, which `igdm info` "
-        "lists.",
+        "Ctrl-C ends the batch and keeps it; --resume goes on. Options left out have the library's defaults, which "
+        "`igdm info` lists.",
     )
     parser.set_defaults(run=_distill)
     parser.add_argument("--output", required=True, metavar="FOLDER", help="the run folder to write")
