@@ -13,7 +13,7 @@
  *   3. Datasets       arrays, IDX, CIFAR and HDF5 files
  *   4. Attacks        FGSM, PGD, C&W-inf, Auto-PGD, FAB, Square; on the library's models and on those of the host
  *   5. Evaluation     a table of accuracies under a list of attacks, gradient agreement with a teacher, AutoAttack
- *   6. Distillation   PGD-AT, TRADES, ARD, IAD, AKD, RSLAD, AdaAD, AdaIAD, MTARD, each with and without IGDM
+ *   6. Distillation   PGD-AT, TRADES, ARD, IAD, AKD, RSLAD, AdaAD, AdaIAD, MTARD, DGAD, each with and without IGDM
  *
  * The whole job, errors unchecked (examples/c/distill.c checks them):
  *
@@ -147,7 +147,7 @@ IGDM_API int32_t igdm_set_log_callback(igdm_log_callback callback, void *user);
  * "wrn_D_K" stands for wrn_16_2, wrn_28_10, ... */
 IGDM_API const char *igdm_architectures(void); /* "resnet8,resnet14,...": see igdm_model_create */
 IGDM_API const char *igdm_attacks(void);       /* "fgsm,pgd,cw,apgd-ce,apgd-dlr,apgd-t,fab,fab-t,square,autoattack" */
-IGDM_API const char *igdm_methods(void);       /* "pgd-at,ard,rslad,adaad,trades,iad,akd,adaiad,mtard" */
+IGDM_API const char *igdm_methods(void);       /* "pgd-at,ard,rslad,adaad,trades,iad,akd,adaiad,mtard,dgad" */
 
 /* ------------------------------------------------------------------------------------------------------------------
  * 2. Models
@@ -875,7 +875,9 @@ typedef struct igdm_trainer_details {
     double cutmix;              /* part of the samples of which a rectangle is replaced by that of another one. Cross-entropy in a
                                    method's loss takes both labels by their parts of the area; the adversary, the training
                                    accuracy and introspection take that of the larger part. 0 (default) = off */
-    int64_t reserved[16];
+    /* Methods, once more */
+    double consistency_weight;  /* dgad: beta, weight of the distance of S(x+d) from S(x). Default 1 */
+    int64_t reserved[15];
 } igdm_trainer_details;
 
 /* Fills in the defaults. */
@@ -885,7 +887,7 @@ typedef struct igdm_trainer_options {
     uint32_t struct_size;       /* set by igdm_trainer_options_init */
     uint32_t reserved0;
     /* Method */
-    const char *method;         /* "pgd-at", "ard" (default), "rslad", "adaad", "trades", "iad", "akd", "adaiad", "mtard" */
+    const char *method;         /* "pgd-at", "ard" (default), "rslad", "adaad", "trades", "iad", "akd", "adaiad", "mtard", "dgad" */
     double igdm;                /* alpha of IGDM; 0 (default) = off. Its weight in epoch e of E is alpha*e/E */
     const char *mirror;         /* what x-d is: "paper" (default): as it is; "clip": clipped to [0,1], for data at the border of the
                                    box such as Fashion-MNIST */

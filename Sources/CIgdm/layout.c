@@ -236,7 +236,8 @@ AT(igdm_trainer_details, ema_decay, 136);
 AT(igdm_trainer_details, swa_start, 144);
 AT(igdm_trainer_details, cutout, 152);
 AT(igdm_trainer_details, cutmix, 160);
-AT(igdm_trainer_details, reserved, 168);
+AT(igdm_trainer_details, consistency_weight, 168);
+AT(igdm_trainer_details, reserved, 176);
 
 SIZE(igdm_trainer_options, 280);
 AT(igdm_trainer_options, struct_size, 0);

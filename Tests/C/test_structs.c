@@ -389,7 +389,7 @@ static void defaults_are_complete(void) {
     CHECK(!strcmp(details.optimiser, "sgd") && details.beta2 == 0.999 && details.adam_epsilon == 1e-8);
     CHECK(details.gradient_clip == 0 && details.warmup_epochs == 0 && details.awp == 0 && details.awp_start == 1);
     CHECK(!strcmp(details.average, "none") && details.ema_decay == 0.999 && details.swa_start == 0);
-    CHECK(details.cutout == 0 && details.cutmix == 0);
+    CHECK(details.cutout == 0 && details.cutmix == 0 && details.consistency_weight == 1);
 
     CHECK(batch.struct_size == sizeof batch && batch.images == NULL && batch.labels == NULL && batch.count == 0);
     CHECK(batch.adversarial == NULL && batch.update == 1);

@@ -385,3 +385,31 @@ def test_a_validation_split(job: list[str], tmp_path: Path, capsys: pytest.Captu
     assert command_line.main([*split, "--validation-split", "48", "--output", str(tmp_path / "no")]) == 2
     assert command_line.main([*job, "--validation-split", "8", "--output", str(tmp_path / "no")]) == 2
     capsys.readouterr()
+
+
+def test_events_for_tensorboard(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
+    """The rows of metrics.csv, once each, also when a run has gone on."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with pytest.raises(igdm.Cancelled):
+        igdm.distill(
+            make_model(), teacher, data, validation=data[:8], run_dir=tmp_path,
+            callback=lambda event: event.epoch == 2, **TRAINING,
+        )  # fmt: skip
+    run = igdm.distill(make_model(), teacher, data, validation=data[:8], run_dir=tmp_path, resume=True, **TRAINING)
+    curves = EventAccumulator(str(tmp_path)).Reload()
+    names = set(run.history[0]) - {"epoch"}
+    assert set(curves.Tags()["scalars"]) == names
+    for name in names:
+        points = [(event.step, event.value) for event in curves.Scalars(name)]
+        assert points == [(row["epoch"], pytest.approx(row[name], rel=1e-6)) for row in run.history]
+
+
+def test_without_tensorboard(
+    teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    igdm.distill(make_model(), teacher, data, run_dir=tmp_path, **TRAINING)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "config.json", "initial.h5", "metrics.csv", "last.h5", "teacher.h5",
+    }  # fmt: skip

@@ -399,7 +399,8 @@ class TrainerDetails(Struct):
         ("swa_start", c_int64),
         ("cutout", c_int64),
         ("cutmix", c_double),
-        ("reserved", c_int64 * 16),
+        ("consistency_weight", c_double),
+        ("reserved", c_int64 * 15),
     ]
 
 

@@ -5,6 +5,7 @@ initial.h5    the student before the training
 metrics.csv   a row for each epoch, written as it ends
 last.h5       the student as it is, with the state of the training: `--resume` goes on from it
 best.h5       the student after the epoch that was best in the validation, under PGD where it was attacked
+events.out.tfevents.*  the same rows for TensorBoard, where the package tensorboard is installed
 average.h5    with averaged weights, where the options ask for them
 teacher.h5    the teacher, only where no file has it; clean_teacher.h5, where there are two
 
@@ -24,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from ._events import Events
 from ._library import ask
 from .datasets import Dataset
 from .errors import BusyError, FormatError, IgdmError, InvalidArgument, NotFoundError
@@ -60,6 +62,7 @@ class RunFolder:
         """Whether there is a run to go on with."""
         self.is_recorded = True
         """False within add_epoch() and save(): what the trainer did last is not in the files yet."""
+        self._events: Events | None = None
         self._saved_step = 0  # of the training in last.h5
         self._minutes = minutes
         self._saved = time.monotonic()
@@ -83,6 +86,8 @@ class RunFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._events is not None:
+            self._events.close()
         os.close(self._lock)
 
     def begin(
@@ -157,6 +162,9 @@ class RunFolder:
         self.rows = rows[:epochs]
         if [row.get("epoch") for row in self.rows] != list(range(1, epochs + 1)):
             raise FormatError(f"resume: {self.metrics} does not have the {epochs} epochs that {self.last} has")
+        self._events = Events(self.path)
+        for row in self.rows:
+            self._events.add(row)
 
     @property
     def checkpoint(self) -> str:
@@ -168,6 +176,8 @@ class RunFolder:
         self.is_recorded = False
         self.rows.append(row)
         write_metrics(self.metrics, self.rows)
+        if self._events is not None:
+            self._events.add(row)
         if best_epoch(self.rows) == row["epoch"]:
             student.save(self.best)
         self.save(trainer)
