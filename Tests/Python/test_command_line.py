@@ -183,6 +183,8 @@ def test_info_of_the_library(run: Run) -> None:
         (["distill", "--output", "{run}", "--data", "{test}", "--student", "resnet8"], 2, "teacher"),
         (["distill", "--output", "{run}", "--data", "{test}", "--student", "resnet9"], 2, "resnet8"),
         (["distill", "--output", "{run}", "--config", "nothing.json"], 1, "nothing.json"),
+        (["distill", "--output", "{run}", "--resume"], 2, "no run in"),
+        (["distill", "--output", "{run}", "--resume", "--overwrite", "--data", "{test}"], 2, "student"),
         (["distill", "--output", "{run}", "--epochs", "many"], 2, "many"),
         (["info", "--nonsense"], 2, "--nonsense"),
         (["nonsense"], 2, "nonsense"),

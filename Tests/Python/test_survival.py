@@ -321,6 +321,19 @@ def test_what_does_not_belong_is_refused(
     assert rows(folder) == rows(tmp_path / "whole")
 
 
+def test_another_processor_is_told(job: list[str], tmp_path: Path) -> None:
+    """Its rounding is another one: a run goes on, with a warning."""
+    arguments = [*job, "--output", str(tmp_path / "run"), "--resume"]
+    first = subprocess.run(
+        [sys.executable, "-m", "igdm", *arguments], capture_output=True, text=True, timeout=300,
+        env=process_environment(IGDM_CPU="baseline"),
+    )  # fmt: skip
+    assert (first.returncode, first.stderr) == (0, "")
+    again = python_in(arguments)
+    assert again.returncode == 0
+    assert ("written on the CPU path baseline" in again.stderr) == (igdm.build_info()["cpu"] != "baseline")
+
+
 def test_one_process_at_a_time(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
     def another(event: igdm.FitEvent) -> None:
         with pytest.raises(igdm.BusyError, match="another process"):

@@ -135,6 +135,8 @@ def _distill(given: argparse.Namespace) -> None:
     recorded = Path(given.output) / "config.json"
     source = given.config or (recorded if given.resume and recorded.exists() else None)
     config = runs.read_config(source) if source is not None else None
+    if given.resume and config is None and given.data is None:
+        raise igdm.InvalidArgument(f"resume: got no run in {given.output} to go on with, nor --data to begin one")
     train, validation = _training_data(given, config)
     teacher = _teacher(given, config, "teacher")
     clean_teacher = _teacher(given, config, "clean_teacher")
