@@ -13,7 +13,7 @@
  *   3. Datasets       arrays, IDX, CIFAR and HDF5 files
  *   4. Attacks        FGSM, PGD, C&W-inf, Auto-PGD, FAB, Square; on the library's models and on those of the host
  *   5. Evaluation     a table of accuracies under a list of attacks, gradient agreement with a teacher, AutoAttack
- *   6. Distillation   PGD-AT, TRADES, ARD, IAD, AKD, RSLAD, AdaAD, AdaIAD, MTARD, each with and without IGDM
+ *   6. Distillation   PGD-AT, TRADES, ARD, IAD, AKD, RSLAD, AdaAD, AdaIAD, MTARD, DGAD, each with and without IGDM
  *
  * The whole job, errors unchecked (examples/c/distill.c checks them):
  *
@@ -54,15 +54,15 @@
  *   Threads     every function may be called from any thread. Calls on different handles run side by side; calls on
  *               one handle wait for each other (a fit holds its trainer and student until it returns). Files are HDF5
  *               through the system's library: a host that uses the same libhdf5 itself must not do so during
- *               igdm_model_load, _load_with_options, _load_weights, _load_mapped, _save, igdm_checkpoint_open and
- *               igdm_dataset_open_hdf5, unless that build is thread-safe.
+ *               igdm_model_load, _load_with_options, _load_weights, _load_mapped, _save, igdm_checkpoint_open,
+ *               igdm_trainer_save, _resume and igdm_dataset_open_hdf5, unless that build is thread-safe.
  *               After fork() the child goes on with its copies, provided no other thread was inside a call. The library computes on its own pool of threads (igdm_set_threads)
  *               which sleep when idle.
  *   Determinism the same library build, CPU path, exact setting (igdm_model_set_exact), inputs and seed give the same bits,
  *               for any number of threads, and a sample's prediction or attack does not depend on the other samples of
  *               its batch.
  *   Callbacks   are called on the thread that made the call which takes them. From inside a callback everything may be
- *               called on any handle except igdm_trainer_step and igdm_trainer_fit on the trainer that is calling
+ *               called on any handle except igdm_trainer_step, _fit, _average and _resume on the trainer that is calling
  *               (IGDM_ERROR_BUSY). A handle that another thread's call holds is
  *               waited for. Where two threads' callbacks each use what the other's call holds (or more threads in a
  *               circle), the last of these calls, whose waiting would never end, returns IGDM_ERROR_BUSY instead:
@@ -147,7 +147,7 @@ IGDM_API int32_t igdm_set_log_callback(igdm_log_callback callback, void *user);
  * "wrn_D_K" stands for wrn_16_2, wrn_28_10, ... */
 IGDM_API const char *igdm_architectures(void); /* "resnet8,resnet14,...": see igdm_model_create */
 IGDM_API const char *igdm_attacks(void);       /* "fgsm,pgd,cw,apgd-ce,apgd-dlr,apgd-t,fab,fab-t,square,autoattack" */
-IGDM_API const char *igdm_methods(void);       /* "pgd-at,ard,rslad,adaad,trades,iad,akd,adaiad,mtard" */
+IGDM_API const char *igdm_methods(void);       /* "pgd-at,ard,rslad,adaad,trades,iad,akd,adaiad,mtard,dgad" */
 
 /* ------------------------------------------------------------------------------------------------------------------
  * 2. Models
@@ -904,7 +904,9 @@ typedef struct igdm_trainer_details {
     double cutmix;              /* part of the samples of which a rectangle is replaced by that of another one. Cross-entropy in a
                                    method's loss takes both labels by their parts of the area; the adversary, the training
                                    accuracy and introspection take that of the larger part. 0 (default) = off */
-    int64_t reserved[16];
+    /* Methods, once more */
+    double consistency_weight;  /* dgad: beta, weight of the distance of S(x+d) from S(x). Default 1 */
+    int64_t reserved[15];
 } igdm_trainer_details;
 
 /* Fills in the defaults. */
@@ -914,7 +916,7 @@ typedef struct igdm_trainer_options {
     uint32_t struct_size;       /* set by igdm_trainer_options_init */
     uint32_t reserved0;
     /* Method */
-    const char *method;         /* "pgd-at", "ard" (default), "rslad", "adaad", "trades", "iad", "akd", "adaiad", "mtard" */
+    const char *method;         /* "pgd-at", "ard" (default), "rslad", "adaad", "trades", "iad", "akd", "adaiad", "mtard", "dgad" */
     double igdm;                /* alpha of IGDM; 0 (default) = off. Its weight in epoch e of E is alpha*e/E */
     const char *mirror;         /* what x-d is: "paper" (default): as it is; "clip": clipped to [0,1], for data at the border of the
                                    box such as Fashion-MNIST */
@@ -1038,7 +1040,9 @@ typedef struct igdm_fit_event {
     double images_per_second;   /* since the fit began, validation not counted */
     double seconds;             /* since the fit began */
     double eta_seconds;         /* estimated time to the end */
-    int64_t reserved[4];
+    double gradient_cosine;     /* EPOCH with validation and a (robust) teacher: as igdm_evaluation_get_gradient_agreement, on the */
+    double gradient_distance;   /* validation samples; else 0 and -1 */
+    int64_t reserved[2];
 } igdm_fit_event;
 
 /* Non-zero cancels: igdm_trainer_fit returns IGDM_ERROR_CANCELLED, the student keeps what it has learned, and a further
@@ -1050,10 +1054,40 @@ typedef int32_t (*igdm_fit_callback)(const igdm_fit_event *event, void *user);
  *   validation  may be NULL
  *   callback    may be NULL
  * Errors: SHAPE (dataset and model), INVALID_ARGUMENT (crop_padding larger than the image; a dataset of another length in the
- * middle of an epoch), NOT_FINITE (a model's output, the loss or its gradient: the student keeps the weights before that
+ * middle of an epoch; other datasets than before igdm_trainer_resume), NOT_FINITE (a model's output, the loss or its gradient: the student keeps the weights before that
  * step), CANCELLED, BUSY (from inside a callback of this trainer). */
 IGDM_API int32_t igdm_trainer_fit(igdm_trainer *trainer, igdm_dataset *train, igdm_dataset *validation,
                                   igdm_fit_callback callback, void *user);
+
+/* Writes a checkpoint of the student that holds the whole training beside it: averages, optimiser, position, what a method has
+ * learnt from step to step, and what the training was asked to do. igdm_model_load takes it for one of the student. May be
+ * called from inside the callback of igdm_trainer_fit: after each epoch, every ten minutes, ... A process may be killed at
+ * any moment: the path has the old file or the new one, whole.
+ * Errors: IO (the file that was there stays), NOT_FINITE (the training has diverged; likewise). */
+IGDM_API int32_t igdm_trainer_save(igdm_trainer *trainer, const char *path);
+
+/* Takes up the training that igdm_trainer_save wrote: the student's weights and all else. It then goes on to the same bits as if
+ * it had never stopped, on the same CPU path (a warning is logged where that is another one). The trainer is to be a new one,
+ * made with the same options, teachers and student, of which the weights do not matter; the next igdm_trainer_fit is to have
+ * the same datasets, in the middle of an epoch or not.
+ * Errors: NOT_FOUND, IO, FORMAT (damaged, or no checkpoint of a training), INVALID_ARGUMENT (of another training: the message
+ * lists what differs), BUSY (from inside a callback of this trainer). On failure nothing has changed. */
+IGDM_API int32_t igdm_trainer_resume(igdm_trainer *trainer, const char *path);
+
+/* Where a training stands. */
+typedef struct igdm_trainer_position {
+    uint32_t struct_size;       /* set to sizeof(igdm_trainer_position) before the call */
+    uint32_t reserved0;
+    int64_t epochs;             /* finished */
+    int64_t batches;            /* of the next epoch, finished */
+    int64_t steps;              /* in all */
+    int64_t steps_per_epoch;    /* 0 as long as it is not known */
+    int64_t epochs_reported;    /* those whose IGDM_EVENT_EPOCH has come; one less than epochs before the last one's has */
+    int64_t reserved[3];
+} igdm_trainer_position;
+
+/* Where the trainer stands: after igdm_trainer_resume the next batch is number `batches`, counted from 0, of epoch `epochs`. */
+IGDM_API int32_t igdm_trainer_get_position(igdm_trainer *trainer, igdm_trainer_position *position);
 
 /* A new model: the student with the average of the weights that this trainer took it through (details.average).
  *   train    running statistics are taken anew from this dataset, in its order, without augmentation, in batches of

@@ -24,6 +24,7 @@ static inline hid_t chdf5_native_int64(void) { return H5T_NATIVE_INT64; }
 static inline hid_t chdf5_native_double(void) { return H5T_NATIVE_DOUBLE; }
 static inline hid_t chdf5_float32_little_endian(void) { return H5T_IEEE_F32LE; }
 static inline hid_t chdf5_float32_big_endian(void) { return H5T_IEEE_F32BE; }
+static inline hid_t chdf5_float64_little_endian(void) { return H5T_IEEE_F64LE; }
 static inline hid_t chdf5_int64_little_endian(void) { return H5T_STD_I64LE; }
 static inline hid_t chdf5_uint8(void) { return H5T_STD_U8LE; }
 static inline hid_t chdf5_c_string(void) { return H5T_C_S1; }

@@ -241,7 +241,8 @@ AT(igdm_trainer_details, ema_decay, 136);
 AT(igdm_trainer_details, swa_start, 144);
 AT(igdm_trainer_details, cutout, 152);
 AT(igdm_trainer_details, cutmix, 160);
-AT(igdm_trainer_details, reserved, 168);
+AT(igdm_trainer_details, consistency_weight, 168);
+AT(igdm_trainer_details, reserved, 176);
 
 SIZE(igdm_trainer_options, 280);
 AT(igdm_trainer_options, struct_size, 0);
@@ -321,4 +322,16 @@ AT(igdm_fit_event, validation_robust, 104);
 AT(igdm_fit_event, images_per_second, 112);
 AT(igdm_fit_event, seconds, 120);
 AT(igdm_fit_event, eta_seconds, 128);
-AT(igdm_fit_event, reserved, 136);
+AT(igdm_fit_event, gradient_cosine, 136);
+AT(igdm_fit_event, gradient_distance, 144);
+AT(igdm_fit_event, reserved, 152);
+
+SIZE(igdm_trainer_position, 72);
+AT(igdm_trainer_position, struct_size, 0);
+AT(igdm_trainer_position, reserved0, 4);
+AT(igdm_trainer_position, epochs, 8);
+AT(igdm_trainer_position, batches, 16);
+AT(igdm_trainer_position, steps, 24);
+AT(igdm_trainer_position, steps_per_epoch, 32);
+AT(igdm_trainer_position, epochs_reported, 40);
+AT(igdm_trainer_position, reserved, 48);

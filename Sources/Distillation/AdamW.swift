@@ -47,8 +47,8 @@ final class AdamW: Optimiser {
 
     var tensors: [(name: String, values: FloatBuffer)] { [("mean", mean), ("square", square)] }
 
-    var numbers: [(name: String, value: Double)] {
-        get { [("steps", steps)] }
+    var numbers: [StateNumber] {
+        get { [.count("steps", Int(steps))] }
         set { steps = newValue[0].value }
     }
 }

@@ -45,6 +45,8 @@ public struct MethodOptions {
     public var introspectionPower = 0.1
     /// How fast MTARD's weights of its two teachers follow the losses, in [0,1].
     public var balanceRate = 0.025
+    /// β of DGAD, >= 0.
+    public var consistencyWeight = 1.0
 
     public init() {}
 }
@@ -72,6 +74,7 @@ public enum MethodRegistry {
         AKD.self,
         AdaIAD.self,
         MTARD.self,
+        DGAD.self,
     ]
     public static var names: [String] { all.map { $0.name } }
 

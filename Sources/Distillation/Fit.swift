@@ -23,6 +23,7 @@ extension Trainer {
             if let validation { try checkFit(validation, "validation") }
             try checkCrop()
             try setStepsPerEpoch(for: train)
+            try checkData(TrainingData(train: train, validation: validation))
             mirrorWarningDue = true
             var clock = FitClock()
             let loader = try BatchLoader(train, options)
@@ -81,25 +82,26 @@ extension Trainer {
         event.batch = stepsPerEpoch
         if let validation {
             let began = monotonicSeconds()
-            let rows = try validate(validation) { [event, clock] done, total in
+            let result = try validate(validation) { [event, clock] done, total in
                 var now = event
                 now.kind = .validation
                 now.batch = done
                 now.batches = total
                 try self.send(now, clock, validates: true, onEvent)
             }
-            event.validationClean = rows[0].accuracy
-            if rows.count > 1 { event.validationRobust = rows[1].accuracy }
+            event.validationClean = result.rows[0].accuracy
+            if result.rows.count > 1 { event.validationRobust = result.rows[1].accuracy }
+            event.agreement = result.agreement
             clock.countValidation(seconds: monotonicSeconds() - began)
         }
         fitProgress = FitProgress()
         try send(event, clock, validates: validation != nil, onEvent)
     }
 
-    /// Rows for clean images and, where the options say so, under PGD.
+    /// Rows for clean images and, where the options say so, under PGD; agreement with the teacher, where there is one.
     private func validate(
         _ dataset: Dataset, progress: @escaping (_ done: Int, _ total: Int) throws -> Void
-    ) throws -> [EvaluationRow] {
+    ) throws -> Evaluation {
         let memory = try prepareMemory(capacity: 1)
         var evaluation = EvaluationOptions()
         evaluation.attacks = options.validationSteps > 0 ? "pgd-\(options.validationSteps)" : ""
@@ -109,7 +111,9 @@ extension Trainer {
         evaluation.batchSize = memory.capacity
         evaluation.count = min(options.validationCount, dataset.count)
         let monitor = RunMonitor(progress: { try progress($0.done, $0.total) })
-        return try evaluate(memory.studentInference, on: dataset, options: evaluation, monitor: monitor).rows
+        return try evaluate(
+            memory.studentInference, on: dataset, teacher: memory.teacherInference, options: evaluation,
+            monitor: monitor)
     }
 
     private func send(

@@ -1,3 +1,5 @@
+import Attacks
+
 /// What `Trainer.fit` reports, after each batch and after each epoch.
 public struct FitEvent {
     public enum Kind: Int32, Sendable {
@@ -25,6 +27,8 @@ public struct FitEvent {
     /// Accuracies in [0,1] in an epoch's event with validation; else -1.
     public internal(set) var validationClean = -1.0
     public internal(set) var validationRobust = -1.0
+    /// How alike the input gradients of student and teacher are on the validation images; nil without these or a teacher.
+    public internal(set) var agreement: GradientAgreement?
     /// Since the fit began, validation not counted.
     public internal(set) var imagesPerSecond = 0.0
     /// Since the fit began.
@@ -54,14 +58,14 @@ struct FitProgress {
     }
 
     /// For a checkpoint: all of it.
-    var numbers: [(name: String, value: Double)] {
+    var numbers: [StateNumber] {
         get {
             [
-                ("epoch_end_due", epochEndDue ? 1 : 0), ("samples", Double(samples)), ("loss", totals.loss),
-                ("base_loss", totals.baseLoss), ("igdm_loss", totals.igdmLoss),
-                ("adversarial_accuracy", totals.adversarialAccuracy), ("mirror_outside", totals.mirrorOutside),
-                ("epoch", Double(totals.epoch)), ("igdm_weight", totals.igdmWeight),
-                ("learning_rate", totals.learningRate),
+                .count("epoch_end_due", epochEndDue ? 1 : 0), .count("samples", samples), .real("loss", totals.loss),
+                .real("base_loss", totals.baseLoss), .real("igdm_loss", totals.igdmLoss),
+                .real("adversarial_accuracy", totals.adversarialAccuracy),
+                .real("mirror_outside", totals.mirrorOutside), .count("epoch", totals.epoch),
+                .real("igdm_weight", totals.igdmWeight), .real("learning_rate", totals.learningRate),
             ]
         }
         set {

@@ -56,11 +56,12 @@ final class MTARD: DistillationMethod {
 extension MTARD: TrainingState {
     var stateName: String { "method" }
 
-    var numbers: [(name: String, value: Double)] {
+    var numbers: [StateNumber] {
         get {
             [
-                ("natural_weight", balance.natural), ("first_natural_loss", balance.firstNatural),
-                ("first_adversarial_loss", balance.firstAdversarial),
+                .real("natural_weight", balance.natural, in: 0...1),
+                .real("first_natural_loss", balance.firstNatural),
+                .real("first_adversarial_loss", balance.firstAdversarial),
             ]
         }
         set {

@@ -33,7 +33,7 @@ final class SGD: Optimiser {
 
     var tensors: [(name: String, values: FloatBuffer)] { [("velocity", velocity)] }
 
-    var numbers: [(name: String, value: Double)] {
+    var numbers: [StateNumber] {
         get { [] }
         set {}
     }

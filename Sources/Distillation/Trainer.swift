@@ -27,6 +27,10 @@ public final class Trainer {
     let gradients: FloatBuffer
     private let statisticsBefore: FloatBuffer
     private var memory: TrainingMemory?
+    /// What the teachers are, for checkpoints. They do not change.
+    private(set) lazy var teacherIdentities = [
+        ("teacher", teachers.robust), ("clean_teacher", teachers.clean),
+    ].map { (name: $0.0, value: $0.1.map { $0.identity(withWeights: true) } ?? "none") }
 
     /// Position in the schedule.
     var stepsPerEpoch: Int
@@ -37,6 +41,9 @@ public final class Trainer {
     private var lastCount = 0
 
     var fitProgress = FitProgress()
+    /// Of the last fit, or of the checkpoint that the training was taken up from: then the next fit must have the same.
+    var data: TrainingData?
+    var mustKeepData = false
     var mirrorWarningDue = true
     var isRunning = false
 
@@ -119,6 +126,9 @@ public final class Trainer {
         return UnsafeBufferPointer(
             start: memory?.adversarial.pointer, count: memory == nil ? 0 : lastCount * student.options.shape.count)
     }
+
+    /// Nothing of the last step can be read any more.
+    func lastStepIsGone() { lastCount = 0 }
 
     private func checkHasStep() throws {
         guard lastCount > 0 else {
@@ -214,6 +224,12 @@ public final class Trainer {
         average?.add(student, finishedEpoch: batchesDone == 0 ? epochsDone : nil)
     }
 
+    /// Where the training stands: finished epochs, finished batches of the next one, all steps; epochs whose event `fit` has
+    /// sent.
+    public var position: (epochs: Int, batches: Int, steps: Int, stepsPerEpoch: Int, epochsReported: Int) {
+        (epochsDone, batchesDone, stepsDone, stepsPerEpoch, epochsDone - (fitProgress.epochEndDue ? 1 : 0))
+    }
+
     /// A copy of the student with the average of the weights that it has passed through.
     ///
     /// - Parameter dataset: from which the running statistics are taken anew, in batches of the training's size; nil = the
@@ -248,11 +264,11 @@ public final class Trainer {
 extension Trainer: TrainingState {
     var stateName: String { "position" }
 
-    var numbers: [(name: String, value: Double)] {
+    var numbers: [StateNumber] {
         get {
             [
-                ("steps_per_epoch", Double(stepsPerEpoch)), ("epochs", Double(epochsDone)),
-                ("batches", Double(batchesDone)), ("steps", Double(stepsDone)),
+                .count("steps_per_epoch", stepsPerEpoch), .count("epochs", epochsDone),
+                .count("batches", batchesDone), .count("steps", stepsDone),
             ] + fitProgress.numbers
         }
         set {

@@ -31,6 +31,7 @@ extension TrainerOptions {
             "introspection_power", introspectionPower, introspectionPower > 0 && introspectionPower <= 1e3,
             "above 0, at most 1000")
         try Self.check("balance_rate", balanceRate, (0...1).contains(balanceRate), "0 ... 1")
+        try Self.check("consistency_weight", consistencyWeight, (0...1e6).contains(consistencyWeight), "0 ... 1000000")
         try checkOptimiser()
         try Self.check("gradient_clip", gradientClip, (0...1e9).contains(gradientClip), "0 ... 1e9 (0 = no clipping)")
         try Self.check("awp", awp, (0...1).contains(awp), "0 ... 1 (0 = without)")
@@ -98,6 +99,7 @@ extension TrainerOptions {
         options.introspectionStart = introspectionStart
         options.introspectionPower = introspectionPower
         options.balanceRate = balanceRate
+        options.consistencyWeight = consistencyWeight
         return try MethodRegistry.named(method).init(options)
     }
 

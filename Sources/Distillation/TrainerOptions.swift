@@ -26,6 +26,8 @@ public struct TrainerOptions {
     public var introspectionPower = 0.1
     /// Of MTARD's weights.
     public var balanceRate = 0.025
+    /// β of DGAD.
+    public var consistencyWeight = 1.0
     /// "igdm", "trades-reg" or "trades-like": what `igdm` is the weight of.
     public var igdmTerm = "igdm"
     /// "linear" or "constant".

@@ -61,8 +61,8 @@ extension WeightAverage: TrainingState {
 
     var tensors: [(name: String, values: FloatBuffer)] { [("weights", weights), ("statistics", statistics)] }
 
-    var numbers: [(name: String, value: Double)] {
-        get { [("count", Double(count))] }
+    var numbers: [StateNumber] {
+        get { [.count("count", count)] }
         set { count = Int(newValue[0].value) }
     }
 }

@@ -17,4 +17,5 @@ enum FirstSize {
     static let stepReport = 112
     static let trainerDetails = 296
     static let trainerOptions = 280
+    static let trainerPosition = 72
 }

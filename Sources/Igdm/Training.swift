@@ -194,6 +194,8 @@ private func fitEvent(_ source: FitEvent) -> igdm_fit_event {
     event.images_per_second = source.imagesPerSecond
     event.seconds = source.seconds
     event.eta_seconds = source.etaSeconds
+    event.gradient_cosine = source.agreement?.cosine ?? 0
+    event.gradient_distance = source.agreement?.distance ?? -1
     return event
 }
 
@@ -207,6 +209,43 @@ public func igdm_trainer_average(
         let average = try pointer(average, "average")
         let made = try handle.work { try handle.trainer.averageModel(statisticsFrom: train?.dataset) }
         average.pointee = HandleTable.register(ModelHandle(made))
+    }
+}
+
+@_cdecl("igdm_trainer_save") @implementation
+public func igdm_trainer_save(_ trainer: OpaquePointer!, _ path: UnsafePointer<CChar>!) -> Int32 {
+    guarded {
+        let handle: TrainerHandle = try HandleTable.get(trainer, "trainer")
+        let path = try Igdm.path(path, "path")
+        try handle.work { try handle.trainer.save(to: path) }
+    }
+}
+
+@_cdecl("igdm_trainer_resume") @implementation
+public func igdm_trainer_resume(_ trainer: OpaquePointer!, _ path: UnsafePointer<CChar>!) -> Int32 {
+    guarded {
+        let handle: TrainerHandle = try HandleTable.get(trainer, "trainer")
+        let path = try Igdm.path(path, "path")
+        try handle.work { try handle.trainer.resume(from: path) }
+    }
+}
+
+@_cdecl("igdm_trainer_get_position") @implementation
+public func igdm_trainer_get_position(
+    _ trainer: OpaquePointer!, _ position: UnsafeMutablePointer<igdm_trainer_position>!
+) -> Int32 {
+    guarded {
+        let handle: TrainerHandle = try HandleTable.get(trainer, "trainer")
+        var result = igdm_trainer_position()
+        try locked([handle]) {
+            let found = handle.trainer.position
+            result.epochs = Int64(found.epochs)
+            result.batches = Int64(found.batches)
+            result.steps = Int64(found.steps)
+            result.steps_per_epoch = Int64(found.stepsPerEpoch)
+            result.epochs_reported = Int64(found.epochsReported)
+        }
+        try fill(position, "position", result, firstSize: FirstSize.trainerPosition)
     }
 }
 

@@ -126,6 +126,7 @@ private func defaultTrainerDetails() -> igdm_trainer_details {
     details.swa_start = Int64(defaults.swaStart)
     details.cutout = Int64(defaults.cutout)
     details.cutmix = defaults.cutmix
+    details.consistency_weight = defaults.consistencyWeight
     return details
 }
 
@@ -164,4 +165,5 @@ private func take(_ details: igdm_trainer_details, into chosen: inout TrainerOpt
     chosen.swaStart = Int(details.swa_start)
     chosen.cutout = Int(details.cutout)
     chosen.cutmix = details.cutmix
+    chosen.consistencyWeight = details.consistency_weight
 }

@@ -10,14 +10,14 @@ import Glibc
 ///
 /// log Σ exp is kept as largest + tail, tail = log(1 + Σ' exp(z - largest)) without the largest itself: nothing
 /// overflows, and a confident row keeps the digits of 1 - p, which are all of its gradient.
-private struct LogSoftmax {
-    let row: UnsafePointer<Float>
-    let inverseTemperature: Double
-    let largest: Double
-    let tail: Double
+package struct LogSoftmax {
+    private let row: UnsafePointer<Float>
+    private let inverseTemperature: Double
+    private let largest: Double
+    private let tail: Double
 
     @inline(__always)
-    init(_ row: UnsafePointer<Float>, _ classes: Int, inverseTemperature: Double = 1) {
+    package init(_ row: UnsafePointer<Float>, _ classes: Int, inverseTemperature: Double = 1) {
         self.row = row
         self.inverseTemperature = inverseTemperature
         let best = argmax(row, classes)
@@ -28,7 +28,7 @@ private struct LogSoftmax {
     }
 
     @inline(__always)
-    subscript(c: Int) -> Double { Double(row[c]) * inverseTemperature - largest - tail }
+    package subscript(c: Int) -> Double { Double(row[c]) * inverseTemperature - largest - tail }
 }
 
 /// Cross-entropy `-log softmax(logits)[label]`.

@@ -43,6 +43,8 @@ public struct Checkpoint: Sendable {
     public var graph: String?
     /// In state_dict order.
     public var weights: [NamedTensor]
+    /// Where it is one of a training that is under way.
+    public var training: TrainingRecord?
 
     public init(
         architecture: String, classes: Int, shape: ImageShape, baseWidth: Int, mean: [Float] = [], std: [Float] = [],

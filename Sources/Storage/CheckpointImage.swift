@@ -6,7 +6,8 @@ import Runtime
 extension Checkpoint {
     func fileImage() throws -> Buffer<UInt8> {
         try validateForWriting()
-        let floats = weights.reduce(0) { $0 + $1.values.count } + (golden?.inputs.count ?? 0)
+        let floats =
+            weights.reduce(0) { $0 + $1.values.count } + (golden?.inputs.count ?? 0) + (training?.floats ?? 0)
         let bytes = floats * MemoryLayout<Float>.stride + (graph?.utf8.count ?? 0)
         let access = try object(H5Pcreate(chdf5_file_access()))
         // Memory grows by this step; the right one from the start spares copies.
@@ -22,6 +23,7 @@ extension Checkpoint {
         try writeMetadata(to: root)
         try writeWeights(to: root)
         try writeGolden(to: root)
+        try writeTraining(to: root)
 
         try check(H5Fflush(file.id, H5F_SCOPE_GLOBAL))
         let size = H5Fget_file_image(file.id, nil, 0)
@@ -32,6 +34,7 @@ extension Checkpoint {
     }
 
     private func validateForWriting() throws {
+        try training?.requireFinite()
         var names = Set<String>()
         for tensor in weights {
             guard isLinkName(tensor.name), names.insert(tensor.name).inserted else {
@@ -83,6 +86,25 @@ extension Checkpoint {
         let images = [golden.count, shape.channels, shape.height, shape.width]
         try write(golden.inputs, of: images, as: "inputs", to: group)
         try write(golden.logits, of: [golden.count, classes], as: "logits", to: group)
+    }
+
+    /// How a training is laid out: docs/checkpoint-format.md.
+    private func writeTraining(to root: borrowing HDF5Object) throws {
+        guard let training else { return }
+        let group = try makeGroup(TrainingRecord.group, in: root)
+        try write(TrainingRecord.version, as: "version", to: group)
+        try write(training.checksum(with: weights), as: "checksum", to: group)
+        let settings = try makeGroup(TrainingRecord.settingsGroup, in: group)
+        for setting in training.settings { try write(setting.value, as: setting.name, to: settings) }
+        for part in training.parts {
+            let group = try makeGroup(part.name, in: group)
+            for number in part.numbers { try write(number.value, as: number.name, to: group) }
+            for tensor in part.tensors {
+                try write(
+                    tensor.values.pointer, chdf5_native_float(), of: [tensor.values.count], as: tensor.name,
+                    chdf5_float32_little_endian(), to: group)
+            }
+        }
     }
 
     /// A dataset of floats.
@@ -160,6 +182,13 @@ extension Checkpoint {
         let attribute = try makeAttribute(name, chdf5_int64_little_endian(), scalar, in: parent)
         var number = Int64(value)
         try check(H5Awrite(attribute.id, chdf5_native_int64(), &number))
+    }
+
+    private func write(_ value: Double, as name: String, to parent: borrowing HDF5Object) throws {
+        let scalar = try object(H5Screate(H5S_SCALAR))
+        let attribute = try makeAttribute(name, chdf5_float64_little_endian(), scalar, in: parent)
+        var number = value
+        try check(H5Awrite(attribute.id, chdf5_native_double(), &number))
     }
 
     private func write(_ values: [Float], as name: String, to parent: borrowing HDF5Object) throws {

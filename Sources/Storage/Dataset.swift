@@ -99,6 +99,27 @@ public final class Dataset: @unchecked Sendable {
     /// The label of sample `index`, which is in 0 ..< count.
     public func label(_ index: Int) -> Int { Int(labels[first + index]) }
 
+    /// Of all images and labels, as they lie in memory.
+    public func checksum() throws -> Checksum {
+        let chunk = 256
+        let sums = try Buffer<UInt64>((count + chunk - 1) / chunk)
+        WorkerPool.parallelFor(sums.count) { index in
+            let start = first + index * chunk
+            let samples = min(chunk, count - index * chunk)
+            var sum = Checksum()
+            switch pixels {
+            case .bytes(let buffer): sum.add(buffer.pointer + start * shape.count, samples * shape.count)
+            case .floats(let buffer):
+                sum.add(buffer.pointer + start * shape.count, samples * shape.count * MemoryLayout<Float>.stride)
+            }
+            sum.add(labels.pointer + start, samples * MemoryLayout<Int32>.stride)
+            sums[index] = sum.value
+        }
+        var all = Checksum()
+        for sum in sums { all.mix(sum) }
+        return all
+    }
+
     /// Values in `count` images. Throws `invalidArgument`, also for products that do not fit.
     private static func size(count: Int, shape: ImageShape) throws -> Int {
         let named = [("count", count), ("channels", shape.channels), ("height", shape.height), ("width", shape.width)]

@@ -52,6 +52,13 @@ extension HDF5File {
         return Int(value)
     }
 
+    func double(_ name: String, of object: borrowing HDF5Object) throws -> Double {
+        let attribute = try openAttribute(name, of: object, kind: H5T_FLOAT, count: 1, want: "a float64")
+        var value = 0.0
+        try check(H5Aread(attribute.id, chdf5_native_double(), &value), else: unreadable(name))
+        return value
+    }
+
     func floats(_ name: String, of object: borrowing HDF5Object, count: Int) throws -> [Float] {
         let want = "\(count) floats, one per channel"
         let attribute = try openAttribute(name, of: object, kind: H5T_FLOAT, count: count, want: want)

@@ -32,8 +32,11 @@ extension Network {
     }
 
     /// Writes a checkpoint file, whole or not at all. Errors as `Checkpoint.write`.
-    public func save(to path: String) throws {
-        try Checkpoint(
+    public func save(to path: String) throws { try checkpoint().write(to: path, allowNotFinite: allowsNotFinite) }
+
+    /// All that a file says of this network, the weights copied.
+    public func checkpoint() throws -> Checkpoint {
+        Checkpoint(
             architecture: architecture, classes: options.classes, shape: options.shape, baseWidth: options.baseWidth,
             mean: options.mean, std: options.std,
             shortcutInput: options.shortcutInput == .standard ? nil : options.shortcutInput?.rawValue,
@@ -42,8 +45,7 @@ extension Network {
             weights: try parameters.map { parameter in
                 let values = UnsafeBufferPointer(start: pointer(to: parameter), count: parameter.count)
                 return NamedTensor(name: parameter.name, shape: parameter.shape, values: try Buffer(copying: values))
-            }
-        ).write(to: path, allowNotFinite: allowsNotFinite)
+            })
     }
 
     /// Replaces all weights and running statistics, in any order; all or none of them.
@@ -75,7 +77,7 @@ extension Network {
 }
 
 extension Graph {
-    var tensorShapes: [TensorShape] { parameters.map { ($0.name, $0.shape) } }
+    public var tensorShapes: [TensorShape] { parameters.map { ($0.name, $0.shape) } }
 }
 
 extension Checkpoint {

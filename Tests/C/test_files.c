@@ -305,6 +305,15 @@ static void save_large(int32_t (*save)(igdm_model *, const char *)) {
     CHECK(same_predictions(small, made_model));
 }
 
+/* The same for a training. */
+static int32_t save_training(igdm_model *model, const char *path) {
+    igdm_model_options options = model_options();
+    igdm_model *teacher = NULL;
+    options.base_width = 8;
+    OK(igdm_model_create("resnet8", &options, &teacher));
+    return igdm_trainer_save(new_trainer(model, teacher), path);
+}
+
 static void write_text(const char *path, const char *text) {
     int file = open(path, O_WRONLY);
     REQUIRE(file >= 0 && write(file, text, strlen(text)) == (ssize_t)strlen(text));
@@ -336,6 +345,8 @@ static void saving_on_a_full_disk(void) {
         alarm(TIME_LIMIT);
         if (mount_small_disk()) {
             save_large(igdm_model_save);
+            CHECK(strstr(igdm_last_error(), "space") != NULL);
+            save_large(save_training);
             CHECK(strstr(igdm_last_error(), "space") != NULL);
         } else {
             fail_check(__FILE__, __LINE__, "cannot mount a small disk (%s): run as root or allow user namespaces",

@@ -153,6 +153,44 @@ static const struct hostile {
     {"virtual data outside", virtual_data_outside, "weights/\"fc.bias\": got data in other files", 1},
 };
 
+/* What igdm_trainer_resume reads besides the weights. */
+static void set_number(hid_t file, const char *part, const char *name, double value) {
+    hid_t group = H5Gopen2(file, part, H5P_DEFAULT), attribute = H5Aopen(group, name, H5P_DEFAULT);
+    REQUIRE(attribute >= 0 && H5Awrite(attribute, H5T_NATIVE_DOUBLE, &value) >= 0);
+    H5Aclose(attribute), H5Gclose(group);
+}
+
+static void a_claim_of_the_optimiser(hid_t file) {
+    claim(file, "training/optimiser/velocity", 1, ten_gigabytes, 1 << 16, 1);
+}
+static void an_extra_part(hid_t file) { nest(file, "training/more", 3000); }
+static void a_missing_part(hid_t file) { H5Ldelete(file, "training/optimiser", H5P_DEFAULT); }
+static void missing_settings(hid_t file) { H5Ldelete(file, "training/settings", H5P_DEFAULT); }
+static void external_settings(hid_t file) { link_outside(file, "training/settings", outside, "/weights"); }
+static void an_external_part(hid_t file) { link_outside(file, "training/optimiser", outside, "/weights"); }
+static void an_external_velocity(hid_t file) {
+    link_outside(file, "training/optimiser/velocity", outside, "/weights/fc.bias");
+}
+static void a_circle_of_trainings(hid_t file) {
+    H5Ldelete(file, "training", H5P_DEFAULT);
+    H5Lcreate_hard(file, "/", file, "training", H5P_DEFAULT, H5P_DEFAULT); /* whose attributes are others */
+}
+static void an_endless_epoch(hid_t file) { set_number(file, "training/position", "steps_per_epoch", 1e300); }
+
+static const struct hostile training_cases[] = {
+    {"a claim of the optimiser", a_claim_of_the_optimiser, "training/optimiser/velocity", 0},
+    {"an extra part", an_extra_part, "more", 0},
+    {"a missing part", a_missing_part, "optimiser", 0},
+    {"missing settings", missing_settings, "training/settings: is missing", 0},
+    {"external settings", external_settings, "training/settings: got an external link", 0},
+    {"an external part", an_external_part, "training/optimiser: got an external link", 0},
+    {"an external velocity", an_external_velocity, "training/optimiser/velocity: got an external link", 0},
+    {"a circle of trainings", a_circle_of_trainings, "attribute version", 0},
+    {"an endless epoch", an_endless_epoch, "check sum", 0},
+    {"a plain claim", a_plain_claim, "weights/\"fc.bias\"", 0},
+    {"external weights", external_weights, "weights: got an external link", 0},
+};
+
 /* A good checkpoint with a golden block at `path`, and another at `outside`, which nobody may open. */
 static void make_files(void) {
     char elsewhere[160];
@@ -199,8 +237,27 @@ static void refuse(const struct hostile *hostile) {
     CHECK(same_predictions(model, loaded));
 }
 
-static void each_is_refused_within_little_memory(void) {
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+static void refuse_training(const struct hostile *hostile) {
+    char event[4096];
+    int watch = inotify_init1(IN_NONBLOCK);
+    context = hostile->name;
+    make_files();
+    igdm_trainer *trainer = new_trainer(model, new_model("small_cnn", 1));
+    OK(igdm_trainer_save(trainer, path));
+    hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+    REQUIRE(file >= 0);
+    hostile->change(file);
+    REQUIRE(H5Fclose(file) >= 0);
+    REQUIRE(watch >= 0 && inotify_add_watch(watch, outside, IN_OPEN | IN_ACCESS) >= 0);
+    limit_memory();
+    FAILS(igdm_trainer_resume(trainer, path), IGDM_ERROR_FORMAT, hostile->text);
+    CHECK(read(watch, event, sizeof event) == -1 && errno == EAGAIN);
+    OK(igdm_trainer_save(trainer, path)); /* the process goes on, within the same memory */
+    OK(igdm_trainer_resume(trainer, path));
+}
+
+static void try_each(const struct hostile *cases, size_t count, void (*refuse)(const struct hostile *)) {
+    for (size_t i = 0; i < count; i++) {
         int status;
         fflush(stdout);
         pid_t child = fork();
@@ -217,7 +274,12 @@ static void each_is_refused_within_little_memory(void) {
     }
 }
 
+static void each_is_refused_within_little_memory(void) { try_each(cases, sizeof cases / sizeof *cases, refuse); }
+static void trainings_likewise(void) {
+    try_each(training_cases, sizeof training_cases / sizeof *training_cases, refuse_training);
+}
+
 int main(int argc, char **argv) {
-    static const struct test tests[] = {TEST(each_is_refused_within_little_memory)};
+    static const struct test tests[] = {TEST(each_is_refused_within_little_memory), TEST(trainings_likewise)};
     return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);
 }

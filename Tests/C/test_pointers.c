@@ -72,6 +72,7 @@ static igdm_trainer_options training_options[1];
 static igdm_trainer_details training_details[1];
 static igdm_batch batch[1];
 static igdm_step_report report[1];
+static igdm_trainer_position about_training[1];
 static const char *bias; /* name of a parameter with CLASSES values */
 static float bias_values[CLASSES] = {1, 1, 1};
 static int64_t milestones[1] = {1};
@@ -79,7 +80,7 @@ static igdm_model_options defaults[1];
 static const char *graph; /* of the model */
 static char map[4096];    /* of the checkpoint's own names */
 static char state_path[128];
-static char checkpoint[128], copy_path[128], image_file[128], label_file[128], hdf5_file[128];
+static char checkpoint[128], copy_path[128], image_file[128], label_file[128], hdf5_file[128], training_file[128];
 
 static void release_model(void *handle) { igdm_model_release(handle); }
 static void release_dataset(void *handle) { igdm_dataset_release(handle); }
@@ -176,6 +177,9 @@ static void make_world(void) {
     about_dataset->struct_size = sizeof *about_dataset;
     table_row->struct_size = sizeof *table_row;
     report->struct_size = sizeof *report;
+    about_training->struct_size = sizeof *about_training;
+    strcpy(training_file, path_to("training.h5"));
+    OK(igdm_trainer_save(trainer, training_file));
 }
 
 /* One wrapper for each function that takes a pointer. */
@@ -257,6 +261,9 @@ CALL(igdm_trainer_get_gradient, p[0], p[1], p[2], CLASSES)
 CALL(igdm_trainer_get_adversarial, p[0], p[1], COUNT * PIXELS)
 CALL(igdm_trainer_fit, p[0], p[1], p[2], NULL, NULL)
 CALL(igdm_trainer_average, p[0], p[1], p[2])
+CALL(igdm_trainer_save, p[0], p[1])
+CALL(igdm_trainer_resume, p[0], p[1])
+CALL(igdm_trainer_get_position, p[0], p[1])
 CALL(igdm_set_log_callback, NULL, p[0])
 
 /* The pointers inside option structs, as further rows of the function that takes the struct. */
@@ -504,6 +511,9 @@ static const struct row *make_table(size_t *count) {
         ROW(igdm_trainer_get_gradient, LIVING(trainer, trainer), IN(name, bias), OUT(values, floats[0])),
         ROW(igdm_trainer_get_adversarial, LIVING(trainer, trainer), OUT(images, floats[0])),
         ROW(igdm_trainer_average, LIVING(trainer, trainer), LIVING_OR_NULL(train, dataset), NEW(average, model)),
+        ROW(igdm_trainer_save, LIVING(trainer, trainer), IN(path, copy_path)),
+        ROW(igdm_trainer_resume, LIVING(trainer, trainer), IN(path, training_file)),
+        ROW(igdm_trainer_get_position, LIVING(trainer, trainer), OUT(position, about_training)),
         ROW(igdm_trainer_fit, LIVING(trainer, trainer), LIVING(train, dataset), LIVING_OR_NULL(validation, dataset)),
     };
     static struct row table[sizeof rows / sizeof *rows];

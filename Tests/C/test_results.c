@@ -20,7 +20,7 @@ static void the_library_describes_itself(void) {
                                        "dm_wrn_D_K,dm_preact_resnet18,imagenet_resnet18,imagenet_resnet34,"
                                        "imagenet_resnet50,small_cnn,mobilenet_v2") == 0);
     CHECK(strcmp(igdm_attacks(), "fgsm,pgd,cw,apgd-ce,apgd-dlr,apgd-t,fab,fab-t,square,autoattack") == 0);
-    CHECK(strcmp(igdm_methods(), "pgd-at,ard,rslad,adaad,trades,iad,akd,adaiad,mtard") == 0);
+    CHECK(strcmp(igdm_methods(), "pgd-at,ard,rslad,adaad,trades,iad,akd,adaiad,mtard,dgad") == 0);
     CHECK(strcmp(igdm_status_name(IGDM_OK), "IGDM_OK") == 0);
     CHECK(strcmp(igdm_status_name(IGDM_ERROR_SHAPE), "IGDM_ERROR_SHAPE") == 0);
     CHECK(strcmp(igdm_status_name(IGDM_ERROR_INTERNAL), "IGDM_ERROR_INTERNAL") == 0);

@@ -96,6 +96,8 @@ static int32_t report(void *bytes) {
     return igdm_trainer_step(trainer, &batch, bytes);
 }
 
+static int32_t get_position(void *bytes) { return igdm_trainer_get_position(trainer, bytes); }
+
 /* Valid contents of each struct. */
 static void fill_model_options(void *bytes) { *(igdm_model_options *)bytes = model_options(); }
 static void fill_load_options(void *bytes) { OK(igdm_load_options_init(bytes)); }
@@ -214,6 +216,7 @@ static const struct subject subjects[] = {
     {"describe checkpoint", "info", describe_checkpoint, NULL, sizeof(igdm_checkpoint_info), {0}, 0, 0},
     {"get row", "row", get_row, NULL, sizeof(igdm_evaluation_row), {0}, 0, 0},
     {"report", "report", report, NULL, sizeof(igdm_step_report), {0}, 0, 0},
+    {"get position", "position", get_position, NULL, sizeof(igdm_trainer_position), {0}, 0, 0},
 };
 
 #define EACH_SUBJECT(subject) \
@@ -387,7 +390,7 @@ static void defaults_are_complete(void) {
     CHECK(!strcmp(details.optimiser, "sgd") && details.beta2 == 0.999 && details.adam_epsilon == 1e-8);
     CHECK(details.gradient_clip == 0 && details.warmup_epochs == 0 && details.awp == 0 && details.awp_start == 1);
     CHECK(!strcmp(details.average, "none") && details.ema_decay == 0.999 && details.swa_start == 0);
-    CHECK(details.cutout == 0 && details.cutmix == 0);
+    CHECK(details.cutout == 0 && details.cutmix == 0 && details.consistency_weight == 1);
 
     CHECK(batch.struct_size == sizeof batch && batch.images == NULL && batch.labels == NULL && batch.count == 0);
     CHECK(batch.adversarial == NULL && batch.update == 1);

@@ -485,6 +485,7 @@ static void trainer_details(void) {
         {"ema_decay", offsetof(igdm_trainer_details, ema_decay), 1},
         {"cutmix", offsetof(igdm_trainer_details, cutmix), 1.5},
         {"cutmix", offsetof(igdm_trainer_details, cutmix), NAN},
+        {"consistency_weight", offsetof(igdm_trainer_details, consistency_weight), -1},
     };
     static const struct { const char *name; size_t offset; int zero_allowed; } counts[] = {
         {"introspection_start", offsetof(igdm_trainer_details, introspection_start), 0},

@@ -177,6 +177,33 @@ private enum Plain {
         }
     }
 
+    @Test(arguments: [0.0, 1, 3])
+    func dgad(beta: Double) throws {
+        func corrected(_ t: [[Double]]) -> [[Double]] {
+            zip(t, y).map { row, label in
+                var row = row
+                let largest = row.firstIndex(of: row.max() ?? 0) ?? 0
+                row.swapAt(label, largest)
+                return row
+            }
+        }
+        try check("dgad", { $0.consistencyWeight = beta }) { sAdv, sClean, tAdv, tClean in
+            var loss = 0.0
+            var wrong = 0
+            for i in 0..<Self.count {
+                let isWrong = tClean[i].firstIndex(of: tClean[i].max() ?? 0) != y[i]
+                wrong += isWrong ? 1 : 0
+                loss += Plain.divergence(
+                    [corrected(isWrong ? tClean : tAdv)[i]], [isWrong ? sClean[i] : sAdv[i]])
+                for (p, q) in zip(Plain.logSoftmax(sAdv[i]), Plain.logSoftmax(sClean[i])) {
+                    loss += beta * pow(exp(p) - exp(q), 2) / Double(Self.classes)
+                }
+            }
+            #expect((1..<Self.count).contains(wrong))
+            return loss / Double(Self.count)
+        }
+    }
+
     /// In the first step both relative losses are 1.
     @Test func mtardBegins() throws {
         try check("mtard") { sAdv, sClean, tAdv, tClean in
@@ -243,6 +270,7 @@ private enum Plain {
         #expect(try needs("iad", a: 1) == all)
         #expect(try needs("adaiad", a: 1) == all.subtracting(.teacherClean))
         #expect(try needs("mtard", a: 1) == all)
+        #expect(try needs("dgad", a: 1) == all)
     }
 
     @Test func adversariesAreThoseOfThePapers() throws {
@@ -254,10 +282,10 @@ private enum Plain {
             #expect(try inner(name).start == .uniform)
         }
         #expect(try inner("rslad").objective == .divergenceFromCleanTeacher)
-        for name in ["adaad", "adaiad"] { #expect(try inner(name).objective == .divergenceFromTeacher) }
+        for name in ["adaad", "adaiad", "dgad"] { #expect(try inner(name).objective == .divergenceFromTeacher) }
         #expect(try inner("trades").objective == .divergenceFromCleanStudent)
         #expect(try inner("mtard").objective == .crossEntropy)
-        for name in ["rslad", "adaad", "adaiad", "trades", "mtard"] {
+        for name in ["rslad", "adaad", "adaiad", "trades", "mtard", "dgad"] {
             #expect(try inner(name).start == .gaussian(scale: 0.001))
         }
     }
@@ -266,6 +294,6 @@ private enum Plain {
         let error = thrownError { _ = try MethodRegistry.named("adr") }
         #expect(
             error?.message
-                == "method: got \"adr\", want one of pgd-at, ard, rslad, adaad, trades, iad, akd, adaiad, mtard")
+                == "method: got \"adr\", want one of pgd-at, ard, rslad, adaad, trades, iad, akd, adaiad, mtard, dgad")
     }
 }

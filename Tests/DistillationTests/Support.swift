@@ -1,3 +1,4 @@
+import Glibc
 import Kernels
 import Networks
 import Runtime
@@ -93,4 +94,25 @@ func thrownError(_ body: () throws -> Void) -> EngineError? {
     } catch {
         return error as? EngineError
     }
+}
+
+/// A folder that is removed with the files in it.
+final class TemporaryFolder {
+    private let path: String
+
+    init() {
+        var template = Array("/tmp/igdm-tests-XXXXXX".utf8CString)
+        path = mkdtemp(&template).map { String(cString: $0) } ?? "/tmp"
+    }
+
+    deinit {
+        var files = glob_t()
+        if glob(path + "/*", 0, nil, &files) == 0 {
+            for index in 0..<Int(files.gl_pathc) { files.gl_pathv[index].map { _ = unlink($0) } }
+        }
+        globfree(&files)
+        rmdir(path)
+    }
+
+    static func / (folder: TemporaryFolder, name: String) -> String { folder.path + "/" + name }
 }

@@ -50,7 +50,8 @@ import Testing
             ("distillation_weight", { $0.distillationWeight = 1.5 }), ("trades_beta", { $0.tradesBeta = -1 }),
             ("introspection_start", { $0.introspectionStart = 0 }),
             ("introspection_power", { $0.introspectionPower = 0 }), ("balance_rate", { $0.balanceRate = .nan }),
-            ("igdm_term", { $0.igdmTerm = "trades" }), ("igdm_ramp", { $0.igdmRamp = "cosine" }),
+            ("consistency_weight", { $0.consistencyWeight = -1 }), ("igdm_term", { $0.igdmTerm = "trades" }),
+            ("igdm_ramp", { $0.igdmRamp = "cosine" }),
             ("optimiser", { $0.optimiser = "adam" }), ("beta2", { $0.beta2 = 1 }),
             ("adam_epsilon", { $0.adamEpsilon = 0 }),
             (
@@ -101,7 +102,7 @@ import Testing
             thrownError { _ = try makeTrainer(student, teacher, change) }
         }
         for method in ["pgd-at", "trades"] { #expect(error(nil) { $0.method = method } == nil) }
-        for method in ["ard", "rslad", "adaad", "iad", "akd", "adaiad"] {
+        for method in ["ard", "rslad", "adaad", "iad", "akd", "adaiad", "dgad"] {
             #expect(error(nil) { $0.method = method }?.message.hasPrefix("teacher: got none") == true)
         }
         let withIGDM = error(nil) {

@@ -188,6 +188,7 @@ class StepCase:
     trades_beta: float = 6.0
     introspection_start: int = 1
     balance_rate: float = 0.25
+    consistency_weight: float = 1.0
     optimiser: str = "sgd"
     learning_rate: float = 0.1
     momentum: float = 0.9
@@ -373,6 +374,8 @@ STEPS += [
     StepCase("adaiad+igdm", "adaiad", **_PAIR, igdm=4, seed=3),
     StepCase("mtard", "mtard", **_TWO, steps=2, seed=13),
     StepCase("mtard+igdm", "mtard", **_TWO, igdm=4, mirror="clip", steps=2, seed=10),
+    StepCase("dgad", "dgad", **_PAIR, seed=2),
+    StepCase("dgad-3+igdm", "dgad", **_ODD_PAIR, consistency_weight=3.0, igdm=4),
     StepCase("pgd-at+trades-reg", "pgd-at", _STUDENT, igdm=4, term="trades-reg", seed=1),
     StepCase("rslad+trades-like-l2", "rslad", **_PAIR, igdm=1, term="trades-like", distance="l2"),
     StepCase("ard+igdm-constant", "ard", **_PAIR, igdm=2, ramp="constant"),
@@ -384,7 +387,7 @@ STEPS += [
 ]
 CURVES = [
     CurveCase(f"curve-{method}{'+igdm' * (alpha > 0)}", method, **(_TWO if method == "mtard" else _PAIR), igdm=alpha)
-    for method in ("pgd-at", "trades", "ard", "iad", "akd", "rslad", "adaad", "adaiad", "mtard")
+    for method in ("pgd-at", "trades", "ard", "iad", "akd", "rslad", "adaad", "adaiad", "mtard", "dgad")
     for alpha in (0, 0.5 if method == "rslad" else 2)
 ]
 LIVE_STEPS = [

@@ -59,6 +59,7 @@ def trainer(
         "trades_beta",
         "introspection_start",
         "balance_rate",
+        "consistency_weight",
         "optimiser",
         "learning_rate",
         "momentum",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import signal
 import subprocess
@@ -48,8 +49,13 @@ def job(teacher: igdm.Model, hdf5_data: Path, tmp_path: Path) -> list[object]:
 def test_distill_writes_a_run_folder(run: Run, job: list[object], tmp_path: Path) -> None:
     status, out, err = run(*job, "--output", tmp_path / "run", "--attacks", "fgsm,pgd-2", "--eval-count", 20)
     assert status == 0, err
-    names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"config.json", "evaluation.json", "initial.h5", "metrics.csv", "report.html", "student.h5"}
+    names = {path.name for path in (tmp_path / "run").iterdir() if "tfevents" not in path.name}
+    assert names - {"evaluation-best.json"} == {
+        "config.json", "evaluation.json", "initial.h5", "metrics.csv", "report.html", "last.h5", "best.h5",
+    }  # fmt: skip
+    with open(tmp_path / "run" / "metrics.csv", newline="") as file:
+        robust = [float(row["validation_robust"]) for row in csv.DictReader(file)]
+    assert ("evaluation-best.json" in names) == (robust[0] >= robust[1]), "both last and best are judged"
     assert "eps 13/255 (linf), 20 samples" in out
     assert "epoch 2/2" in err
     evaluation = json.loads((tmp_path / "run" / "evaluation.json").read_text())
@@ -60,12 +66,12 @@ def test_distill_writes_a_run_folder(run: Run, job: list[object], tmp_path: Path
 
 def test_distill_repeats_a_run(run: Run, job: list[object], tmp_path: Path) -> None:
     def student(folder: str) -> str:
-        return igdm.Model.load(tmp_path / folder / "student.h5").digest()
+        return igdm.Model.load(tmp_path / folder / "last.h5").digest()
 
     assert run(*job, "--output", tmp_path / "one")[0] == 0
     config = tmp_path / "one" / "config.json"
     assert run("distill", "--config", config, "--output", tmp_path / "two", "--quiet") == (
-        0, f"wrote {tmp_path / 'two'}: config.json, metrics.csv, student.h5, report.html\n", "",
+        0, f"wrote {tmp_path / 'two'}: config.json, metrics.csv, last.h5, best.h5, report.html\n", "",
     )  # fmt: skip
     assert student("two") == student("one")
     assert run("distill", "--config", config, "--output", tmp_path / "three", "--epochs", 1, "--seed", 4)[0] == 0
@@ -80,7 +86,7 @@ def test_distill_with_two_teachers(run: Run, job: list[object], tmp_path: Path) 
     assert status == 0, err
     assert run("distill", "--config", tmp_path / "one" / "config.json", "--output", tmp_path / "two", "--quiet")[0] == 0
     students = [
-        igdm.Model.load(tmp_path / folder / name) for folder in ("one", "two") for name in ("student.h5", "average.h5")
+        igdm.Model.load(tmp_path / folder / name) for folder in ("one", "two") for name in ("last.h5", "average.h5")
     ]
     assert students[0].digest() == students[2].digest() != students[1].digest() == students[3].digest()
     status, _, err = run(*job, "--method", "mtard", "--output", tmp_path / "three", "--quiet")
@@ -177,6 +183,8 @@ def test_info_of_the_library(run: Run) -> None:
         (["distill", "--output", "{run}", "--data", "{test}", "--student", "resnet8"], 2, "teacher"),
         (["distill", "--output", "{run}", "--data", "{test}", "--student", "resnet9"], 2, "resnet8"),
         (["distill", "--output", "{run}", "--config", "nothing.json"], 1, "nothing.json"),
+        (["distill", "--output", "{run}", "--resume"], 2, "no run in"),
+        (["distill", "--output", "{run}", "--resume", "--overwrite", "--data", "{test}"], 2, "student"),
         (["distill", "--output", "{run}", "--epochs", "many"], 2, "many"),
         (["info", "--nonsense"], 2, "--nonsense"),
         (["nonsense"], 2, "nonsense"),
@@ -221,7 +229,7 @@ def test_interrupt_ends_with_130_and_keeps_the_student(job: list[object], tmp_pa
     assert process.returncode == 130
     assert err.splitlines()[-1] == "igdm: interrupted"
     assert "Traceback" not in err
-    assert igdm.Model.load(output / "student.h5").info.width == 4
+    assert igdm.Model.load(output / "last.h5").info.width == 4
 
 
 def test_a_closed_pipe_is_no_error_message(job: list[object], tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ STRUCTS = {
     "igdm_batch": _structures.Batch,
     "igdm_step_report": _structures.StepReport,
     "igdm_fit_event": _structures.FitEvent,
+    "igdm_trainer_position": _structures.TrainerPosition,
 }
 OPAQUE = {
     "igdm_model": _structures.Model,

@@ -28,7 +28,7 @@ def test_the_demo_leaves_what_it_promises(
         assert row in result.stdout
     assert "±" in result.stdout
     names = {path.name for path in output.iterdir()}
-    assert names >= {"student.h5", "base.h5", "metrics.csv", "config.json", "results.json", "report.html"}
+    assert names >= {"last.h5", "base.h5", "metrics.csv", "config.json", "results.json", "report.html"}
     with open(output / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["run"], row["epoch"]) for row in rows] == [
@@ -39,7 +39,7 @@ def test_the_demo_leaves_what_it_promises(
     assert (config["options"]["seed"], config["options"]["igdm"] > 0) == (3, True)
     results = json.loads((output / "results.json").read_text())
     assert [len(results[name]) for name in ("ARD", "ARD + IGDM", "teacher")] == [2, 2, 1]
-    students = [igdm.Model.load(output / name) for name in ("student.h5", "base.h5")]
+    students = [igdm.Model.load(output / name) for name in ("last.h5", "base.h5")]
     assert students[0].digest() != students[1].digest()
 
 

@@ -96,14 +96,14 @@ def test_the_command_line(hdf5_data: Path, tmp_path: Path, capsys: pytest.Captur
     assert recorded("two") == [True, True]
     run("distill", "--config", config, "--no-exact", "--quiet", "--output", tmp_path / "three")
     assert recorded("three") == [False, False]
-    digests = [igdm.Model.load(tmp_path / folder / "student.h5").digest() for folder in ("one", "two", "three")]
+    digests = [igdm.Model.load(tmp_path / folder / "last.h5").digest() for folder in ("one", "two", "three")]
     assert digests[0] == digests[1]
     assert (digests[0] == digests[2]) == (igdm.build_info()["cpu"] == "baseline")
 
     def agreement(*options: str) -> float:
         capsys.readouterr()
         run(
-            "evaluate", tmp_path / "one" / "student.h5", "--data", f"hdf5:{hdf5_data},{part('test')}", "--attacks", "",
+            "evaluate", tmp_path / "one" / "last.h5", "--data", f"hdf5:{hdf5_data},{part('test')}", "--attacks", "",
             "--teacher", tmp_path / "teacher.h5", "--quiet", "--json", *options,
         )  # fmt: skip
         return json.loads(capsys.readouterr().out)["gradient_distance"]

@@ -23,7 +23,7 @@ PYTHON_BUDGET = {
 C_BUDGET = {"igdm_trainer_create(student": "igdm_dataset_subset(train, 0, 256, &train) || igdm_trainer_create(student"}
 SHELL_BUDGET = {
     "--epochs 5": "--epochs 1 --train-count 256",
-    "student.h5 --data": "student.h5 --count 64 --data",
+    "last.h5 --data": "last.h5 --count 64 --data",
     "--count 200": "--count 3",
 }
 
@@ -79,5 +79,5 @@ def test_shell(folder: Path) -> None:
     block = next(block for block in blocks("sh") if "-m igdm" in block)
     script = cut(block, SHELL_BUDGET).replace("python3 ", f"{sys.executable} ")
     printed = run(["sh", "-ec", script], folder)
-    assert (folder / "runs" / "mine" / "student.h5").exists()
+    assert (folder / "runs" / "mine" / "last.h5").exists()
     assert "resnet8" in printed

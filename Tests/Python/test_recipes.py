@@ -22,9 +22,9 @@ def test_every_recipe_is_accepted_by_a_trainer(key: tuple[str, str, str], method
     teachers = {"pgd-at": None, "trades": None, "mtard": [clean, robust]}.get(method, robust)
     with igdm.Trainer(student, teachers, **options) as trainer:
         assert {name: trainer.options[name] for name in options} == options
-    if method == "mtard":
-        with pytest.raises(igdm.InvalidArgument, match="no alpha for mtard"):
-            recipes.paper(*key, "mtard+igdm")
+    if method in ("mtard", "dgad"):
+        with pytest.raises(igdm.InvalidArgument, match=f"no alpha for {method}"):
+            recipes.paper(*key, f"{method}+igdm")
     else:
         assert recipes.paper(*key, f"{method}+igdm")["igdm"] > 0
 

@@ -26,8 +26,9 @@ def test_the_folder_holds_the_run(saved_teacher: igdm.Model, hdf5_data: Path, tm
     folder, student = tmp_path / "runs" / "one", make_model()
     run = igdm.distill(student, saved_teacher, data[:32], validation=data[32:], run_dir=folder, **OPTIONS)
     assert run.folder == folder
-    assert {path.name for path in folder.iterdir()} == {"config.json", "initial.h5", "metrics.csv", "student.h5"}
-    assert igdm.Model.load(folder / "student.h5").digest() == student.digest()
+    names = {path.name for path in folder.iterdir() if "tfevents" not in path.name}
+    assert names == {"config.json", "initial.h5", "metrics.csv", "last.h5", "best.h5"}
+    assert igdm.Model.load(folder / "last.h5").digest() == student.digest()
     assert igdm.Model.load(folder / "initial.h5").digest() == make_model().digest()
     with open(folder / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -96,14 +97,14 @@ def test_a_teacher_changed_in_memory_is_kept_in_the_folder(
 
 def test_a_run_is_not_overwritten_by_accident(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
     igdm.distill(make_model(), teacher, data, run_dir=tmp_path, **OPTIONS)
-    before = (tmp_path / "student.h5").read_bytes()
+    before = (tmp_path / "last.h5").read_bytes()
     student = make_model(seed=1)
     with pytest.raises(igdm.InvalidArgument, match="overwrite=True"):
         igdm.distill(student, teacher, data, run_dir=tmp_path, **OPTIONS)
-    assert (tmp_path / "student.h5").read_bytes() == before
+    assert (tmp_path / "last.h5").read_bytes() == before
     assert student.digest() == make_model(seed=1).digest()
     igdm.distill(student, teacher, data, run_dir=tmp_path, overwrite=True, **OPTIONS)
-    assert igdm.Model.load(tmp_path / "student.h5").digest() == student.digest()
+    assert igdm.Model.load(tmp_path / "last.h5").digest() == student.digest()
 
 
 def test_an_interrupted_run_keeps_its_student(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
@@ -114,7 +115,7 @@ def test_an_interrupted_run_keeps_its_student(teacher: igdm.Model, data: igdm.Da
     student = make_model()
     with pytest.raises(KeyboardInterrupt):
         igdm.distill(student, teacher, data, run_dir=tmp_path, callback=interrupt, **OPTIONS)
-    assert igdm.Model.load(tmp_path / "student.h5").digest() == student.digest() != make_model().digest()
+    assert igdm.Model.load(tmp_path / "last.h5").digest() == student.digest() != make_model().digest()
     assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 2
 
 

@@ -89,7 +89,7 @@ def test_milestones(teacher: igdm.Model, data: igdm.Dataset) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"method": "art"}, igdm.InvalidArgument, "pgd-at, ard, rslad, adaad, trades, iad, akd, adaiad, mtard"),
+        ({"method": "art"}, igdm.InvalidArgument, "pgd-at, ard, rslad, adaad, trades, iad, akd, adaiad, mtard, dgad"),
         ({"mirror": "glass"}, igdm.InvalidArgument, "paper"),
         ({"step": 0.2}, igdm.InvalidArgument, "step"),
         ({"eps": -1}, igdm.InvalidArgument, "epsilon"),
@@ -151,6 +151,7 @@ def test_two_teachers(teacher: igdm.Model, data: igdm.Dataset) -> None:
         {"igdm_term": "trades-reg"},
         {"igdm_term": "trades-like"},
         {"method": "iad", "introspection_start": 1},
+        {"method": "dgad", "consistency_weight": 0.0},
     ],
     ids=str,
 )
@@ -314,7 +315,7 @@ def test_garbage_collection_releases(teacher: igdm.Model) -> None:
 
 
 def test_pickling_is_refused(teacher: igdm.Model) -> None:
-    with pytest.raises(TypeError, match=r"igdm.Trainer cannot be pickled.*Model.save"):
+    with pytest.raises(TypeError, match=r"igdm.Trainer cannot be pickled.*Trainer.save"):
         pickle.dumps(igdm.Trainer(make_model(), teacher))
 
 

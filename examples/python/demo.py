@@ -3,7 +3,7 @@
     make demo        or, with the library built and igdm importable:    python examples/python/demo.py
 
 Trains the same student twice from the same seed, by ARD and by ARD with IGDM, on Fashion-MNIST; measures both and the
-teacher under attack; prints the comparison; leaves in the output folder student.h5 (with IGDM), base.h5 (without),
+teacher under attack; prints the comparison; leaves in the output folder last.h5 (with IGDM), base.h5 (without),
 metrics.csv, config.json (repeat with `python -m igdm distill --config`), results.json and report.html. With several
 seeds the table has mean and standard deviation, and files and report are those of the first seed.
 """

@@ -44,7 +44,7 @@ def needs_clean(case: StepCase) -> bool:
         return True
     if case.method in ("ard", "adaad"):
         return case.adversarial_weight < 1
-    return case.method in ("rslad", "trades", "iad", "adaiad", "mtard")
+    return case.method in ("rslad", "trades", "iad", "adaiad", "mtard", "dgad")
 
 
 class Balance:
@@ -70,6 +70,14 @@ def introspection(case: StepCase, epoch: int, student: Logits, teacher: Logits, 
     sure = teacher.adversarial.softmax(1).gather(1, labels[:, None])[:, 0] ** 0.1
     log_p, log_q = student.clean.log_softmax(1), student.adversarial.log_softmax(1)
     return ((1 - sure) * torch.nn.functional.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1)).mean()
+
+
+def corrected(logits: Tensor, labels: Tensor) -> Tensor:
+    """Logits of which the largest and the label's have changed places (arXiv 2409.01627, section 3.3)."""
+    swapped, rows = logits.clone(), torch.arange(len(logits))
+    largest = logits.argmax(1)
+    swapped[rows, labels], swapped[rows, largest] = logits[rows, largest], logits[rows, labels]
+    return swapped
 
 
 def base_loss(
@@ -104,6 +112,13 @@ def base_loss(
         }
         balance.update(parts)
         return sum(balance.weight[name] * part for name, part in parts.items())
+    if case.method == "dgad":
+        wrong = teacher.clean.argmax(1) != labels
+        guide = torch.where(wrong[:, None], corrected(teacher.clean, labels), corrected(teacher.adversarial, labels))
+        taught = kl(guide, torch.where(wrong[:, None], student.clean, student.adversarial))
+        return taught + case.consistency_weight * torch.nn.functional.mse_loss(
+            student.adversarial.softmax(1), student.clean.softmax(1)
+        )
     raise ValueError(f"method: got {case.method!r}")
 
 

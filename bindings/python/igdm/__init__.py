@@ -32,7 +32,7 @@ from .attacks import Adversarial, attack
 from .checkpoints import Description, describe
 from .convert import export_onnx
 from .datasets import Dataset, TrainTest
-from .distillation import FitEvent, Run, StepReport, Trainer, default_options, distill, methods
+from .distillation import FitEvent, Position, Run, StepReport, Trainer, default_options, distill, methods
 from .ensemble import AutoAttack, autoattack, benchmark
 from .errors import (
     BusyError,
@@ -106,6 +106,7 @@ __all__ = [
     "NotFoundError",
     "OutOfMemory",
     "Parameters",
+    "Position",
     "Progress",
     "Run",
     "ShapeError",

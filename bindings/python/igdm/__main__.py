@@ -6,6 +6,7 @@ Results go to stdout, progress and errors to stderr. Exit status: 0 done, 2 bad 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import logging
 import math
@@ -68,12 +69,18 @@ def _add_distill(commands: Any) -> None:
     parser = commands.add_parser(
         "distill",
         help="train a student and write a run folder",
-        description="Trains a student and writes a run folder: config.json, metrics.csv, student.h5, report.html. "
-        "Options left out have the library's defaults, which `igdm info` lists.",
+        description="Trains a student and writes a folder: config.json, metrics.csv, last.h5, best.h5, report.html. "
+        "Ctrl-C ends the batch and keeps it; --resume goes on. Options left out have the library's defaults, which "
+        "`igdm info` lists.",
     )
     parser.set_defaults(run=_distill)
     parser.add_argument("--output", required=True, metavar="FOLDER", help="the run folder to write")
     parser.add_argument("--overwrite", action="store_true", help="replace a run that the folder has already")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in the folder, with which all other options must agree; without one, begin it",
+    )
     parser.add_argument("--config", metavar="FILE", help="repeat the run of this config.json; other options change it")
     parser.add_argument("--data", metavar="DATA", help=f"training data: {SPECIFICATIONS}")
     parser.add_argument("--train-count", type=int, metavar="N", help="train on the first N samples")
@@ -81,6 +88,16 @@ def _add_distill(commands: Any) -> None:
         "--validation",
         metavar="DATA",
         help="validation data, or none; by default the test part of --data where it has one",
+    )
+    parser.add_argument(
+        "--validation-split",
+        type=float,
+        metavar="N",
+        help="validate on the last N training samples instead, or on that part of them (0.1), and train on the others",
+    )
+    parser.add_argument("--patience", type=int, metavar="N", help="stop when N epochs brought no better validation")
+    parser.add_argument(
+        "--checkpoint-minutes", type=float, metavar="N", help="minutes between checkpoints within an epoch (10)"
     )
     parser.add_argument("--teacher", metavar="FILE", help="checkpoint of the teacher, or none")
     parser.add_argument("--clean-teacher", metavar="FILE", help="mtard: checkpoint of the teacher for clean images")
@@ -115,7 +132,11 @@ def _argument_kind(kind: Any) -> dict[str, Any]:
 
 
 def _distill(given: argparse.Namespace) -> None:
-    config = runs.read_config(given.config) if given.config else None
+    recorded = Path(given.output) / "config.json"
+    source = given.config or (recorded if given.resume and recorded.exists() else None)
+    config = runs.read_config(source) if source is not None else None
+    if given.resume and config is None and given.data is None:
+        raise igdm.InvalidArgument(f"resume: got no run in {given.output} to go on with, nor --data to begin one")
     train, validation = _training_data(given, config)
     teacher = _teacher(given, config, "teacher")
     clean_teacher = _teacher(given, config, "clean_teacher")
@@ -131,29 +152,49 @@ def _distill(given: argparse.Namespace) -> None:
         raise igdm.InvalidArgument("teacher: got none beside the clean teacher; want the robust one")
     teachers = [clean_teacher, teacher] if clean_teacher is not None and teacher is not None else teacher
     run = igdm.distill(
-        student, teachers, train, validation=validation, run_dir=given.output, overwrite=given.overwrite,
-        progress=not given.quiet, **options,
+        student, teachers, train, validation=validation, patience=_run_option(given, config, "patience", None),
+        checkpoint_minutes=_run_option(given, config, "checkpoint_minutes", 10), run_dir=given.output,
+        resume=given.resume, overwrite=given.overwrite, progress=not given.quiet, **options,
     )  # fmt: skip
-    evaluation = None
+    contenders = [report.Contender("student", student, run.history)]
+    best = runs.best_epoch(run.history)
+    if best not in (None, run.history[-1]["epoch"]):
+        model = igdm.Model.load(Path(given.output) / "best.h5")
+        contenders.append(report.Contender(f"best, epoch {best}", model))
     if given.attacks is not None:
-        if validation is None:
-            raise igdm.InvalidArgument("attacks: got no validation data to evaluate on; give --validation")
-        evaluation = igdm.evaluate(
-            student, validation, attacks=given.attacks, eps=run.options["eps"], count=given.eval_count, teacher=teacher,
-            progress=not given.quiet,
-        )  # fmt: skip
-        runs.write_json(Path(given.output) / "evaluation.json", evaluation.to_dict())
-        print(evaluation)
+        contenders = [_judged(given, one, validation, teacher, run.options["eps"]) for one in contenders]
     page = Path(given.output) / "report.html"
     gallery = None
     if validation is not None:
         gallery = report.Gallery(validation, {"eps": run.options["eps"], "steps": 20}, "PGD-20")
     report.write(
         page, f"{student.info.architecture} on {train.source['kind']}",
-        [report.Contender("student", student, run.history, evaluation)],
-        configuration=report.describe(student, teacher, train, run.options), gallery=gallery,
+        contenders, configuration=report.describe(student, teacher, train, run.options), gallery=gallery,
     )  # fmt: skip
-    print(f"wrote {given.output}: config.json, metrics.csv, student.h5, report.html")
+    names = ["config.json", "metrics.csv", "last.h5", "best.h5", "report.html"]
+    names = [name for name in names if (page.parent / name).exists()]
+    print(f"wrote {given.output}: {', '.join(names)}")
+
+
+def _judged(
+    given: argparse.Namespace, one: report.Contender, data: Dataset | None, teacher: igdm.Model | None, eps: Any
+) -> report.Contender:
+    """The contender with its evaluation, which is printed and written."""
+    if data is None or one.model is None:
+        raise igdm.InvalidArgument("attacks: got no validation data to evaluate on; give --validation")
+    evaluation = igdm.evaluate(
+        one.model, data, attacks=given.attacks, eps=eps, count=given.eval_count, teacher=teacher,
+        progress=not given.quiet,
+    )  # fmt: skip
+    name = "evaluation.json" if one.history else "evaluation-best.json"
+    runs.write_json(Path(given.output) / name, evaluation.to_dict())
+    print(evaluation if one.history else f"\n{one.name}:\n{evaluation}")
+    return dataclasses.replace(one, evaluation=evaluation)
+
+
+def _run_option(given: argparse.Namespace, config: dict[str, Any] | None, name: str, default: Any) -> Any:
+    value = getattr(given, name)
+    return value if value is not None else (config or {}).get(name, default)
 
 
 def _training_data(given: argparse.Namespace, config: dict[str, Any] | None) -> tuple[Dataset, Dataset | None]:
@@ -169,7 +210,22 @@ def _training_data(given: argparse.Namespace, config: dict[str, Any] | None) -> 
         raise igdm.InvalidArgument("data: got none, want --data or --config")
     if given.validation is not None:
         validation = None if given.validation == "none" else _part(open_specification(given.validation), "test")
-    return (train if given.train_count is None else train[: given.train_count]), validation
+    if given.train_count is not None:
+        train = train[: given.train_count]
+    if given.validation_split is not None:
+        if given.validation is not None:
+            raise igdm.InvalidArgument("validation_split: got validation data too, want one of the two")
+        return _split(train, given.validation_split)
+    return train, validation
+
+
+def _split(train: Dataset, size: float) -> tuple[Dataset, Dataset]:
+    count = round(size * len(train) if size < 1 else size)
+    if not 1 <= count < len(train):
+        raise igdm.InvalidArgument(
+            f"validation_split: got {size:g}, want less than the {len(train)} samples, or a part below 1"
+        )
+    return train[:-count], train[-count:]
 
 
 def _teacher(given: argparse.Namespace, config: dict[str, Any] | None, role: str) -> igdm.Model | None:

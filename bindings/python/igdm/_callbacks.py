@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -43,3 +45,27 @@ class Callback:
         if self._error is not None:
             error, self._error = self._error, None
             raise error from None
+
+
+class HeldInterrupt:
+    """Within it Ctrl-C raises nothing: it sets `came`, for whoever has something to finish first. What came late is
+    raised at the end. Where the program has a handler of its own, or in another thread, nothing changes."""
+
+    def __enter__(self) -> HeldInterrupt:
+        self.came = False
+        self._holds = (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        )
+        if self._holds:
+            signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self._holds:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self.came and kind is None:
+            raise KeyboardInterrupt
+
+    def _note(self, *_: object) -> None:
+        self.came = True

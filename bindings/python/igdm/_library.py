@@ -132,6 +132,9 @@ STATUS_FUNCTIONS: dict[str, list[Any]] = {
     "igdm_trainer_get_gradient": [_S.Trainer, c_char_p, POINTER(c_float), c_size_t],
     "igdm_trainer_get_adversarial": [_S.Trainer, POINTER(c_float), c_size_t],
     "igdm_trainer_average": [_S.Trainer, _S.Dataset, POINTER(_S.Model)],
+    "igdm_trainer_save": [_S.Trainer, c_char_p],
+    "igdm_trainer_resume": [_S.Trainer, c_char_p],
+    "igdm_trainer_get_position": [_S.Trainer, POINTER(_S.TrainerPosition)],
     "igdm_trainer_fit": [_S.Trainer, _S.Dataset, _S.Dataset, _S.FitCallback, c_void_p],
 }  # fmt: skip
 

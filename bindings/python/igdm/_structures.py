@@ -404,7 +404,8 @@ class TrainerDetails(Struct):
         ("swa_start", c_int64),
         ("cutout", c_int64),
         ("cutmix", c_double),
-        ("reserved", c_int64 * 16),
+        ("consistency_weight", c_double),
+        ("reserved", c_int64 * 15),
     ]
 
 
@@ -496,7 +497,22 @@ class FitEvent(Struct):
         ("images_per_second", c_double),
         ("seconds", c_double),
         ("eta_seconds", c_double),
-        ("reserved", c_int64 * 4),
+        ("gradient_cosine", c_double),
+        ("gradient_distance", c_double),
+        ("reserved", c_int64 * 2),
+    ]
+
+
+class TrainerPosition(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved0", c_uint32),
+        ("epochs", c_int64),
+        ("batches", c_int64),
+        ("steps", c_int64),
+        ("steps_per_epoch", c_int64),
+        ("epochs_reported", c_int64),
+        ("reserved", c_int64 * 3),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 from collections.abc import Callable, Sequence
@@ -15,14 +16,14 @@ from numpy.typing import ArrayLike
 from . import _arrays as arrays
 from . import _structures as structures
 from ._arrays import Floats, pointer
-from ._callbacks import Callback
-from ._library import Handle, ask, call
+from ._callbacks import Callback, HeldInterrupt
+from ._library import Handle, ask, call, file_path
 from .datasets import Dataset, require_dataset
-from .errors import InvalidArgument, NotFoundError, ShapeError
+from .errors import InvalidArgument, NotFiniteError, NotFoundError, ShapeError
 from .models import Model, require_model
 from .options import TrainingOptions
 from .progress import Display, duration
-from .runs import RunFolder
+from .runs import RunFolder, is_stalled
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -56,6 +57,10 @@ class FitEvent:
     seconds: float
     """Since the fit began."""
     eta_seconds: float
+    gradient_cosine: float | None
+    """How alike the input gradients of student and (robust) teacher are on the validation images, after an epoch with
+    validation and a teacher; else None."""
+    gradient_distance: float | None
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,22 @@ class StepReport:
 
 
 @dataclass(frozen=True)
+class Position:
+    """Where a training stands."""
+
+    epochs: int
+    """Finished."""
+    batches: int
+    """Of the next epoch, finished."""
+    steps: int
+    """In all."""
+    steps_per_epoch: int
+    """0 as long as it is not known."""
+    epochs_reported: int
+    """Those whose event has come."""
+
+
+@dataclass(frozen=True)
 class Run:
     """The result of distill()."""
 
@@ -86,7 +107,7 @@ class Run:
     average: Model | None
     """The student with averaged weights, where the options asked for an average and something went into it."""
     folder: Path | None
-    """Where config.json, metrics.csv and student.h5 are, if a run_dir was given."""
+    """Where config.json, metrics.csv, last.h5 and best.h5 are, if a run_dir was given."""
 
 
 EVENT_KINDS = {
@@ -101,7 +122,7 @@ Watcher = Callable[[FitEvent], object]
 class Trainer(Handle):
     """Trains one student, whose weights it changes in place. Holds optimiser state and position in the schedule."""
 
-    _instead = "Save the student's weights with Model.save()."
+    _instead = "Trainer.save() writes a file that a Trainer made with the same options takes up."
 
     def __init__(
         self, student: Model, teacher: Model | Sequence[Model] | None = None, **options: Unpack[TrainingOptions]
@@ -177,6 +198,27 @@ class Trainer(Handle):
         call("igdm_trainer_average", self._handle, source, created)
         return Model._of(created)
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes a checkpoint of the student that holds the whole training beside it; also from inside a callback of
+        fit(). Model.load() takes it for one of the student."""
+        call("igdm_trainer_save", self._handle, file_path("path", path))
+
+    def resume(self, path: str | os.PathLike[str]) -> None:
+        """Takes up the training that save() wrote: it goes on to the same bits as if it had never stopped.
+
+        The trainer is to be a new one, made with the same options, teachers and student, of which the weights do not
+        matter; the next fit() is to have the same data. What differs is refused by name.
+        """
+        call("igdm_trainer_resume", self._handle, file_path("path", path))
+        self._last_count = None
+
+    @property
+    def position(self) -> Position:
+        """Where the training stands: what Trainer.step() is to be given next."""
+        native = structures.TrainerPosition(struct_size=ctypes.sizeof(structures.TrainerPosition))
+        call("igdm_trainer_get_position", self._handle, native)
+        return Position(**native.values())
+
     def fit(
         self,
         train: Dataset,
@@ -223,8 +265,11 @@ def distill(
     train: Dataset,
     *,
     validation: Dataset | None = None,
+    patience: int | None = None,
     run_dir: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     overwrite: bool = False,
+    checkpoint_minutes: float = 10,
     progress: bool | None = None,
     callback: Watcher | None = None,
     **options: Unpack[TrainingOptions],
@@ -233,10 +278,13 @@ def distill(
     model, its running statistics taken anew from `train`.
 
     teacher     one model; [clean, robust] for method "mtard"; None for "pgd-at" and "trades" without IGDM
-    validation  measured after each epoch
-    run_dir     folder for config.json (with which the run can be repeated), initial.h5, metrics.csv and student.h5;
-                also an interrupted run leaves its student there
-    overwrite   allow a run_dir that has a run already
+    validation  measured after each epoch, with the agreement of the input gradients where there is a teacher
+    patience    stop when so many epochs have brought no better validation, under PGD where validation_steps > 0
+    run_dir     folder for config.json (with which the run can be repeated), initial.h5, metrics.csv, last.h5, best.h5
+    resume      go on with the run that run_dir has, to the same bits as if it had never stopped; everything else is to
+                be as it was. Without a run there, begin one
+    overwrite   allow a run_dir that has a run already, which goes
+    checkpoint_minutes  last.h5 is written so often, and after each epoch. Ctrl-C ends the batch and writes it
     progress    True, False, or None = on a terminal
     callback    called with a FitEvent after each batch and each epoch; a true result stops (Cancelled is raised)
     options     see TrainingOptions: method, igdm, mirror, eps, step, steps, epochs, ...
@@ -244,9 +292,15 @@ def distill(
     require_dataset("train", train)
     if validation is not None:
         require_dataset("validation", validation)
+    if patience is not None and (patience < 1 or validation is None):
+        raise InvalidArgument(f"patience: got {patience}, want at least 1, and a validation")
+    if not checkpoint_minutes >= 0:
+        raise InvalidArgument(f"checkpoint_minutes: got {checkpoint_minutes}, want a number >= 0")
+    if resume and (run_dir is None or overwrite):
+        raise InvalidArgument("resume: got no run_dir, or overwrite with it; want the run_dir of a run")
     with Trainer(student, teacher, **options) as trainer:
         if run_dir is None:
-            history = trainer.fit(train, validation, progress=progress, callback=callback)
+            history = _fit(trainer, train, validation, patience, progress, callback)
             return Run(student, history, trainer.options, _average(trainer, train), None)
         # Before the folder's old run goes: what would stop the new one at once.
         for name, data in (("train", train), ("validation", validation)):
@@ -258,23 +312,86 @@ def distill(
                     f"{name}: got images {data.image_shape} in {data.classes} classes, want "
                     f"{student.info.input_shape} in {student.info.classes}, the student's"
                 )
-        folder = RunFolder(run_dir, overwrite)
         clean, robust = split_teachers(teacher)
-        folder.begin(student, robust, clean, train, validation, trainer.options)
+        with RunFolder(run_dir, overwrite=overwrite, resume=resume, minutes=checkpoint_minutes) as folder:
+            folder.begin(student, robust, clean, train, validation, trainer.options, patience)
+            _fit_in_folder(folder, trainer, student, train, validation, patience, progress, callback)
+            average = _average(trainer, train)
+            if average is not None:
+                average.save(folder.average)
+        return Run(student, folder.rows, trainer.options, average, folder.path)
 
-        def receive(event: FitEvent) -> object:
-            if event.kind == "epoch":
-                folder.add_epoch(_history_row(event))
-            return callback(event) if callback is not None else None
 
+class _Stalled(Exception):
+    """Ends a fit early."""
+
+
+def _fit(
+    trainer: Trainer,
+    train: Dataset,
+    validation: Dataset | None,
+    patience: int | None,
+    progress: bool | None,
+    callback: Watcher | None,
+) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+
+    def receive(event: FitEvent) -> object:
+        if event.kind == "epoch":
+            rows.append(_history_row(event))
+        stop = callback(event) if callback is not None else None
+        if event.kind == "epoch" and is_stalled(rows, patience):
+            raise _Stalled
+        return stop
+
+    with contextlib.suppress(_Stalled):
+        trainer.fit(train, validation, progress=progress, callback=receive)
+    return rows
+
+
+def _fit_in_folder(
+    folder: RunFolder,
+    trainer: Trainer,
+    student: Model,
+    train: Dataset,
+    validation: Dataset | None,
+    patience: int | None,
+    progress: bool | None,
+    callback: Watcher | None,
+) -> None:
+    if folder.has_run and folder.last.exists():
+        trainer.resume(folder.last)
+    folder.take_up(trainer)
+    if is_stalled(folder.rows, patience):
+        return
+    seconds = folder.rows[-1]["seconds"] if folder.rows else 0.0
+
+    def receive(event: FitEvent) -> object:
+        if event.kind == "epoch":
+            row = _history_row(event)
+            row["seconds"] += seconds
+            folder.add_epoch(row, student, trainer)
+        else:
+            folder.save_when_due(trainer)
+        stop = callback(event) if callback is not None else None
+        if interrupt.came:
+            raise KeyboardInterrupt
+        if event.kind == "epoch" and is_stalled(folder.rows, patience):
+            raise _Stalled
+        return stop
+
+    with HeldInterrupt() as interrupt:
         try:
-            history = trainer.fit(train, validation, progress=progress, callback=receive)
-        finally:
-            student.save(folder.student)
-        average = _average(trainer, train)
-        if average is not None:
-            average.save(folder.average)
-        return Run(student, history, trainer.options, average, folder.path)
+            trainer.fit(train, validation, progress=progress, callback=receive)
+        except _Stalled:
+            pass
+        except NotFiniteError as error:
+            raise NotFiniteError(f"{error}; {folder.checkpoint}") from None
+        except BaseException:
+            # A batch that was finished is kept, unless keeping it is what failed.
+            if folder.is_recorded:
+                folder.save(trainer)
+            raise
 
 
 def _average(trainer: Trainer, train: Dataset) -> Model | None:
@@ -348,6 +465,8 @@ def _event(native: structures.FitEvent) -> FitEvent:
     for name in ("validation_clean", "validation_robust"):
         if values[name] < 0:
             values[name] = None
+    if values["gradient_distance"] < 0:
+        values["gradient_cosine"] = values["gradient_distance"] = None
     return FitEvent(**values)
 
 
@@ -355,6 +474,7 @@ def _history_row(event: FitEvent) -> dict[str, Any]:
     row = asdict(event)
     for name in ("kind", "epochs", "batch", "batches", "eta_seconds"):
         del row[name]
+    row["images_per_second"], row["seconds"] = row.pop("images_per_second"), row.pop("seconds")
     return row
 
 
@@ -372,4 +492,5 @@ def _show(display: Display, event: FitEvent) -> None:
         parts.append(f"validation clean {100 * event.validation_clean:.1f} %")
     if event.validation_robust is not None:
         parts.append(f"robust {100 * event.validation_robust:.1f} %")
-    display.line(f"{title}: {', '.join(parts)}, {duration(event.seconds)}")
+    left = f", {duration(event.eta_seconds)} left" if event.epoch < event.epochs else ""
+    display.line(f"{title}: {', '.join(parts)}, {duration(event.seconds)}{left}")

@@ -48,6 +48,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "adaad": {"adversarial_weight": 1.0},
     "adaiad": {"introspection_start": 60, "introspection_power": 0.1},
     "mtard": {"balance_rate": 0.025},
+    "dgad": {"consistency_weight": 1.0},
 }
 """The methods' own numbers. The paper does not state the weight of AKD; 0.5 is this project's."""
 

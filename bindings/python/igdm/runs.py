@@ -1,45 +1,94 @@
-"""Run folders: what a training was asked to do, what came out of it, and how to do it again.
+"""Run folders: what a training was asked to do, what came out of it, how to go on with it, and how to do it again.
 
 config.json   student, teacher, data and every option: `python -m igdm distill --config FILE` repeats the run
 initial.h5    the student before the training
 metrics.csv   a row for each epoch, written as it ends
-student.h5    the student after it, also after an interruption
+last.h5       the student as it is, with the state of the training: `--resume` goes on from it
+best.h5       the student after the epoch that was best in the validation, under PGD where it was attacked
+events.out.tfevents.*  the same rows for TensorBoard, where the package tensorboard is installed
 average.h5    with averaged weights, where the options ask for them
 teacher.h5    the teacher, only where no file has it; clean_teacher.h5, where there are two
+
+Every file is written whole or not at all, so that a run can be killed at any moment.
 """
 
 from __future__ import annotations
 
 import csv
 import datetime
+import fcntl
+import io
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from ._events import Events
 from ._library import ask
 from .datasets import Dataset
-from .errors import FormatError, IgdmError, InvalidArgument, NotFoundError
+from .errors import BusyError, FormatError, IgdmError, InvalidArgument, NotFoundError
 from .models import Model
+
+Row = dict[str, Any]
+
+
+class Savable(Protocol):
+    """What a run folder asks of a trainer."""
+
+    def save(self, path: str | os.PathLike[str]) -> None: ...
+
+    @property
+    def position(self) -> Any: ...
 
 
 class RunFolder:
-    """Writes the files of one run."""
+    """Writes the files of one run; used as a context manager, which keeps other processes out of the folder."""
 
-    def __init__(self, path: str | os.PathLike[str], overwrite: bool) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, overwrite: bool = False, resume: bool = False, minutes: float = 10
+    ) -> None:
+        """minutes: between two checkpoints within an epoch."""
         self.path = Path(path)
         self.config = self.path / "config.json"
         self.initial = self.path / "initial.h5"
         self.metrics = self.path / "metrics.csv"
-        self.student = self.path / "student.h5"
+        self.last = self.path / "last.h5"
+        self.best = self.path / "best.h5"
         self.average = self.path / "average.h5"
-        self._rows: list[dict[str, Any]] = []
-        if self.config.exists() and not overwrite:
+        self.rows: list[Row] = []
+        self.has_run = self.config.exists()
+        """Whether there is a run to go on with."""
+        self.is_recorded = True
+        """False within add_epoch() and save(): what the trainer did last is not in the files yet."""
+        self._events: Events | None = None
+        self._saved_step = 0  # of the training in last.h5
+        self._minutes = minutes
+        self._saved = time.monotonic()
+        if self.has_run and not (overwrite or resume):
             raise InvalidArgument(
-                f"run_dir: {self.path} has a run already; choose another folder, or allow it with overwrite=True"
+                f"run_dir: {self.path} has a run already; choose another folder, go on with it with resume=True, or "
+                "replace it with overwrite=True"
             )
+        self.has_run = self.has_run and resume
+
+    def __enter__(self) -> RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise BusyError(f"run_dir: another process is at work in {self.path}") from None
+        for stale in self.path.glob(".igdm-*.tmp"):  # of a process that was killed
+            stale.unlink()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._events is not None:
+            self._events.close()
+        os.close(self._lock)
 
     def begin(
         self,
@@ -49,35 +98,126 @@ class RunFolder:
         train: Dataset,
         validation: Dataset | None,
         options: Mapping[str, Any],
+        patience: int | None,
     ) -> None:
-        """Writes all that is known before the training."""
-        for stale in (self.metrics, self.student, self.average):
-            stale.unlink(missing_ok=True)
-        student.save(self.initial)
-        config = {
+        """Writes all that is known before the training; with a run to go on with, compares it."""
+        config: dict[str, Any] = {
             "igdm": ask("igdm_version_string"),
             "build": ask("igdm_build_info"),
             "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
             "student": _description(student) | {"file": self.initial.name},
-            "teacher": None if teacher is None else self._teacher(teacher, "teacher.h5"),
-            "clean_teacher": None if clean_teacher is None else self._teacher(clean_teacher, "clean_teacher.h5"),
+            "teacher": None if teacher is None else _description(teacher),
+            "clean_teacher": None if clean_teacher is None else _description(clean_teacher),
             "train": train.source,
             "validation": None if validation is None else validation.source,
             "options": dict(options),
+            "patience": patience,
+            "checkpoint_minutes": self._minutes,
         }
+        if self.has_run:
+            self._require_same(config)
+            return
+        # The configuration goes first and comes last: a folder that has one has all that it speaks of.
+        for stale in (self.config, self.metrics, self.last, self.best, self.average):
+            stale.unlink(missing_ok=True)
+        student.save(self.initial)
+        for role, model in (("teacher", teacher), ("clean_teacher", clean_teacher)):
+            if model is not None:
+                config[role]["file"] = self._file_of(model, f"{role}.h5", config[role]["digest"])
         write_json(self.config, config)
 
-    def _teacher(self, teacher: Model, name: str) -> dict[str, Any]:
-        description = _description(teacher)
-        if teacher.loaded_from is not None and _holds(teacher.loaded_from, description["digest"]):
-            return description | {"file": str(teacher.loaded_from.absolute())}
+    def _file_of(self, teacher: Model, name: str, digest: str) -> str:
+        if teacher.loaded_from is not None and _holds(teacher.loaded_from, digest):
+            return str(teacher.loaded_from.absolute())
         teacher.save(self.path / name)
-        return description | {"file": name}
+        return name
 
-    def add_epoch(self, row: dict[str, Any]) -> None:
-        """Adds a row to metrics.csv."""
-        self._rows.append(row)
-        write_metrics(self.metrics, self._rows)
+    def _require_same(self, config: Mapping[str, Any]) -> None:
+        recorded = read_config(self.config)
+        differences = []
+
+        def compare(name: str, there: Any, here: Any) -> None:
+            if isinstance(there, dict) and isinstance(here, dict):
+                for key in [*here, *(key for key in there if key not in here)]:
+                    if key != "file":
+                        compare(key if name == "options" else f"{name}.{key}", there.get(key), here.get(key))
+            elif there != here:
+                differences.append(f"{name}: the run has {there}, now it is {here}")
+
+        for name in ("student", "teacher", "clean_teacher", "options", "patience"):
+            compare(name, recorded.get(name), json.loads(json.dumps(config[name])))
+        if not self.last.exists():  # which knows the images themselves
+            for name in ("train", "validation"):
+                compare(name, recorded[name], json.loads(json.dumps(config[name])))
+        if differences:
+            raise InvalidArgument(
+                f"resume: {self.path} is another run: {'; '.join(differences)}. A run goes on as it was begun; "
+                "its options may be left out"
+            )
+
+    def take_up(self, trainer: Savable) -> None:
+        """Reads the rows of the epochs that a trainer has behind it."""
+        epochs, self._saved_step = trainer.position.epochs_reported, trainer.position.steps
+        rows = read_metrics(self.metrics) if self.metrics.exists() else []
+        self.rows = rows[:epochs]
+        if [row.get("epoch") for row in self.rows] != list(range(1, epochs + 1)):
+            raise FormatError(f"resume: {self.metrics} does not have the {epochs} epochs that {self.last} has")
+        self._events = Events(self.path)
+        for row in self.rows:
+            self._events.add(row)
+
+    @property
+    def checkpoint(self) -> str:
+        """What there is to go on from, in words."""
+        return f"{self.last} is from step {self._saved_step}" if self.last.exists() else "there is no checkpoint yet"
+
+    def add_epoch(self, row: Row, student: Model, trainer: Savable) -> None:
+        """Adds a row to metrics.csv; keeps the student if it is the best so far, and the training."""
+        self.is_recorded = False
+        self.rows.append(row)
+        write_metrics(self.metrics, self.rows)
+        if self._events is not None:
+            self._events.add(row)
+        if best_epoch(self.rows) == row["epoch"]:
+            student.save(self.best)
+        self.save(trainer)
+
+    def save(self, trainer: Savable) -> None:
+        """Writes last.h5."""
+        self.is_recorded = False
+        trainer.save(self.last)
+        self._saved_step = trainer.position.steps
+        self._saved = time.monotonic()
+        self.is_recorded = True
+
+    def save_when_due(self, trainer: Savable) -> None:
+        """The same every so many minutes, where there is anything new."""
+        if time.monotonic() - self._saved >= 60 * self._minutes and trainer.position.steps != self._saved_step:
+            self.save(trainer)
+
+
+def score(row: Mapping[str, Any]) -> float | None:
+    """What decides which epoch is the best: accuracy in the validation, under PGD where it was attacked."""
+    robust: float | None = row["validation_robust"]
+    clean: float | None = row["validation_clean"]
+    return robust if robust is not None else clean
+
+
+def best_epoch(rows: Sequence[Mapping[str, Any]]) -> int | None:
+    """The first of the best epochs; None without validation."""
+    best: Mapping[str, Any] | None = None
+    highest = -1.0
+    for row in rows:
+        value = score(row)
+        if value is not None and value > highest:
+            best, highest = row, value
+    return None if best is None else int(best["epoch"])
+
+
+def is_stalled(rows: Sequence[Mapping[str, Any]], patience: int | None) -> bool:
+    """Whether the last `patience` epochs have brought nothing better."""
+    best = best_epoch(rows)
+    return patience is not None and best is not None and rows[-1]["epoch"] - best >= patience
 
 
 def _holds(path: Path, digest: str) -> bool:
@@ -138,14 +278,43 @@ def load_recorded(role: str, description: Mapping[str, Any]) -> Model:
 
 def write_metrics(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes rows with equal keys as CSV; None becomes an empty field."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    _write(path, text.getvalue())
+
+
+def read_metrics(path: str | os.PathLike[str]) -> list[Row]:
+    """The rows that write_metrics() wrote."""
+
+    def number(name: str | None, text: object) -> Any:
+        if name is None or not isinstance(text, str):
+            raise FormatError(f"{path}: got a row that is not as long as the first one")
+        try:
+            return None if text == "" else int(text) if name == "epoch" else float(text)
+        except ValueError:
+            raise FormatError(f"{path}: {name}: got {text!r}, want a number") from None
+
+    with open(path, newline="", encoding="utf-8") as file:
+        return [{name: number(name, text) for name, text in row.items()} for row in csv.DictReader(file)]
 
 
 def write_json(path: str | os.PathLike[str], value: object) -> None:
     """Writes indented JSON."""
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2)
-        file.write("\n")
+    _write(path, json.dumps(value, indent=2) + "\n")
+
+
+def _write(path: str | os.PathLike[str], text: str) -> None:
+    """Makes a file hold the text, whole, or leaves it as it was."""
+    target = Path(path)
+    temporary = target.with_name(f".igdm-{os.getpid()}-{target.name}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
