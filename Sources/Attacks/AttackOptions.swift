@@ -4,7 +4,7 @@ import Runtime
 public struct AttackOptions {
     /// A name of the registry.
     public var attack = "pgd"
-    /// "linf" or "l2".
+    /// "linf", "l2" or "l1"; not every attack has all.
     public var norm = "linf"
     /// "ce", "margin", "kl" or "dlr".
     public var loss = "ce"
@@ -33,6 +33,8 @@ public struct AttackOptions {
     public var rho = 0.75
     /// Auto-PGD: judge the first window as the published code does.
     public var referenceQuirks = false
+    /// Auto-PGD in L1: three and two times the radius for 30 % of the steps each, and only then the radius.
+    public var largeRadii = false
     /// FAB: the largest weight of the original image, the overshoot, and the way back from a misclassified point.
     public var fabAlpha = 0.1
     public var fabEta = 1.05

@@ -47,7 +47,7 @@ public protocol AttackNorm: Sendable {
 
 /// The norms by name.
 public enum AttackNorms {
-    public static let all: [any AttackNorm] = [MaximumNorm(), EuclideanNorm()]
+    public static let all: [any AttackNorm] = [MaximumNorm(), EuclideanNorm(), ManhattanNorm()]
     public static var names: [String] { all.map { type(of: $0).name } }
 
     /// Throws `invalidArgument` for an unknown name.

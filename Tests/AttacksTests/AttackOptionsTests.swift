@@ -78,7 +78,7 @@ import Testing
             thrownError { _ = try plan { $0.attack = "x" } }?.message
                 == "attack: got \"x\", want one of fgsm, pgd, cw, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square, autoattack"
         )
-        #expect(thrownError { _ = try plan { $0.norm = "x" } }?.message == "norm: got \"x\", want one of linf, l2")
+        #expect(thrownError { _ = try plan { $0.norm = "x" } }?.message == "norm: got \"x\", want one of linf, l2, l1")
         #expect(
             thrownError { _ = try plan { $0.loss = "x" } }?.message
                 == "loss: got \"x\", want one of ce, margin, kl, dlr")

@@ -27,11 +27,11 @@ import Testing
     }
 
     /// Radii that break some of the samples.
-    private func radius(_ norm: String) -> Double { norm == "linf" ? 0.06 : 0.5 }
+    private func radius(_ norm: String) -> Double { ["linf": 0.06, "l2": 0.5, "l1": 2.5][norm] ?? 0 }
 
     private func steps(_ attack: String) -> Int { attack == "square" ? 60 : 12 }
 
-    @Test(arguments: stagedAttacks, ["linf", "l2"])
+    @Test(arguments: stagedAttacks, AttackNorms.names)
     func resultsAreInTheBallOrUntouched(name: String, norm: String) throws {
         let model = model(shape)
         let (images, labels) = try samples(model, 40)
@@ -56,18 +56,14 @@ import Testing
                 }
                 broken += 1
                 #expect(result.images[pixels].allSatisfy { $0 >= 0 && $0 <= 1 })
-                let moved = pixels.map { Double(result.images[$0]) - Double(images[$0]) }
-                let length =
-                    norm == "linf"
-                    ? moved.map { abs($0) }.max() ?? 0 : moved.reduce(0) { $0 + $1 * $1 }.squareRoot()
-                #expect(length <= radius(norm))
+                #expect(exactLength(pixels.map { Double(result.images[$0]) - Double(images[$0]) }, norm) <= radius(norm))
             }
             #expect(broken > 0)
             #expect(result.success.contains(0))
         }
     }
 
-    @Test(arguments: stagedAttacks, ["linf", "l2"])
+    @Test(arguments: stagedAttacks, AttackNorms.names)
     func batchesOrderAndThreadsChangeNothing(name: String, norm: String) throws {
         let model = model(shape)
         let (images, labels) = try samples(model, 23)
@@ -101,7 +97,7 @@ import Testing
         }
     }
 
-    @Test(arguments: stagedAttacks, ["linf", "l2"])
+    @Test(arguments: stagedAttacks, AttackNorms.names)
     func moreRestartsNeverHelpTheModel(name: String, norm: String) throws {
         let model = model(shape)
         let (images, labels) = try samples(model, 40)
@@ -121,7 +117,7 @@ import Testing
         for (a, b) in zip(few, try run(restarts: 1, steps: 30)) { #expect(b >= a) }
     }
 
-    @Test(arguments: stagedAttacks + ["autoattack"], ["linf", "l2"])
+    @Test(arguments: stagedAttacks + ["autoattack"], AttackNorms.names)
     func radiusZeroReturnsTheImage(name: String, norm: String) throws {
         let model = model(shape)
         let (images, labels) = try samples(model, 10)
@@ -167,7 +163,7 @@ import Testing
                 let run = AutoPGDRun(
                     AttackSample(
                         clean: clean, logits: row, label: 0, key: 0, shape: ImageShape(1, 1, 1), classes: 2), plan,
-                    StepSchedule(steps: 10, rho: 0.75, comparesFirstWithZero: false), .untargeted(.crossEntropy),
+                    [StepSchedule(steps: 10, rho: 0.75, comparesFirstWithZero: false)], .untargeted(.crossEntropy),
                     run: 0, memory: memory.pointer)
                 #expect(run.query[0] == 0.25)
                 var gradient: Float = 1
@@ -199,7 +195,7 @@ import Testing
         #expect(checkpoints == [22, 41, 57, 70, 80, 87, 93, 99])
     }
 
-    @Test(arguments: ["linf", "l2"])
+    @Test(arguments: AttackNorms.names)
     func waysToAHyperplaneAreShortest(name: String) throws {
         let norm = try AttackNorms.named(name)
         var random = CounterRandom(seed: 4, stream: .initialisation, index: 0)
@@ -225,10 +221,7 @@ import Testing
                 for i in 0..<30 { other[i] = min(max(other[i], -Double(point[i])), 1 - Double(point[i])) }
                 let missing = (0..<30).reduce(height) { $0 + Double(normal[$1]) * other[$1] }
                 guard missing * height <= 0 else { continue }
-                let otherLength =
-                    name == "linf"
-                    ? other.map { abs($0) }.max() ?? 0 : other.reduce(0) { $0 + $1 * $1 }.squareRoot()
-                #expect(otherLength >= length - 1e-5)
+                #expect(exactLength(other, name) >= length - 1e-5)
             }
         }
     }
@@ -338,9 +331,10 @@ import Testing
     }
 
     @Test func versionsAreThePublishedOnes() throws {
-        func stages(_ version: String) throws -> [(String, Int)] {
+        func stages(_ version: String, norm: String = "linf") throws -> [(String, Int)] {
             var options = AutoAttackOptions()
             options.version = version
+            options.norm = norm
             return try options.stages(classes: 10).stages.map { ($0.name, $0.runs) }
         }
         func equal(_ a: [(String, Int)], _ b: [(String, Int)]) -> Bool { a.elementsEqual(b) { $0 == $1 } }
@@ -350,6 +344,9 @@ import Testing
                 try stages("plus"),
                 [("apgd-ce", 5), ("apgd-dlr", 5), ("fab", 5), ("square", 1), ("apgd-t", 9), ("fab-t", 9)]))
         #expect(equal(try stages("rand"), [("apgd-ce", 1), ("apgd-dlr", 1)]))
+        #expect(
+            equal(
+                try stages("standard", norm: "l1"), [("apgd-ce", 5), ("apgd-t", 5), ("fab-t", 9), ("square", 1)]))
         var options = AutoAttackOptions()
         options.version = "rand"
         #expect(try options.stages(classes: 10).expectation == 20)

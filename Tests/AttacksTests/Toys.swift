@@ -199,3 +199,13 @@ func thrownError(_ body: () throws -> Void) -> EngineError? {
         return error as? EngineError
     }
 }
+
+/// The length of a vector in the norm of that name.
+func exactLength(_ vector: [Double], _ norm: String) -> Double {
+    switch norm {
+    case "linf": vector.map { abs($0) }.max() ?? 0
+    case "l2": vector.reduce(0) { $0 + $1 * $1 }.squareRoot()
+    case "l1": vector.reduce(0) { $0 + abs($1) }
+    default: Double(vector.count { $0 != 0 })
+    }
+}
