@@ -13,6 +13,9 @@ struct AttackSample {
     let key: UInt64
     let shape: ImageShape
     let classes: Int
+
+    /// Whether the attack has what it wants.
+    func isBroken(by logits: UnsafePointer<Float>) -> Bool { argmax(logits, classes) != label }
 }
 
 /// One run of an attack on one sample, from outside: it says where it wants the model evaluated, is told the result, and

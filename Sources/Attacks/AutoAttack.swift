@@ -105,7 +105,7 @@ public struct AutoAttackOptions {
             guard let stages = try options.stages(classes: classes) else {
                 throw EngineError.invalid(
                     "attacks", got: "\"\(entry.name)\"",
-                    want: "attacks that choose their own steps: apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square")
+                    want: "attacks in stages: apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square, deepfool, fmn, ...")
             }
             return stages
         }

@@ -177,7 +177,7 @@ final class AutoPGDRun: AttackRun {
 
     func receive(logits: UnsafePointer<Float>, loss: Float, gradient: UnsafePointer<Float>?) -> Bool {
         guard let gradient else { return false }
-        if phase == phases.count - 1, argmax(logits, sample.classes) != sample.label {
+        if phase == phases.count - 1, sample.isBroken(by: logits) {
             succeeded = true
             adversarial.update(from: iterate, count: pixels)
             if plan.rest != .never { return false }

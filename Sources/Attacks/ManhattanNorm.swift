@@ -73,23 +73,20 @@ public struct ManhattanNorm: AttackNorm {
             for i in 0..<count { iterate[i] = min(max(iterate[i], 0), 1) }
             return
         }
-        func kept(_ i: Int, _ lambda: Double) -> Double {
-            let change = Double(iterate[i]) - Double(clean[i])
-            return min(max(abs(change) - lambda, 0), change > 0 ? 1 - Double(clean[i]) : Double(clean[i]))
+        func change(_ i: Int) -> Double { Double(iterate[i]) - Double(clean[i]) }
+        func room(_ i: Int) -> Double { change(i) > 0 ? 1 - Double(clean[i]) : Double(clean[i]) }
+        /// Where λ takes pixel i.
+        func moved(_ i: Int, _ lambda: Double) -> Float {
+            let (x, size) = (Double(clean[i]), min(max(abs(change(i)) - lambda, 0), room(i)))
+            return towards(clean[i], change(i) > 0 ? x + size : x - size)
         }
         // Rounding towards the image keeps the sum below the radius; where double's own rounding does not, a little less.
         for slack in [0, 0x1p-40, 0x1p-30, 0x1p-20] {
-            let lambda = threshold(iterate, clean, target: limit * (1 - slack), count)
+            let lambda = threshold(count, sum: limit * (1 - slack), size: { abs(change($0)) }, room: room)
             var sum = 0.0
-            for i in 0..<count {
-                let (x, size) = (Double(clean[i]), kept(i, lambda))
-                sum += abs(Double(towards(clean[i], iterate[i] > clean[i] ? x + size : x - size)) - x)
-            }
+            for i in 0..<count { sum += abs(Double(moved(i, lambda)) - Double(clean[i])) }
             guard sum <= limit else { continue }
-            for i in 0..<count {
-                let (x, size) = (Double(clean[i]), kept(i, lambda))
-                iterate[i] = towards(clean[i], iterate[i] > clean[i] ? x + size : x - size)
-            }
+            for i in 0..<count { iterate[i] = moved(i, lambda) }
             return
         }
         iterate.update(from: clean, count: count)
@@ -102,25 +99,34 @@ public struct ManhattanNorm: AttackNorm {
         return Double(nearest) < value ? nearest.nextUp : nearest
     }
 
-    /// λ of `project`: the sum falls with it, in pieces of straight lines. Newton's method, held within the bracket that is known.
-    private func threshold(
-        _ point: UnsafePointer<Float>, _ clean: UnsafePointer<Float>, target: Double, _ count: Int
-    ) -> Double {
+    public func shorten(_ change: UnsafeMutablePointer<Float>, to radius: Double, count: Int) {
+        var sum = 0.0
+        for i in 0..<count { sum += Double(abs(change[i])) }
+        guard sum > radius else { return }
+        let lambda = threshold(count, sum: radius, size: { Double(abs(change[$0])) }, room: { _ in .infinity })
+        for i in 0..<count {
+            let size = Float(max(Double(abs(change[i])) - lambda, 0))
+            change[i] = change[i] > 0 ? size : -size
+        }
+    }
+
+    /// The λ with `Σ min(max(size_i - λ, 0), room_i) = sum`, which falls with λ in pieces of straight lines: Newton's method, held
+    /// within the bracket that is known.
+    @inline(__always)
+    private func threshold(_ count: Int, sum wanted: Double, size: (Int) -> Double, room: (Int) -> Double) -> Double {
         var (low, high) = (0.0, 0.0)
-        for i in 0..<count { high = max(high, abs(Double(point[i]) - Double(clean[i]))) }
+        for i in 0..<count { high = max(high, size(i)) }
         var lambda = 0.0
         for _ in 0..<200 {
             var (sum, slope) = (0.0, 0.0)
             for i in 0..<count {
-                let change = Double(point[i]) - Double(clean[i])
-                let rest = abs(change) - lambda
-                let room = change > 0 ? 1 - Double(clean[i]) : Double(clean[i])
-                sum += min(max(rest, 0), room)
-                slope += rest > 0 && rest < room ? 1 : 0
+                let (rest, limit) = (size(i) - lambda, room(i))
+                sum += min(max(rest, 0), limit)
+                slope += rest > 0 && rest < limit ? 1 : 0
             }
-            if sum == target { return lambda }
-            if sum > target { low = lambda } else { high = lambda }
-            var next = slope > 0 ? lambda + (sum - target) / slope : high
+            if sum == wanted { return lambda }
+            if sum > wanted { low = lambda } else { high = lambda }
+            var next = slope > 0 ? lambda + (sum - wanted) / slope : high
             if !(next > low && next < high) { next = low + (high - low) / 2 }
             if next == low || next == high || next == lambda { break }
             lambda = next

@@ -9,6 +9,8 @@ public enum RandomStream: UInt32, Sendable {
     case attackStart = 4
     case trainingStart = 5
     case square = 6
+    // 7: the targets of targeted attacks.
+    case search = 8
 }
 
 /// Counter-based random numbers: Philox 4×32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as

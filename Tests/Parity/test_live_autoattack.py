@@ -21,8 +21,8 @@ from pyautoattack.square import SquareAttack
 from reference.networks import network
 
 TEACHER = Path(__file__).resolve().parents[2] / "examples" / "data" / "fashion_teacher.h5"
-RADIUS = {"linf": 0.1, "l2": 1.0}
-NORMS = {"linf": "Linf", "l2": "L2"}
+RADIUS = {"linf": 0.1, "l2": 1.0, "l1": 8.0}
+NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 LOSSES = {"apgd-ce": "ce", "apgd-dlr": "dlr", "apgd-t": "dlr-targeted"}
 
 
@@ -71,7 +71,7 @@ def correct_samples(model: Recorder, count: int) -> tuple[np.ndarray, np.ndarray
     return images[right][:count].copy(), labels[right][:count].copy()
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", list(NORMS))
 @pytest.mark.parametrize("attack", list(LOSSES))
 def test_iterates_of_auto_pgd(model: Recorder, host: igdm.HostModel, attack: str, norm: str) -> None:
     """All 100 steps from the image itself, with the published code's first window. Up to the first checkpoint
@@ -112,7 +112,7 @@ def robust_part(model: Recorder, images: torch.Tensor, found: torch.Tensor, labe
         return float((model(found).argmax(1) == labels).float().mean())
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", list(NORMS))
 @pytest.mark.parametrize(("attack", "steps"), [("fab-t", 20), ("square", 200)])
 def test_robust_accuracy_in_distribution(
     model: Recorder, host: igdm.HostModel, attack: str, steps: int, norm: str

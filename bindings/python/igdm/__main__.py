@@ -216,7 +216,7 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("--state", metavar="FILE", help="of autoattack: keep its progress there, and go on from it")
     parser.add_argument("--eps", metavar="NUMBER", help='radius: a number or a fraction such as "8/255"')
     parser.add_argument("--step", metavar="NUMBER", help="step size; 0 = eps/4")
-    parser.add_argument("--norm", metavar="NAME", help="linf or l2")
+    parser.add_argument("--norm", metavar="NAME", help="linf, l2 or l1; l0 for fmn")
     parser.add_argument("--restarts", type=int, metavar="N", help="independent runs of each attack")
     parser.add_argument("--count", type=int, metavar="N", help="the first N samples; 0 = all")
     parser.add_argument("--batch-size", type=int, metavar="N", help="changes speed and memory only")
