@@ -95,9 +95,9 @@ final class FastMinimumRun: AttackRun {
             radius *= 1 + gamma
         } else {
             let way = abs(loss) / max(plan.norm.dualLength(gradient, pixels), 1e-12)
-            // A trifle further: where the network is linear up to the border the estimate is exact, and all iterates would
-            // stay right before it.
-            radius = plan.norm.distance(iterate, sample.clean, pixels) + 1.0001 * way
+            let distance = plan.norm.distance(iterate, sample.clean, pixels)
+            // Where the network is linear up to the border the estimate is exact, and iterates could stay right before it.
+            radius = distance + max(way, 1e-5 * distance)
         }
         radius = min(radius, farthest)
     }

@@ -15,11 +15,11 @@ import Testing
         private var isSlow: Bool { ["square", "noise-gaussian", "noise-uniform"].contains(name) }
         var steps: Int {
             if Corruption.all.contains(where: { $0.name == name }) { return 5 }
-            return isSlow ? 60 : name == "hopskipjump" || name == "spsa" ? 4 : ["ddn", "fmn"].contains(name) ? 40 : 12
+            return isSlow ? 60 : name == "hopskipjump" || name == "spsa" ? 4 : ["ddn": 40, "fmn": 150][name] ?? 12
         }
         var radius: Double {
             let noise: [String: Double] = ["linf": 0.2, "l2": 1.4, "l1": 10]
-            let others: [String: Double] = ["linf": 0.06, "l2": 0.5, "l1": 2.5, "l0": 4]
+            let others: [String: Double] = ["linf": 0.06, "l2": 0.5, "l1": 2.5, "l0": 2]
             return (name.hasPrefix("noise") ? noise : others)[norm] ?? 0
         }
 
@@ -30,6 +30,8 @@ import Testing
             options.steps = name == "autoattack" ? 0 : steps
             options.search.spsaDirections = 8
             options.search.jumpDirections = 20
+            // The borders of the toys are nearer than those of networks.
+            if norm == "l2" { (options.search.fmnStep, options.search.fmnLastStep) = (0.05, 0.0005) }
         }
     }
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import SHAPE, make_arrays
 
-SMALL = {"spsa_directions": 4, "jump_directions": 10}
+SMALL = {"spsa_directions": 4, "spsa_rate": 0.1, "jump_directions": 10}
 DISTANCES = {"linf": "linf", "l2": "l2", "l1": "l1"}
 CASES = [
     ("pgd", "l1", 8.0, 8),
