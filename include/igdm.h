@@ -147,7 +147,7 @@ IGDM_API int32_t igdm_set_log_callback(igdm_log_callback callback, void *user);
  * "wrn_D_K" stands for wrn_16_2, wrn_28_10, ... */
 IGDM_API const char *igdm_architectures(void); /* "resnet8,resnet14,...": see igdm_model_create */
 IGDM_API const char *igdm_attacks(void);       /* "fgsm,pgd,cw,apgd-ce,apgd-dlr,apgd-t,fab,fab-t,square,autoattack,deepfool,ddn,
-                                                  fmn,spsa,noise-gaussian,noise-uniform,hopskipjump" */
+                                                  fmn,spsa,noise-gaussian,noise-uniform,hopskipjump,gaussian_noise,..." */
 IGDM_API const char *igdm_methods(void);       /* "pgd-at,ard,rslad,adaad,trades,iad,akd,adaiad,mtard" */
 
 /* ------------------------------------------------------------------------------------------------------------------
@@ -609,7 +609,7 @@ typedef struct igdm_attack_options {
     const char *attack;         /* "pgd" (default); "fgsm": one step of size epsilon; "cw": PGD on the margin loss with
                                    kappa, 30 steps. In stages, see below: "apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t",
                                    "square", "autoattack", "deepfool", "ddn", "fmn", "spsa", "noise-gaussian",
-                                   "noise-uniform", "hopskipjump" */
+                                   "noise-uniform", "hopskipjump"; and corruptions */
     const char *norm;           /* "linf" (default), "l2" or "l1" (projected onto ball and box at once); fmn also "l0", the number
                                    of values changed; ddn "l2" alone; deepfool and hopskipjump "linf" and "l2" */
     const char *loss;           /* "ce" (default), "margin" (max over others minus true logit, capped at kappa), "kl" (from the
@@ -618,7 +618,7 @@ typedef struct igdm_attack_options {
     double epsilon;             /* radius, >= 0. Default 8/255 */
     double step;                /* step size, 0 (default) = epsilon/4; at most epsilon. 0 for attacks in stages */
     int64_t steps;              /* iterations; 0 (default) = the attack's own: pgd 20, cw 30, square 5000 (queries), deepfool 50,
-                                   hopskipjump 64, the others in stages 100 (noise-*: draws). fgsm has 1 */
+                                   hopskipjump 64, corruptions 5, the others in stages 100 (noise-*: draws). fgsm has 1 */
     int64_t restarts;           /* independent runs, the strongest kept. Default 1 */
     double kappa;               /* confidence of the margin loss. Default 50 */
     uint64_t seed;              /* of the random starts. Default 0 */
@@ -657,6 +657,9 @@ IGDM_API int32_t igdm_attack_options_init(igdm_attack_options *options);
  *   hopskipjump                 HopSkipJump (Chen et al. 2020): sees only which class the model chooses
  *   spsa                        SPSA (Uesato et al. 2018): climbs the margin by differences, no gradients
  *   noise-gaussian, -uniform    random images at the distance epsilon
+ *   gaussian_noise, shot_noise, impulse_noise, defocus_blur, glass_blur, motion_blur, zoom_blur, fog, brightness, contrast,
+ *   pixelate                    common corruptions (Hendrycks and Dietterich 2019) with the constants of CIFAR-10-C; steps is the
+ *                               severity, 1 ... 5 (default 5), and the ball has no meaning
  * They leave images that are misclassified already, and those that they cannot break, as they are; restarts and targets end
  * with the first success; first_success of a report counts the passes that the sample had made before that iterate.
  *

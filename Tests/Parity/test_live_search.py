@@ -1,6 +1,6 @@
 """Attacks that look for the nearest point, and those without gradients, beside published packages (adv-lib, foolbox,
-torchattacks), on the teacher in examples/data and Fashion-MNIST. As in test_live_autoattack.py both sides attack the same
-PyTorch module, so that what differs is the attack alone."""
+torchattacks), on the teacher in examples/data and Fashion-MNIST. As in test_live_autoattack.py both sides attack the
+same PyTorch module, so that what differs is the attack alone."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import igdm
 import numpy as np
 import peers
 import pytest
+import test_live_autoattack
 import torch
 import torchattacks
-from test_live_autoattack import (
-    TEACHER,
-    Recorder,
-    correct_samples,
-    host,  # noqa: F401 (a fixture)
+from test_live_autoattack import TEACHER, Recorder, correct_samples
     model,  # noqa: F401 (a fixture)
 )
+
+model = test_live_autoattack.model
+host = test_live_autoattack.host
 
 CLASSES = 10
 NORMS = {"linf": math.inf, "l2": 2, "l1": 1, "l0": 0}
@@ -41,9 +41,9 @@ def shorten(δ: torch.Tensor, ε: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1", "l0"])
 @pytest.mark.parametrize("attack", ["ddn", "fmn"])
-def test_iterates(model: Recorder, host: igdm.HostModel, attack: str, norm: str) -> None:  # noqa: F811
-    """50 steps. In L2 neither package projects as FMN's paper says: adv-lib also lengthens what lies inside the ball, foolbox
-    does nothing. Here adv-lib gets the projection of the paper."""
+def test_iterates(model: Recorder, host: igdm.HostModel, attack: str, norm: str) -> None:
+    """50 steps. In L2 neither package projects as FMN's paper says: adv-lib also lengthens what lies inside the ball,
+    foolbox does nothing. Here adv-lib gets the projection of the paper."""
     if attack == "ddn" and norm != "l2":
         return
     images, labels = correct_samples(model, 16)
@@ -59,9 +59,7 @@ def test_iterates(model: Recorder, host: igdm.HostModel, attack: str, norm: str)
     wanted = np.stack(model.seen[-steps:])
 
     model.seen.clear()
-    result = igdm.attack(
-        host, images, labels, attack, eps=ANYWHERE, norm=norm, steps=steps, progress=False
-    )
+    result = igdm.attack(host, images, labels, attack, eps=ANYWHERE, norm=norm, steps=steps, progress=False)
     # The first pass is over the clean images.
     got = np.stack(model.seen[1:])
     assert got.shape == wanted.shape
@@ -72,7 +70,7 @@ def test_iterates(model: Recorder, host: igdm.HostModel, attack: str, norm: str)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_iterates_of_deepfool(model: Recorder, host: igdm.HostModel, norm: str) -> None:  # noqa: F811
+def test_iterates_of_deepfool(model: Recorder, host: igdm.HostModel, norm: str) -> None:
     images, labels = correct_samples(model, 16)
     model.seen.clear()
     reference = peers.adv_lib("deepfool")
@@ -90,7 +88,7 @@ def test_iterates_of_deepfool(model: Recorder, host: igdm.HostModel, norm: str) 
     assert np.abs(result.images - found.numpy()).max() <= 1e-4
 
 
-def test_spsa_in_distribution(model: Recorder, host: igdm.HostModel) -> None:  # noqa: F811
+def test_spsa_in_distribution(model: Recorder, host: igdm.HostModel) -> None:
     """Same steps, directions and learning rate: how far the margin falls, and how many samples break."""
     images, labels = correct_samples(model, 200)
     x, y = torch.from_numpy(images), torch.from_numpy(labels)
@@ -115,7 +113,7 @@ def test_spsa_in_distribution(model: Recorder, host: igdm.HostModel) -> None:  #
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_distances_of_hopskipjump(model: Recorder, host: igdm.HostModel, norm: str) -> None:  # noqa: F811
+def test_distances_of_hopskipjump(model: Recorder, host: igdm.HostModel, norm: str) -> None:
     foolbox = peers.foolbox()
     images, labels = correct_samples(model, 24)
     x, y = torch.from_numpy(images), torch.from_numpy(labels)
@@ -132,29 +130,44 @@ def test_distances_of_hopskipjump(model: Recorder, host: igdm.HostModel, norm: s
     theirs = moved.max(1) if norm == "linf" else np.sqrt((moved**2).sum(1))
     result = igdm.attack(host, images, labels, "hopskipjump", eps=ANYWHERE, norm=norm, steps=steps, progress=False)
     ours = getattr(result, norm)
-    print(f"\nhopskipjump {norm}, {steps} steps: median distance ours {np.median(ours):.4f}, theirs {np.median(theirs):.4f}")
+    medians = f"ours {np.median(ours):.4f}, theirs {np.median(theirs):.4f}"
+    print(f"\nhopskipjump {norm}, {steps} steps: median distance {medians}")
     assert result.success.all()
     assert np.median(ours) <= 1.15 * np.median(theirs)
 
 
 @pytest.mark.parametrize(("kind", "norm", "eps"), [("gaussian", "l2", 8.0), ("uniform", "linf", 0.5)])
 def test_noise_in_distribution(
-    model: Recorder, host: igdm.HostModel, kind: str, norm: str, eps: float  # noqa: F811
+    model: Recorder,
+    host: igdm.HostModel,
+    kind: str,
+    norm: str,
+    eps: float,
 ) -> None:
     foolbox = peers.foolbox()
     images, labels = correct_samples(model, 500)
     x, y = torch.from_numpy(images), torch.from_numpy(labels)
-    name = {"gaussian": "L2RepeatedAdditiveGaussianNoiseAttack", "uniform": "LinfRepeatedAdditiveUniformNoiseAttack"}[kind]
+    name = {"gaussian": "L2RepeatedAdditiveGaussianNoiseAttack", "uniform": "LinfRepeatedAdditiveUniformNoiseAttack"}[
+        kind
+    ]
     ours, theirs = [], []
     for seed in range(3):
         torch.manual_seed(seed)
         model.module.float()
         wrapped = foolbox.PyTorchModel(model.module, bounds=(0, 1), device="cpu")
-        _, _, broken = getattr(foolbox.attacks, name)(repeats=10)(wrapped, x, y, epsilons=eps)
+        _, _, broken = getattr(foolbox.attacks, peer[kind])(repeats=10)(wrapped, x, y, epsilons=eps)
         model.module.double()
         theirs.append(1 - float(broken.float().mean()))
         result = igdm.attack(
-            igdm.Model.load(TEACHER), images, labels, f"noise-{kind}", eps=eps, norm=norm, steps=10, seed=seed, progress=False
+            igdm.Model.load(TEACHER),
+            images,
+            labels,
+            f"noise-{kind}",
+            eps=eps,
+            norm=norm,
+            steps=10,
+            seed=seed,
+            progress=False,
         )
         ours.append(1 - float(result.success.mean()))
     print(f"\nnoise-{kind} {norm}: robust accuracy ours {ours}, theirs {theirs}")

@@ -91,8 +91,9 @@ def attack(
     images         (N, C, H, W) float32 in [0,1]
     labels         (N) integers
     model          a Model, or a HostModel: any function
-    attack         "pgd", "fgsm", "cw"; "apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"; "autoattack"; "deepfool",
-                   "ddn", "fmn", "spsa", "hopskipjump", "noise-gaussian", "noise-uniform"
+    attack         "pgd", "fgsm", "cw"; "apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"; "autoattack";
+                   "deepfool", "ddn", "fmn", "spsa", "hopskipjump", "noise-gaussian", "noise-uniform"; a corruption
+                   ("fog", ...), whose steps are the severity
     eps            radius: a number on the [0,1] pixel scale, or a string such as "8/255"
     step           step size; 0 = eps/4
     steps          iterations; 0 = the attack's own number
