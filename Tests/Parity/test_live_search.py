@@ -14,8 +14,6 @@ import test_live_autoattack
 import torch
 import torchattacks
 from test_live_autoattack import TEACHER, Recorder, correct_samples
-    model,  # noqa: F401 (a fixture)
-)
 
 model = test_live_autoattack.model
 host = test_live_autoattack.host
@@ -147,9 +145,7 @@ def test_noise_in_distribution(
     foolbox = peers.foolbox()
     images, labels = correct_samples(model, 500)
     x, y = torch.from_numpy(images), torch.from_numpy(labels)
-    name = {"gaussian": "L2RepeatedAdditiveGaussianNoiseAttack", "uniform": "LinfRepeatedAdditiveUniformNoiseAttack"}[
-        kind
-    ]
+    peer = {"gaussian": "L2RepeatedAdditiveGaussianNoiseAttack", "uniform": "LinfRepeatedAdditiveUniformNoiseAttack"}
     ours, theirs = [], []
     for seed in range(3):
         torch.manual_seed(seed)
