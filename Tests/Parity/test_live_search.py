@@ -1,6 +1,7 @@
 """Attacks that look for the nearest point, and those without gradients, beside published packages (adv-lib, foolbox,
 torchattacks), on the teacher in examples/data and Fashion-MNIST. As in test_live_autoattack.py both sides attack the
-same PyTorch module, so that what differs is the attack alone."""
+same PyTorch module, so that what differs is the attack alone; where attacks are compared in distribution igdm attacks
+its own network of the same weights."""
 
 from __future__ import annotations
 
@@ -86,7 +87,7 @@ def test_iterates_of_deepfool(model: Recorder, host: igdm.HostModel, norm: str) 
     assert np.abs(result.images - found.numpy()).max() <= 1e-4
 
 
-def test_spsa_in_distribution(model: Recorder, host: igdm.HostModel) -> None:
+def test_spsa_in_distribution(model: Recorder) -> None:
     """Same steps, directions and learning rate: how far the margin falls, and how many samples break."""
     images, labels = correct_samples(model, 200)
     x, y = torch.from_numpy(images), torch.from_numpy(labels)
@@ -102,7 +103,7 @@ def test_spsa_in_distribution(model: Recorder, host: igdm.HostModel) -> None:
             theirs.append(float((model.module(found).argmax(1) == y).float().mean()))
         model.module.double()
         result = igdm.attack(
-            host, images, labels, "spsa", eps=0.1, steps=steps, seed=seed, progress=False,
+            igdm.Model.load(TEACHER), images, labels, "spsa", eps=0.1, steps=steps, seed=seed, progress=False,
             tuning={"spsa_directions": directions, "spsa_rate": rate},
         )  # fmt: skip
         ours.append(1 - float(result.success.mean()))
@@ -111,7 +112,7 @@ def test_spsa_in_distribution(model: Recorder, host: igdm.HostModel) -> None:
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_distances_of_hopskipjump(model: Recorder, host: igdm.HostModel, norm: str) -> None:
+def test_distances_of_hopskipjump(model: Recorder, norm: str) -> None:
     foolbox = peers.foolbox()
     images, labels = correct_samples(model, 24)
     x, y = torch.from_numpy(images), torch.from_numpy(labels)
@@ -126,7 +127,9 @@ def test_distances_of_hopskipjump(model: Recorder, host: igdm.HostModel, norm: s
         model.module.double()
     moved = np.abs(found - images).reshape(len(images), -1)
     theirs = moved.max(1) if norm == "linf" else np.sqrt((moved**2).sum(1))
-    result = igdm.attack(host, images, labels, "hopskipjump", eps=ANYWHERE, norm=norm, steps=steps, progress=False)
+    result = igdm.attack(
+        igdm.Model.load(TEACHER), images, labels, "hopskipjump", eps=ANYWHERE, norm=norm, steps=steps, progress=False
+    )
     ours = getattr(result, norm)
     medians = f"ours {np.median(ours):.4f}, theirs {np.median(theirs):.4f}"
     print(f"\nhopskipjump {norm}, {steps} steps: median distance {medians}")
@@ -137,7 +140,6 @@ def test_distances_of_hopskipjump(model: Recorder, host: igdm.HostModel, norm: s
 @pytest.mark.parametrize(("kind", "norm", "eps"), [("gaussian", "l2", 8.0), ("uniform", "linf", 0.5)])
 def test_noise_in_distribution(
     model: Recorder,
-    host: igdm.HostModel,
     kind: str,
     norm: str,
     eps: float,
