@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import SHAPE, make_arrays
 
-SMALL = {"spsa_directions": 4, "spsa_rate": 0.1, "jump_directions": 10}
+SMALL = {"spsa_directions": 16, "spsa_rate": 0.1, "jump_directions": 10}
 DISTANCES = {"linf": "linf", "l2": "l2", "l1": "l1"}
 CASES = [
     ("pgd", "l1", 8.0, 8),
@@ -20,7 +20,7 @@ CASES = [
     ("fmn", "linf", 0.3, 30),
     ("fmn", "l2", 3.0, 30),
     ("fmn", "l1", 20.0, 30),
-    ("spsa", "linf", 0.3, 3),
+    ("spsa", "linf", 0.3, 12),
     ("hopskipjump", "l2", 6.0, 2),
     ("noise-gaussian", "l2", 8.0, 40),
     ("noise-uniform", "linf", 0.8, 40),
