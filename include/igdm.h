@@ -11,7 +11,7 @@
  *   1. Library        version, build, errors, threads, logging
  *   2. Models         create (by name or from a layer graph), load, save, exact arithmetic, predict, gradients, weights by name
  *   3. Datasets       arrays, IDX, CIFAR and HDF5 files
- *   4. Attacks        FGSM, PGD, C&W-inf, Auto-PGD, FAB, Square; on the library's models and on those of the host
+ *   4. Attacks        FGSM, PGD, C&W-inf, Auto-PGD, FAB, Square, DeepFool, DDN, FMN, SPSA, HopSkipJump; on the library's models and on those of the host
  *   5. Evaluation     a table of accuracies under a list of attacks, gradient agreement with a teacher, AutoAttack
  *   6. Distillation   PGD-AT, TRADES, ARD, IAD, AKD, RSLAD, AdaAD, AdaIAD, MTARD, DGAD, each with and without IGDM
  *
@@ -146,7 +146,8 @@ IGDM_API int32_t igdm_set_log_callback(igdm_log_callback callback, void *user);
 /* Names that the library knows, as one static comma-separated string each. Patterns have their numbers as capitals:
  * "wrn_D_K" stands for wrn_16_2, wrn_28_10, ... */
 IGDM_API const char *igdm_architectures(void); /* "resnet8,resnet14,...": see igdm_model_create */
-IGDM_API const char *igdm_attacks(void);       /* "fgsm,pgd,cw,apgd-ce,apgd-dlr,apgd-t,fab,fab-t,square,autoattack" */
+IGDM_API const char *igdm_attacks(void);       /* "fgsm,pgd,cw,apgd-ce,apgd-dlr,apgd-t,fab,fab-t,square,autoattack,deepfool,ddn,
+                                                  fmn,spsa,noise-gaussian,noise-uniform,hopskipjump,gaussian_noise,..." */
 IGDM_API const char *igdm_methods(void);       /* "pgd-at,ard,rslad,adaad,trades,iad,akd,adaiad,mtard,dgad" */
 
 /* ------------------------------------------------------------------------------------------------------------------
@@ -559,6 +560,29 @@ typedef struct igdm_progress {
 /* Called after each internal batch. Non-zero cancels. */
 typedef int32_t (*igdm_progress_callback)(const igdm_progress *progress, void *user);
 
+/* What the authors of the attacks that look for the nearest point, and of those without gradients, have settled. */
+typedef struct igdm_search_tuning {
+    uint32_t struct_size;       /* set by igdm_search_tuning_init */
+    uint32_t reserved0;
+    double deepfool_overshoot;  /* how far to go beyond the border, as a part of the way. Default 0.02 */
+    double ddn_gamma;           /* by what part the radius of the search changes from step to step. Default 0.05 */
+    double ddn_radius;          /* its first value. Default 1 */
+    double fmn_step;            /* first and last step (L2 length); between them they fall as half a cosine. Default 1 */
+    double fmn_last_step;       /* Default 0.01 */
+    double fmn_gamma;           /* by what part the radius of the search changes, in the first and the last step. Default 0.05 */
+    double fmn_last_gamma;      /* Default 0.001 */
+    double spsa_delta;          /* how far from the iterate the loss is measured, in every pixel. Default 0.01 */
+    double spsa_rate;           /* Adam's learning rate. Default 0.01 */
+    int64_t spsa_directions;    /* random directions for a step, two queries each. Default 128 */
+    int64_t jump_directions;    /* hopskipjump: directions tried in the first step; the n-th takes sqrt(n) times as many. Default 100 */
+    int64_t jump_most_directions; /* and no step more than that. Default 10000 */
+    double jump_gamma;          /* hopskipjump: how exactly the border is found (gamma of the paper). Default 1 */
+    int64_t reserved[8];
+} igdm_search_tuning;
+
+/* Fills in the defaults. */
+IGDM_API int32_t igdm_search_tuning_init(igdm_search_tuning *tuning);
+
 /* What the authors of Auto-PGD, FAB and Square have settled; to be changed for experiments only. */
 typedef struct igdm_attack_tuning {
     uint32_t struct_size;       /* set by igdm_attack_tuning_init */
@@ -569,7 +593,11 @@ typedef struct igdm_attack_tuning {
     double fab_eta;             /* fab*: overshoot beyond the border. Default 1.05 */
     double fab_beta;            /* fab*: how much of the distance remains on the way back from a success. Default 0.9 */
     double square_share;        /* square: the part of the image that the first windows cover. Default 0.8 */
-    int64_t reserved[4];
+    const igdm_search_tuning *search; /* of the other attacks in stages, or NULL (default): see there */
+    int32_t large_radii;        /* apgd-* in l1: 1: 3 and 2 times epsilon for 30 % of the steps each, from the best point of one to
+                                   the next, and only then epsilon, as in AutoAttack; 0 (default) */
+    int32_t reserved0;
+    int64_t reserved[2];
 } igdm_attack_tuning;
 
 /* Fills in the defaults. */
@@ -580,15 +608,17 @@ typedef struct igdm_attack_options {
     int32_t random_start;       /* 1 (default): start at a random point of the ball; 0: start at x. fgsm starts at x always */
     const char *attack;         /* "pgd" (default); "fgsm": one step of size epsilon; "cw": PGD on the margin loss with
                                    kappa, 30 steps. In stages, see below: "apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t",
-                                   "square", "autoattack" */
-    const char *norm;           /* "linf" (default) or "l2" */
+                                   "square", "autoattack", "deepfool", "ddn", "fmn", "spsa", "noise-gaussian",
+                                   "noise-uniform", "hopskipjump"; and corruptions */
+    const char *norm;           /* "linf" (default), "l2" or "l1" (projected onto ball and box at once); fmn also "l0", the number
+                                   of values changed; ddn "l2" alone; deepfool and hopskipjump "linf" and "l2" */
     const char *loss;           /* "ce" (default), "margin" (max over others minus true logit, capped at kappa), "kl" (from the
                                    model's clean output, or from target_logits), "dlr" (difference of logits ratio). Of pgd
                                    and fgsm; the other attacks have theirs */
     double epsilon;             /* radius, >= 0. Default 8/255 */
     double step;                /* step size, 0 (default) = epsilon/4; at most epsilon. 0 for attacks in stages */
-    int64_t steps;              /* iterations; 0 (default) = the attack's own: pgd 20, cw 30, apgd-* and fab* 100, square 5000
-                                   (queries). fgsm has 1 */
+    int64_t steps;              /* iterations; 0 (default) = the attack's own: pgd 20, cw 30, square 5000 (queries), deepfool 50,
+                                   hopskipjump 64, corruptions 5, the others in stages 100 (noise-*: draws). fgsm has 1 */
     int64_t restarts;           /* independent runs, the strongest kept. Default 1 */
     double kappa;               /* confidence of the margin loss. Default 50 */
     uint64_t seed;              /* of the random starts. Default 0 */
@@ -622,6 +652,17 @@ IGDM_API int32_t igdm_attack_options_init(igdm_attack_options *options);
  *   fab, fab-t                  FAB (Croce and Hein 2020, "Minimally distorted ..."), untargeted and targeted
  *   square                      Square attack (Andriushchenko et al. 2020): random search, no gradients
  *   autoattack                  apgd-ce, apgd-t, fab-t, square, each on what those before it have not broken
+ * Others in stages. The first three and hopskipjump look for the nearest misclassified point, and succeed where that lies in the
+ * ball: with a large epsilon the report's distances are those of the nearest points found. Restarts begin at random points.
+ *   deepfool                    DeepFool (Moosavi-Dezfooli et al. 2016): to the nearest border, taken for a hyperplane
+ *   ddn                         DDN (Rony et al. 2019), in L2
+ *   fmn                         FMN (Pintor et al. 2021)
+ *   hopskipjump                 HopSkipJump (Chen et al. 2020): sees only which class the model chooses
+ *   spsa                        SPSA (Uesato et al. 2018): climbs the margin by differences, no gradients
+ *   noise-gaussian, -uniform    random images at the distance epsilon
+ *   gaussian_noise, shot_noise, impulse_noise, defocus_blur, glass_blur, motion_blur, zoom_blur, fog, brightness, contrast,
+ *   pixelate                    common corruptions (Hendrycks and Dietterich 2019) with the constants of CIFAR-10-C; steps is the
+ *                               severity, 1 ... 5 (default 5), and the ball has no meaning
  * They leave images that are misclassified already, and those that they cannot break, as they are; restarts and targets end
  * with the first success; first_success of a report counts the passes that the sample had made before that iterate.
  *
@@ -695,7 +736,8 @@ typedef int32_t (*igdm_host_callback)(const igdm_host_pass *pass, void *user);
  * logits should not depend on the others of its batch, nor on the moment. */
 typedef struct igdm_host_model {
     uint32_t struct_size;       /* set by igdm_host_model_init */
-    int32_t has_gradient;       /* 1 (default); 0: only attacks without gradients (square) are possible */
+    int32_t has_gradient;       /* 1 (default); 0: only attacks without gradients are possible: square,
+                                   spsa, hopskipjump, noise-* */
     int64_t classes;            /* >= 2. Default 10 */
     int64_t channels;           /* Default 3 */
     int64_t height;             /* Default 32 */
@@ -726,7 +768,7 @@ typedef struct igdm_evaluate_options {
     uint32_t reserved0;
     const char *attacks;        /* comma-separated names of attacks, those with steps also as "pgd-K" (K steps), "square-1000",
                                    ... Default "fgsm,pgd-20,cw"; "" = clean only */
-    const char *norm;           /* "linf" (default) or "l2" */
+    const char *norm;           /* "linf" (default), "l2" or "l1"; one that all the attacks have */
     double epsilon;             /* Default 8/255 */
     double step;                /* 0 (default) = epsilon/4 */
     int64_t restarts;           /* Default 1 */
@@ -799,14 +841,15 @@ IGDM_API int32_t igdm_evaluation_get_gradient_agreement(igdm_evaluation *evaluat
 typedef struct igdm_autoattack_options {
     uint32_t struct_size;       /* set by igdm_autoattack_options_init */
     uint32_t reserved0;
-    const char *version;        /* "standard" (default): apgd-ce, apgd-t, fab-t, square. "plus": apgd-ce, apgd-dlr and fab with 5
+    const char *version;        /* "standard" (default): apgd-ce, apgd-t, fab-t, square; in l1 apgd-ce with 5 restarts, apgd-t towards
+                                   5 classes, both with large radii first. "plus": apgd-ce, apgd-dlr and fab with 5
                                    restarts, square, apgd-t, fab-t. "rand", for models that are random: apgd-ce and apgd-dlr
                                    with gradients over 20 passes. "custom": those of `attacks` */
     const char *attacks;        /* of custom, comma-separated: "apgd-ce,square-1000". Default "" */
-    const char *norm;           /* "linf" (default) or "l2" */
+    const char *norm;           /* "linf" (default), "l2" or "l1" */
     double epsilon;             /* Default 8/255 */
     int64_t restarts;           /* of the attacks of custom. Default 1 */
-    int64_t targets;            /* of apgd-t and fab-t; 0 (default) = 9, or all others where they are fewer */
+    int64_t targets;            /* of apgd-t and fab-t; 0 (default) = 9 (in l1 apgd-t 5), or all others where they are fewer */
     int64_t eot;                /* passes over which gradients are averaged; 0 (default) = the version's */
     int64_t count;              /* the first `count` samples; 0 (default) = all */
     int64_t batch_size;         /* Default 128; changes speed and memory only */

@@ -73,7 +73,11 @@ class Measurement:
 
     @property
     def ratio(self) -> float | None:
-        return self.peer_s / self.ours_s if self.ours and self.peer else None
+        """Median over the pairs of neighbouring runs: the machine's speed changes from minute to minute, and what is
+        done in one minute is slowed alike."""
+        if not self.ours or not self.peer:
+            return None
+        return statistics.median(peer / ours for ours, peer in zip(self.ours, self.peer, strict=True))
 
 
 def measure(work: Work, checkpoints: Mapping[str, str], settings: Settings, report: Report) -> Measurement:

@@ -4,7 +4,7 @@ import Runtime
 public struct AttackOptions {
     /// A name of the registry.
     public var attack = "pgd"
-    /// "linf" or "l2".
+    /// "linf", "l2", "l1", for fmn also "l0"; not every attack has all.
     public var norm = "linf"
     /// "ce", "margin", "kl" or "dlr".
     public var loss = "ce"
@@ -35,12 +35,16 @@ public struct AttackOptions {
     public var rho = 0.75
     /// Auto-PGD: judge the first window as the published code does.
     public var referenceQuirks = false
+    /// Auto-PGD in L1: three and two times the radius for 30 % of the steps each, and only then the radius.
+    public var largeRadii = false
     /// FAB: the largest weight of the original image, the overshoot, and the way back from a misclassified point.
     public var fabAlpha = 0.1
     public var fabEta = 1.05
     public var fabBeta = 0.9
     /// Square: the part of the image that the first squares cover.
     public var squareShare = 0.8
+    /// Of DeepFool, DDN, FMN, SPSA, HopSkipJump.
+    public var search = SearchTuning()
 
     public init() {}
 
@@ -63,7 +67,8 @@ public struct AttackOptions {
             throw EngineError.invalid("kappa", got: kappa, want: "a finite number >= 0")
         }
         var plan = AttackPlan(
-            norm: try AttackNorms.named(norm), loss: try AttackLoss(name: loss, kappa: Float(kappa)),
+            norm: try AttackNorms.named(norm, pixelCount: attack == AttackDefinition.fastMinimumNorm.name),
+            loss: try AttackLoss(name: loss, kappa: Float(kappa)),
             epsilon: radius.epsilon, step: radius.step, steps: steps == 0 ? definition.steps : steps)
         plan.restarts = restarts
         plan.start = randomStart ? .uniform : .clean
@@ -106,6 +111,7 @@ public struct AttackOptions {
             guard value > 0, value <= 1 else { throw EngineError.invalid(name, got: value, want: "above 0, at most 1") }
         }
         guard fabEta >= 1, fabEta <= 10 else { throw EngineError.invalid("fab_eta", got: fabEta, want: "1 ... 10") }
+        try search.check()
         return try make(self, classes)
     }
 

@@ -44,9 +44,10 @@ public struct AttackDefinition: Sendable {
 
 /// The attacks by name.
 public enum AttackRegistry {
-    public static let all: [AttackDefinition] = [
+    public static let all = adversaries + AttackDefinition.corruptions
+    private static let adversaries: [AttackDefinition] = [
         .fgsm, .pgd, .carliniWagner, .autoPGD, .autoPGDRatio, .autoPGDTargeted, .fab, .fabTargeted, .square,
-        .autoAttack,
+        .autoAttack, .deepFool, .decoupled, .fastMinimumNorm, .spsa, .gaussianNoise, .uniformNoise, .hopSkipJump,
     ]
     public static var names: [String] { all.map(\.name) }
 

@@ -18,13 +18,20 @@ public enum AutoAttackVersion: String, CaseIterable, Sendable {
 
     /// - Parameter options: norm, epsilon, seed, targets, early stop. What the version prescribes is set over them.
     func stages(_ options: AttackOptions, classes: Int) throws -> [AttackStage] {
-        var options = options
-        func stage(_ name: String, restarts: Int = 1) throws -> [AttackStage] {
+        func stage(
+            _ name: String, restarts: Int = 1, targets: Int = 0, largeRadii: Bool = false
+        ) throws -> [AttackStage] {
+            var options = options
             options.attack = name
             options.restarts = restarts
+            options.largeRadii = largeRadii
+            if options.targets == 0 { options.targets = targets }
             return try options.stages(classes: classes) ?? []
         }
         return switch self {
+        case .standard where options.norm == ManhattanNorm.name:
+            try stage("apgd-ce", restarts: 5, largeRadii: true) + stage("apgd-t", targets: 5, largeRadii: true)
+                + stage("fab-t") + stage("square")
         case .standard: try stage("apgd-ce") + stage("apgd-t") + stage("fab-t") + stage("square")
         case .plus:
             try stage("apgd-ce", restarts: 5) + stage("apgd-dlr", restarts: 5) + stage("fab", restarts: 5)
@@ -44,7 +51,7 @@ public struct AutoAttackOptions {
     public var epsilon = 8.0 / 255
     /// Of the attacks of a custom list.
     public var restarts = 1
-    /// 0 means 9.
+    /// 0 means 9; of apgd-t in the standard version in L1, 5.
     public var targets = 0
     /// Passes over which gradients are averaged; 0 means the version's: 20 for rand, else 1.
     public var expectation = 0
@@ -98,7 +105,7 @@ public struct AutoAttackOptions {
             guard let stages = try options.stages(classes: classes) else {
                 throw EngineError.invalid(
                     "attacks", got: "\"\(entry.name)\"",
-                    want: "attacks that choose their own steps: apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square")
+                    want: "attacks in stages: apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square, deepfool, fmn, ...")
             }
             return stages
         }

@@ -6,7 +6,7 @@ extension AttackDefinition {
     /// of diverse parameter-free attacks", section 3 and Algorithm 1).
     static let autoPGD = AttackDefinition(name: "apgd-ce", number: 4, steps: 100, takesTarget: true) {
         plan, options, classes in
-        apgd("apgd-ce", plan, options, runs: plan.restarts) { sample, _ in
+        try apgd("apgd-ce", plan, options, runs: plan.restarts) { sample, _ in
             .plain(sample.target == nil ? .crossEntropy : .targetCrossEntropy)
         }
     }
@@ -14,7 +14,7 @@ extension AttackDefinition {
     /// Auto-PGD on the difference of logits ratio.
     static let autoPGDRatio = AttackDefinition(name: "apgd-dlr", number: 5, steps: 100) { plan, options, classes in
         let fallback = classes > 2 ? nil : "2 classes have no DLR loss; it takes the plain margin instead"
-        return apgd("apgd-dlr", plan, options, runs: plan.restarts, fallback: fallback) { _, _ in
+        return try apgd("apgd-dlr", plan, options, runs: plan.restarts, fallback: fallback) { _, _ in
             .plain(.logitsRatio)
         }
     }
@@ -31,7 +31,7 @@ extension AttackDefinition {
                 : "its loss is the plain margin"
         let problem = [options.targetFallback(classes), loss].compactMap { $0 }.joined(separator: "; ")
         let restarts = plan.restarts
-        return apgd(
+        return try apgd(
             "apgd-t", plan, options, runs: targets * restarts,
             fallback: problem.isEmpty ? nil : "there are \(classes) classes: \(problem)"
         ) { sample, run in
@@ -42,25 +42,41 @@ extension AttackDefinition {
     private static func apgd(
         _ name: String, _ plan: AttackPlan, _ options: AttackOptions, runs: Int, fallback: String? = nil,
         loss: @escaping @Sendable (AttackSample, Int) -> RunLoss
-    ) -> AttackStage {
-        let schedule = StepSchedule(
-            steps: plan.steps, rho: Float(options.rho), comparesFirstWithZero: options.referenceQuirks)
+    ) throws -> AttackStage {
+        let phases = try phases(plan, options)
         return AttackStage(
-            name: name, runs: runs, usesGradient: true, planes: AutoPGDRun.planes, passes: plan.steps + 1,
+            name: name, runs: runs, usesGradient: true, planes: AutoPGDRun.planes, passes: plan.steps + phases.count,
             fallback: fallback
         ) { sample, run, memory in
-            AutoPGDRun(sample, plan, schedule, loss(sample, run), run: run, memory: memory)
+            AutoPGDRun(sample, plan, phases, loss(sample, run), run: run, memory: memory)
         }
+    }
+
+    /// Where radii are large at first: 3ε and 2ε for 30 % of the steps each, from the best point of one to the next.
+    private static func phases(_ plan: AttackPlan, _ options: AttackOptions) throws -> [StepSchedule] {
+        func phase(_ steps: Int, radii: Float = 1) -> StepSchedule {
+            StepSchedule(
+                steps: steps, rho: Float(options.rho), comparesFirstWithZero: options.referenceQuirks, radii: radii)
+        }
+        guard options.largeRadii else { return [phase(plan.steps)] }
+        guard plan.norm is ManhattanNorm else {
+            throw EngineError.invalid("large_radii", got: 1, want: "0 but for norm l1")
+        }
+        let part = (3 * plan.steps + 9) / 10
+        guard plan.steps > 2 * part else { return [phase(plan.steps)] }
+        return [phase(part, radii: 3), phase(part, radii: 2), phase(plan.steps - 2 * part)]
     }
 }
 
-/// When Auto-PGD looks at its progress, and what makes it halve the step.
+/// When Auto-PGD looks at its progress, and what makes it halve the step (in L1: `SparsitySchedule`).
 struct StepSchedule: Sendable {
     let steps: Int
     /// The part of the steps that must have raised the loss.
     let rho: Float
     /// The published code compares the first step with a loss of 0 instead of that of the start.
     let comparesFirstWithZero: Bool
+    /// The radius, in those of the ball.
+    var radii: Float = 1
     var firstWindow: Int { max(Int(0.22 * Double(steps)), 1) }
     /// The windows between checkpoints become shorter by so many steps each time.
     func window(after window: Int) -> Int {
@@ -92,12 +108,15 @@ enum RunLoss: Sendable {
 ///
 /// whose size s, 2ε at first, is halved at the checkpoints where the loss has not grown often enough or not at all; then
 /// the run goes on from the best point. Any misclassified iterate counts, the start too, and the last one is the result.
+///
+/// In L1 steps are sparse and have no momentum; there the run may take several phases, each from the best point of the one
+/// before, with smaller radii, of which only the last is judged.
 final class AutoPGDRun: AttackRun {
     static let planes = 6
 
     private let sample: AttackSample
     private let plan: AttackPlan
-    private let schedule: StepSchedule
+    private let phases: [StepSchedule]
     private let objective: RunLoss
     private let pixels: Int
 
@@ -108,26 +127,32 @@ final class AutoPGDRun: AttackRun {
     private let adversarial: UnsafeMutablePointer<Float>
     private let proposal: UnsafeMutablePointer<Float>
 
-    private var stepSize: Float
-    /// Steps taken; -1 before the start has been evaluated.
+    private var phase = 0
+    private var stepSize: Float = 0
+    /// Steps taken in the phase; -1 before its start has been evaluated.
     private var taken = -1
     private var lastLoss: Float = 0
     private var bestLoss: Float = 0
     private var bestLossAtCheckpoint: Float = 0
     private var increases = 0
     private var sinceCheckpoint = 0
-    private var window: Int
+    private var window = 0
     private var halvedAtCheckpoint = true
+    private var sparsity: SparsitySchedule?
     private var succeeded = false
     private(set) var gradientVanished = false
 
+    private var schedule: StepSchedule { phases[phase] }
+    private var radius: Float { phases[phase].radii * plan.epsilon }
+    private var wholeStep: Float { plan.norm.firstStep * radius }
+
     init(
-        _ sample: AttackSample, _ plan: AttackPlan, _ schedule: StepSchedule, _ loss: RunLoss, run: Int,
+        _ sample: AttackSample, _ plan: AttackPlan, _ phases: [StepSchedule], _ loss: RunLoss, run: Int,
         memory: UnsafeMutablePointer<Float>
     ) {
         self.sample = sample
         self.plan = plan
-        self.schedule = schedule
+        self.phases = phases
         objective = loss
         pixels = sample.shape.count
         iterate = memory
@@ -136,17 +161,13 @@ final class AutoPGDRun: AttackRun {
         bestGradient = memory + 3 * pixels
         adversarial = memory + 4 * pixels
         proposal = memory + 5 * pixels
-        stepSize = plan.norm.firstStep * plan.epsilon
-        window = schedule.firstWindow
         if plan.start == .clean {
             iterate.update(from: sample.clean, count: pixels)
         } else {
             var random = plan.random(sample, run: run)
-            plan.norm.borderStart(
-                iterate, around: sample.clean, radius: plan.epsilon, count: pixels, random: &random)
-            plan.norm.project(iterate, around: sample.clean, radius: plan.epsilon, count: pixels)
+            plan.norm.borderStart(iterate, around: sample.clean, radius: radius, count: pixels, random: &random)
         }
-        previous.update(from: iterate, count: pixels)
+        beginPhase(atRandom: plan.start != .clean && phases.count == 1)
     }
 
     var query: UnsafePointer<Float> { UnsafePointer(iterate) }
@@ -158,14 +179,14 @@ final class AutoPGDRun: AttackRun {
 
     func receive(logits: UnsafePointer<Float>, loss: Float, gradient: UnsafePointer<Float>?) -> Bool {
         guard let gradient else { return false }
-        if sample.isBroken(by: logits) {
+        if phase == phases.count - 1, sample.isBroken(by: logits) {
             succeeded = true
             adversarial.update(from: iterate, count: pixels)
             if plan.rest != .never { return false }
         }
         if taken < 0 {
             taken = 0
-            gradientVanished = isZero(gradient)
+            if phase == 0 { gradientVanished = isZero(gradient) }
             keep(loss, gradient)
             bestLossAtCheckpoint = loss
             lastLoss = schedule.comparesFirstWithZero ? 0 : loss
@@ -176,10 +197,15 @@ final class AutoPGDRun: AttackRun {
         lastLoss = loss
         if loss > bestLoss { keep(loss, gradient) }
         sinceCheckpoint += 1
-        let halves = sinceCheckpoint == window && checkpoint()
-        if taken == schedule.steps { return false }
-        if halves {
-            stepSize /= 2
+        let goesBack = sinceCheckpoint == window && checkpoint()
+        if taken == schedule.steps {
+            guard phase < phases.count - 1 else { return false }
+            phase += 1
+            iterate.update(from: best, count: pixels)
+            beginPhase(atRandom: false)
+            return true
+        }
+        if goesBack {
             iterate.update(from: best, count: pixels)
             move(along: bestGradient)
         } else {
@@ -188,38 +214,72 @@ final class AutoPGDRun: AttackRun {
         return true
     }
 
+    /// From the iterate, which may lie outside the ball.
+    private func beginPhase(atRandom: Bool) {
+        plan.norm.project(iterate, around: sample.clean, radius: radius, count: pixels)
+        previous.update(from: iterate, count: pixels)
+        stepSize = wholeStep
+        taken = -1
+        increases = 0
+        sinceCheckpoint = 0
+        window = schedule.firstWindow
+        halvedAtCheckpoint = true
+        guard plan.norm is ManhattanNorm else { return }
+        let sparsity = SparsitySchedule(
+            steps: schedule.steps, pixels: pixels, start: atRandom ? nil : changedPixels(iterate))
+        window = sparsity.window
+        self.sparsity = sparsity
+    }
+
+    private func changedPixels(_ image: UnsafePointer<Float>) -> Int {
+        var changed = 0
+        for i in 0..<pixels where image[i] != sample.clean[i] { changed += 1 }
+        return changed
+    }
+
     private func keep(_ loss: Float, _ gradient: UnsafePointer<Float>) {
         bestLoss = loss
         best.update(from: iterate, count: pixels)
         bestGradient.update(from: gradient, count: pixels)
     }
 
-    /// Whether to halve the step: too few steps raised the loss, or the step is that of the window before and the best loss
-    /// too.
+    /// Sets the step size; whether to go back to the best point.
     private func checkpoint() -> Bool {
+        sinceCheckpoint = 0
+        if let again = sparsity?.beginsAgain(changedPixels(best)) {
+            stepSize = again ? wholeStep : SparsitySchedule.shorter(stepSize, whole: wholeStep)
+            return again
+        }
+        // Too few steps raised the loss, or the step is that of the window before and the best loss too.
         let stalls = Float(increases) <= schedule.rho * Float(window)
         let standsStill = !halvedAtCheckpoint && bestLossAtCheckpoint >= bestLoss
         halvedAtCheckpoint = stalls || standsStill
         bestLossAtCheckpoint = bestLoss
         increases = 0
-        sinceCheckpoint = 0
         window = schedule.window(after: window)
+        if halvedAtCheckpoint { stepSize /= 2 }
         return halvedAtCheckpoint
     }
 
     private func move(along gradient: UnsafePointer<Float>) {
+        taken += 1
+        if let sparsity {
+            ManhattanNorm().sparseStep(
+                iterate, along: gradient, size: stepSize, changing: sparsity.number, count: pixels)
+            plan.norm.project(iterate, around: sample.clean, radius: radius, count: pixels)
+            return
+        }
         proposal.update(from: iterate, count: pixels)
         plan.norm.step(proposal, along: gradient, size: stepSize, count: pixels)
-        plan.norm.project(proposal, around: sample.clean, radius: plan.epsilon, count: pixels)
-        let ahead: Float = taken == 0 ? 1 : 0.75
+        plan.norm.project(proposal, around: sample.clean, radius: radius, count: pixels)
+        let ahead: Float = taken == 1 ? 1 : 0.75
         let momentum = 1 - ahead
         for i in 0..<pixels {
             let x = iterate[i]
             iterate[i] = x + ahead * (proposal[i] - x) + momentum * (x - previous[i])
             previous[i] = x
         }
-        plan.norm.project(iterate, around: sample.clean, radius: plan.epsilon, count: pixels)
-        taken += 1
+        plan.norm.project(iterate, around: sample.clean, radius: radius, count: pixels)
     }
 
     private func isZero(_ gradient: UnsafePointer<Float>) -> Bool {

@@ -35,7 +35,8 @@ extension DifferentiableClassifier {
     func requireGradient(for attack: String) throws {
         guard hasGradient else {
             throw EngineError.invalid(
-                "attack", got: "\"\(attack)\"", want: "square: the model has no gradient, which \(attack) follows")
+                "attack", got: "\"\(attack)\"",
+                want: "square, spsa, hopskipjump or noise: the model has no gradient, which \(attack) follows")
         }
     }
 }

@@ -66,7 +66,7 @@ final class BoundaryRun: AttackRun {
     private let pixels: Int
 
     private let iterate: UnsafeMutablePointer<Float>
-    private let nearest: UnsafeMutablePointer<Float>
+    private var nearest: NearestPoint
     private let normal: UnsafeMutablePointer<Float>
     private let way: UnsafeMutablePointer<Float>
     private let wayFromImage: UnsafeMutablePointer<Float>
@@ -78,7 +78,6 @@ final class BoundaryRun: AttackRun {
     private var rival = 0
     private var nearestBorder = Double.infinity
     private var height = 0.0
-    private var distance = Double.infinity
     var gradientVanished: Bool { false }
 
     /// - Parameters:
@@ -94,22 +93,15 @@ final class BoundaryRun: AttackRun {
         self.rivals = rivals
         pixels = sample.shape.count
         iterate = memory
-        nearest = memory + pixels
+        nearest = NearestPoint(memory + pixels)
         normal = memory + 2 * pixels
         way = memory + 3 * pixels
         wayFromImage = memory + 4 * pixels
-        guard atRandom else {
-            iterate.update(from: sample.clean, count: pixels)
-            return
-        }
-        var random = plan.random(sample, run: run)
-        plan.norm.borderStart(
-            iterate, around: sample.clean, radius: plan.epsilon / 2, count: pixels, random: &random)
-        plan.norm.project(iterate, around: sample.clean, radius: plan.epsilon / 2, count: pixels)
+        plan.beginSearch(iterate, sample, run: run, atRandom: atRandom)
     }
 
     var query: UnsafePointer<Float> { UnsafePointer(iterate) }
-    var result: UnsafePointer<Float>? { distance <= Double(plan.epsilon) ? UnsafePointer(nearest) : nil }
+    var result: UnsafePointer<Float>? { nearest.result(plan) }
 
     func loss(_ logits: UnsafePointer<Float>, slope: UnsafeMutablePointer<Float>?) -> Float {
         logitDifference(logits, label: sample.label, target: rivals[rival], scale: 1, gradient: slope)
@@ -120,8 +112,8 @@ final class BoundaryRun: AttackRun {
         if isProposal {
             isProposal = false
             if sample.isBroken(by: logits) {
-                keepNearest()
-                if taken == plan.steps || (result != nil && plan.rest != .never) { return false }
+                nearest.consider(iterate, sample, plan.norm)
+                if taken == plan.steps || nearest.isEnough(plan) { return false }
                 for i in 0..<pixels {
                     iterate[i] = sample.clean[i] + (iterate[i] - sample.clean[i]) * weights.beta
                 }
@@ -137,13 +129,6 @@ final class BoundaryRun: AttackRun {
         nearestBorder = .infinity
         if found { move() }
         return found
-    }
-
-    private func keepNearest() {
-        let length = plan.norm.distance(iterate, sample.clean, pixels)
-        guard length < distance else { return }
-        distance = length
-        nearest.update(from: iterate, count: pixels)
     }
 
     /// Takes the border with the present rival if it is the nearest; never one whose gradient is zero or not finite.

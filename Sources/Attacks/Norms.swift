@@ -31,6 +31,9 @@ public protocol AttackNorm: Sendable {
     func project(
         _ iterate: UnsafeMutablePointer<Float>, around clean: UnsafePointer<Float>, radius: Float, count: Int)
 
+    /// Moves a change of an image to the nearest in the ball around 0; the box does not matter.
+    func shorten(_ change: UnsafeMutablePointer<Float>, to radius: Double, count: Int)
+
     /// The distance of two images.
     func distance(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int) -> Double
 
@@ -45,15 +48,25 @@ public protocol AttackNorm: Sendable {
     ) -> Double
 }
 
+extension AttackNorm {
+    /// How far the box reaches, at most, from an image. Overwrites `memory`, which is for one image.
+    func longestWay(from clean: UnsafePointer<Float>, _ count: Int, memory: UnsafeMutablePointer<Float>) -> Double {
+        for i in 0..<count { memory[i] = clean[i] < 0.5 ? 1 : 0 }
+        return distance(memory, clean, count)
+    }
+}
+
 /// The norms by name.
 public enum AttackNorms {
-    public static let all: [any AttackNorm] = [MaximumNorm(), EuclideanNorm()]
+    /// Those that attacks have in general.
+    public static let all: [any AttackNorm] = [MaximumNorm(), EuclideanNorm(), ManhattanNorm()]
     public static var names: [String] { all.map { type(of: $0).name } }
 
-    /// Throws `invalidArgument` for an unknown name.
-    public static func named(_ name: String) throws -> any AttackNorm {
+    /// Throws `invalidArgument` for an unknown name, and for "l0" where it is not `allowed`.
+    public static func named(_ name: String, pixelCount allowed: Bool = false) throws -> any AttackNorm {
+        if allowed, name == PixelCount.name { return PixelCount() }
         guard let norm = all.first(where: { type(of: $0).name == name }) else {
-            throw EngineError.unknownName("norm", got: name, known: names)
+            throw EngineError.unknownName("norm", got: name, known: names + (allowed ? [PixelCount.name] : []))
         }
         return norm
     }
@@ -118,6 +131,11 @@ public struct MaximumNorm: AttackNorm {
             let inward: UInt32 = value > x ? ~0 : 1
             iterate[i] = Float(bitPattern: value.bitPattern &+ (outside ? inward : 0))
         }
+    }
+
+    public func shorten(_ change: UnsafeMutablePointer<Float>, to radius: Double, count: Int) {
+        let limit = Float(radius)
+        for i in 0..<count { change[i] = min(max(change[i], -limit), limit) }
     }
 
     public func distance(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int) -> Double {
@@ -209,6 +227,12 @@ public struct EuclideanNorm: AttackNorm {
         }
         // The radius is below the spacing of floats around the image: nothing but the image itself lies in the ball.
         iterate.update(from: clean, count: count)
+    }
+
+    public func shorten(_ change: UnsafeMutablePointer<Float>, to radius: Double, count: Int) {
+        let length = euclideanLength(change, count)
+        guard length > radius else { return }
+        for i in 0..<count { change[i] = Float(Double(change[i]) * (radius / length)) }
     }
 
     public func distance(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int) -> Double {

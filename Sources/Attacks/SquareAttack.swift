@@ -10,8 +10,8 @@ extension AttackDefinition {
         let search: any SquareSearch
         switch plan.norm {
         case is MaximumNorm: search = MaximumSquares()
-        case is EuclideanNorm: search = EuclideanSquares()
-        default: throw EngineError.invalid("norm", got: type(of: plan.norm).name, want: "linf or l2 for square")
+        case is EuclideanNorm: search = PyramidSquares(length: .euclidean)
+        default: search = PyramidSquares(length: .sum)
         }
         let share = options.squareShare
         return AttackStage(
@@ -136,15 +136,36 @@ struct MaximumSquares: SquareSearch {
     }
 }
 
-/// L2: the changes' weight moves from one window to another, where it takes the shape of two pyramids of opposite sign.
-struct EuclideanSquares: SquareSearch {
+/// L2 and L1: the changes' weight moves from one window to another, where it takes the shape of two pyramids of opposite sign.
+/// L1 as in the published code of Croce and Hein 2021 ("Mind the box").
+struct PyramidSquares: SquareSearch {
+    /// How weight is measured.
+    enum Length {
+        case euclidean, sum
+
+        /// What a value adds to a sum of which `root` makes the length.
+        @inline(__always)
+        func part(_ value: Float) -> Double {
+            self == .sum ? Double(abs(value)) : Double(value) * Double(value)
+        }
+
+        @inline(__always)
+        func root(_ sum: Double) -> Double { self == .sum ? sum : sum.squareRoot() }
+
+        func whole(_ vector: UnsafePointer<Float>, _ count: Int) -> Double {
+            (0..<count).reduce(0) { $0 + part(vector[$1]) }
+        }
+    }
+
+    let length: Length
+
     /// A grid of five by five double pyramids (fewer on images smaller than that).
     func start(
         _ candidate: UnsafeMutablePointer<Float>, _ sample: AttackSample, radius: Float, random: inout CounterRandom
     ) {
         let shape = sample.shape
         let side = max(min(shape.height, shape.width) / 5, 1)
-        let pyramids = DoublePyramid(side: side)
+        let pyramids = DoublePyramid(side: side, length)
         candidate.update(repeating: 0, count: shape.count)
         let (rows, columns) = (shape.height / side, shape.width / side)
         for row in 0..<rows {
@@ -159,7 +180,7 @@ struct EuclideanSquares: SquareSearch {
                 }
             }
         }
-        stretch(candidate, sample, radius)
+        finish(candidate, sample, radius)
     }
 
     func propose(
@@ -172,39 +193,39 @@ struct EuclideanSquares: SquareSearch {
         let side = windowSide(shape, share, atLeast: 3, odd: true)
         let target = Window(shape, side: side, random: &random)
         let source = Window(shape, side: side, random: &random)
-        let pyramids = DoublePyramid(side: side)
+        let pyramids = DoublePyramid(side: side, length)
         let lies = random.below(2) == 1
 
-        let whole = euclideanLength(change, shape.count)
-        var inWindows = 0.0
-        for c in 0..<shape.channels {
-            target.forEach(c, shape) { i, _ in inWindows += Double(change[i]) * Double(change[i]) }
-            source.forEach(c, shape) { i, place in
-                if !target.contains(source, place) { inWindows += Double(change[i]) * Double(change[i]) }
-            }
-        }
-        let budget = max(Double(radius) * Double(radius) - whole * whole, 0) / Double(shape.channels) + inWindows
+        let available = length.part(radius)
+        let unused = max(available - length.whole(change, shape.count), 0) / Double(shape.channels)
         for c in 0..<shape.channels {
             let sign: Float = random.below(2) == 0 ? 1 : -1
-            var old = 0.0
-            target.forEach(c, shape) { i, _ in old += Double(change[i]) * Double(change[i]) }
-            let shrink = Float(1 / (1e-12 + old.squareRoot()))
+            var (old, inWindows) = (0.0, 0.0)
+            target.forEach(c, shape) { i, _ in old += length.part(change[i]) }
+            source.forEach(c, shape) { i, place in
+                if !target.contains(source, place) { inWindows += length.part(change[i]) }
+            }
+            inWindows += old
+            let shrink = Float(1 / (1e-12 + length.root(old)))
             var new = 0.0
             target.forEach(c, shape) { i, place in
                 change[i] = sign * pyramids.value(place, lies: lies) + change[i] * shrink
-                new += Double(change[i]) * Double(change[i])
+                new += length.part(change[i])
             }
-            let scale = Float(budget.squareRoot() / (1e-12 + new.squareRoot()))
+            // The published code gives each channel what is there for all of them in L1; the projection takes it back.
+            let budget = length.root(unused + inWindows) * (length == .sum ? Double(shape.channels) : 1)
+            let scale = Float(budget / (1e-12 + length.root(new)))
             source.forEach(c, shape) { i, place in if !target.contains(source, place) { change[i] = 0 } }
             target.forEach(c, shape) { i, _ in change[i] *= scale }
         }
-        stretch(candidate, sample, radius)
+        finish(candidate, sample, radius)
     }
 
-    /// Changes of length `radius`, then the image with them.
-    private func stretch(_ change: UnsafeMutablePointer<Float>, _ sample: AttackSample, _ radius: Float) {
-        let scale = Float(Double(radius) / (1e-12 + euclideanLength(change, sample.shape.count)))
-        for i in 0..<sample.shape.count { change[i] = sample.clean[i] + scale * change[i] }
+    /// From the change to the image with it. In L2 the change gets the length of the radius first.
+    private func finish(_ change: UnsafeMutablePointer<Float>, _ sample: AttackSample, _ radius: Float) {
+        let count = sample.shape.count
+        let scale = length == .sum ? 1 : Float(Double(radius) / (1e-12 + length.root(length.whole(change, count))))
+        for i in 0..<count { change[i] = sample.clean[i] + scale * change[i] }
     }
 }
 
@@ -257,13 +278,13 @@ private struct DoublePyramid {
     private let side: Int
     private let values: [Float]
 
-    init(side: Int) {
+    init(side: Int, _ length: PyramidSquares.Length) {
         self.side = side
-        let upper = DoublePyramid.pyramid(height: side / 2, width: side)
-        let lower = DoublePyramid.pyramid(height: side - side / 2, width: side)
+        let upper = DoublePyramid.pyramid(height: side / 2, width: side, length)
+        let lower = DoublePyramid.pyramid(height: side - side / 2, width: side, length)
         let both = upper + lower.map { -$0 }
-        let length = both.reduce(0) { $0 + $1 * $1 }.squareRoot()
-        values = both.map { Float($0 / length) }
+        let whole = length.root(both.reduce(0) { $0 + length.part($1) })
+        values = both.map { Float(Double($0) / whole) }
     }
 
     /// - Parameter lies: the pyramids are beside each other instead.
@@ -272,19 +293,20 @@ private struct DoublePyramid {
         lies ? values[place.column * side + place.row] : values[place.row * side + place.column]
     }
 
-    /// Nested rectangles around the middle, the n-th adding 1/n², of length 1.
-    private static func pyramid(height: Int, width: Int) -> [Double] {
+    /// Nested rectangles around the middle, the n-th adding 1/n² (in L1 1/n⁴), of length 1.
+    private static func pyramid(height: Int, width: Int, _ length: PyramidSquares.Length) -> [Float] {
         guard height > 0, width > 0 else { return [] }
         var values = [Double](repeating: 0, count: height * width)
         let middle = (row: height / 2, column: width / 2)
         for ring in 0...max(middle.row, middle.column) {
             let rows = max(middle.row - ring, 0)..<min(middle.row + ring + 1, height)
             let columns = max(middle.column - ring, 0)..<min(middle.column + ring + 1, width)
+            let square = Double((ring + 1) * (ring + 1))
             for y in rows {
-                for x in columns { values[y * width + x] += 1 / Double((ring + 1) * (ring + 1)) }
+                for x in columns { values[y * width + x] += 1 / (length == .sum ? square * square : square) }
             }
         }
-        let length = values.reduce(0) { $0 + $1 * $1 }.squareRoot()
-        return values.map { $0 / length }
+        let whole = length.root(values.reduce(0) { $0 + length.part(Float($1)) })
+        return values.map { Float($0 / whole) }
     }
 }

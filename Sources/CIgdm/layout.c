@@ -96,6 +96,24 @@ AT(igdm_progress, eta_seconds, 40);
 AT(igdm_progress, accuracy, 48);
 AT(igdm_progress, reserved, 56);
 
+SIZE(igdm_search_tuning, 176);
+AT(igdm_search_tuning, struct_size, 0);
+AT(igdm_search_tuning, reserved0, 4);
+AT(igdm_search_tuning, deepfool_overshoot, 8);
+AT(igdm_search_tuning, ddn_gamma, 16);
+AT(igdm_search_tuning, ddn_radius, 24);
+AT(igdm_search_tuning, fmn_step, 32);
+AT(igdm_search_tuning, fmn_last_step, 40);
+AT(igdm_search_tuning, fmn_gamma, 48);
+AT(igdm_search_tuning, fmn_last_gamma, 56);
+AT(igdm_search_tuning, spsa_delta, 64);
+AT(igdm_search_tuning, spsa_rate, 72);
+AT(igdm_search_tuning, spsa_directions, 80);
+AT(igdm_search_tuning, jump_directions, 88);
+AT(igdm_search_tuning, jump_most_directions, 96);
+AT(igdm_search_tuning, jump_gamma, 104);
+AT(igdm_search_tuning, reserved, 112);
+
 SIZE(igdm_attack_tuning, 80);
 AT(igdm_attack_tuning, struct_size, 0);
 AT(igdm_attack_tuning, reference_quirks, 4);
@@ -104,7 +122,10 @@ AT(igdm_attack_tuning, fab_alpha, 16);
 AT(igdm_attack_tuning, fab_eta, 24);
 AT(igdm_attack_tuning, fab_beta, 32);
 AT(igdm_attack_tuning, square_share, 40);
-AT(igdm_attack_tuning, reserved, 48);
+AT(igdm_attack_tuning, search, 48);
+AT(igdm_attack_tuning, large_radii, 56);
+AT(igdm_attack_tuning, reserved0, 60);
+AT(igdm_attack_tuning, reserved, 64);
 
 SIZE(igdm_attack_options, 160);
 AT(igdm_attack_options, struct_size, 0);

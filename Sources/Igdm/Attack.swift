@@ -28,24 +28,6 @@ private func defaultAttackOptions() -> igdm_attack_options {
     return options
 }
 
-private func defaultAttackTuning() -> igdm_attack_tuning {
-    let defaults = AttackOptions()
-    var tuning = igdm_attack_tuning()
-    tuning.struct_size = UInt32(MemoryLayout<igdm_attack_tuning>.size)
-    tuning.reference_quirks = defaults.referenceQuirks ? 1 : 0
-    tuning.rho = defaults.rho
-    tuning.fab_alpha = defaults.fabAlpha
-    tuning.fab_eta = defaults.fabEta
-    tuning.fab_beta = defaults.fabBeta
-    tuning.square_share = defaults.squareShare
-    return tuning
-}
-
-@_cdecl("igdm_attack_tuning_init") @implementation
-public func igdm_attack_tuning_init(_ tuning: UnsafeMutablePointer<igdm_attack_tuning>!) -> Int32 {
-    guarded { try pointer(tuning, "tuning").pointee = defaultAttackTuning() }
-}
-
 @_cdecl("igdm_attack_options_init") @implementation
 public func igdm_attack_options_init(_ options: UnsafeMutablePointer<igdm_attack_options>!) -> Int32 {
     guarded { try pointer(options, "options").pointee = defaultAttackOptions() }
@@ -210,15 +192,6 @@ private func attackOptions(_ given: igdm_attack_options) throws -> AttackOptions
     chosen.targets = Int(given.targets)
     chosen.expectation = try dimension(given.eot, "options.eot", 0...65535)
     if chosen.expectation == 0 { chosen.expectation = 1 }
-    let tuning = try Igdm.options(
-        given.tuning, "options.tuning", defaults: defaultAttackTuning(), firstSize: FirstSize.attackTuning)
-    let t = tuning.reserved
-    try checkReserved(t.0, t.1, t.2, t.3, argument: "options.tuning")
-    chosen.referenceQuirks = try flag(tuning.reference_quirks, "options.tuning.reference_quirks")
-    chosen.rho = tuning.rho
-    chosen.fabAlpha = tuning.fab_alpha
-    chosen.fabEta = tuning.fab_eta
-    chosen.fabBeta = tuning.fab_beta
-    chosen.squareShare = tuning.square_share
+    try apply(given.tuning, "options.tuning", to: &chosen)
     return chosen
 }

@@ -14,6 +14,7 @@ enum FirstSize {
     static let loadOptions = 56
     static let modelInfo = 112
     static let modelOptions = 112
+    static let searchTuning = 176
     static let stepReport = 112
     static let trainerDetails = 296
     static let trainerOptions = 280

@@ -10,6 +10,7 @@ public enum RandomStream: UInt32, Sendable {
     case trainingStart = 5
     case square = 6
     case attackTarget = 7
+    case search = 8
 }
 
 /// Counter-based random numbers: Philox 4×32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as

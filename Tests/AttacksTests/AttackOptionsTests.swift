@@ -76,9 +76,17 @@ import Testing
     @Test func unknownNamesListTheKnown() {
         #expect(
             thrownError { _ = try plan { $0.attack = "x" } }?.message
-                == "attack: got \"x\", want one of fgsm, pgd, cw, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square, autoattack"
+                == "attack: got \"x\", want one of fgsm, pgd, cw, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square, autoattack, "
+                + "deepfool, ddn, fmn, spsa, noise-gaussian, noise-uniform, hopskipjump, gaussian_noise, shot_noise, "
+                + "impulse_noise, defocus_blur, glass_blur, motion_blur, zoom_blur, fog, brightness, contrast, pixelate"
         )
-        #expect(thrownError { _ = try plan { $0.norm = "x" } }?.message == "norm: got \"x\", want one of linf, l2")
+        #expect(thrownError { _ = try plan { $0.norm = "x" } }?.message == "norm: got \"x\", want one of linf, l2, l1")
+        #expect(
+            thrownError {
+                _ = try plan {
+                    $0.attack = "fmn"; $0.norm = "x"
+                }
+            }?.message == "norm: got \"x\", want one of linf, l2, l1, l0")
         #expect(
             thrownError { _ = try plan { $0.loss = "x" } }?.message
                 == "loss: got \"x\", want one of ce, margin, kl, dlr")

@@ -7,154 +7,10 @@ import Testing
 
 /// The attacks in stages, and the ensemble.
 @Suite struct AutoAttackTests {
-    private static let stagedAttacks = ["apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"]
     private let shape = ImageShape(2, 6, 6)
-
-    /// Five centres, so that all losses have the classes that they are made for.
-    private func model(_ shape: ImageShape, classes: Int = 5) -> NearestCentre {
-        NearestCentre(
-            shape: shape, centres: (0..<classes).map { randomImages(shape.count, seed: 70 + UInt64($0)) }, sharpness: 2)
-    }
-
-    private func samples(_ model: any DifferentiableClassifier, _ count: Int) throws -> (
-        images: [Float], labels: [Int64]
-    ) {
-        let images = randomImages(count * model.shape.count, seed: 31)
-        var labels = try predictions(model, images)
-        // Some that are misclassified already.
-        for s in stride(from: 0, to: count, by: 7) { labels[s] = (labels[s] + 1) % Int64(model.classes) }
-        return (images, labels)
-    }
-
-    /// Radii that break some of the samples.
-    private func radius(_ norm: String) -> Double { norm == "linf" ? 0.06 : 0.5 }
-
-    private func steps(_ attack: String) -> Int { attack == "square" ? 60 : 12 }
-
-    @Test(arguments: stagedAttacks, ["linf", "l2"])
-    func resultsAreInTheBallOrUntouched(name: String, norm: String) throws {
-        let model = model(shape)
-        let (images, labels) = try samples(model, 40)
-        let before = try predictions(model, images)
-        for earlyStop in [true, false] {
-            let result = try attack(model, images, labels) {
-                $0.attack = name
-                $0.norm = norm
-                $0.epsilon = radius(norm)
-                $0.steps = steps(name)
-                $0.earlyStop = earlyStop
-            }
-            let after = try predictions(model, result.images)
-            var broken = 0
-            for s in 0..<40 {
-                let pixels = s * shape.count..<(s + 1) * shape.count
-                let same = Array(result.images[pixels]) == Array(images[pixels])
-                #expect((result.success[s] == 1) == (after[s] != labels[s]))
-                if before[s] != labels[s] || result.success[s] == 0 {
-                    #expect(same)
-                    continue
-                }
-                broken += 1
-                #expect(result.images[pixels].allSatisfy { $0 >= 0 && $0 <= 1 })
-                let moved = pixels.map { Double(result.images[$0]) - Double(images[$0]) }
-                let length =
-                    norm == "linf"
-                    ? moved.map { abs($0) }.max() ?? 0 : moved.reduce(0) { $0 + $1 * $1 }.squareRoot()
-                #expect(length <= radius(norm))
-            }
-            #expect(broken > 0)
-            #expect(result.success.contains(0))
-        }
-    }
-
-    @Test(arguments: stagedAttacks, ["linf", "l2"])
-    func batchesOrderAndThreadsChangeNothing(name: String, norm: String) throws {
-        let model = model(shape)
-        let (images, labels) = try samples(model, 23)
-        func run(_ batchSize: Int, samples: Range<Int> = 0..<23) throws -> (images: [Float], success: [UInt8]) {
-            let pixels = shape.count
-            return try attack(
-                model, Array(images[samples.lowerBound * pixels..<samples.upperBound * pixels]), Array(labels[samples]),
-                firstIndex: UInt64(samples.lowerBound), batchSize: batchSize
-            ) {
-                $0.attack = name
-                $0.norm = norm
-                $0.epsilon = radius(norm)
-                $0.steps = steps(name)
-                $0.restarts = 2
-                $0.seed = 3
-            }
-        }
-        let whole = try run(64)
-        for size in [1, 5] {
-            let parts = try run(size)
-            #expect(parts.images == whole.images)
-            #expect(parts.success == whole.success)
-        }
-        let alone = try run(4, samples: 11..<12)
-        #expect(alone.images == Array(whole.images[11 * shape.count..<12 * shape.count]))
-        let threads = WorkerPool.threads
-        defer { WorkerPool.setThreads(threads) }
-        for count in [1, 3] {
-            WorkerPool.setThreads(count)
-            #expect(try run(64).images == whole.images)
-        }
-    }
-
-    @Test(arguments: stagedAttacks, ["linf", "l2"])
-    func moreRestartsNeverHelpTheModel(name: String, norm: String) throws {
-        let model = model(shape)
-        let (images, labels) = try samples(model, 40)
-        func run(restarts: Int, steps: Int) throws -> [UInt8] {
-            try attack(model, images, labels) {
-                $0.attack = name
-                $0.norm = norm
-                $0.epsilon = radius(norm)
-                $0.steps = steps
-                $0.restarts = restarts
-            }.success
-        }
-        let few = try run(restarts: 1, steps: 4)
-        for (a, b) in zip(few, try run(restarts: 4, steps: 4)) { #expect(b >= a) }
-        // Auto-PGD plans its whole schedule by the number of steps: there more of them promise nothing for one sample.
-        guard !name.hasPrefix("apgd") else { return }
-        for (a, b) in zip(few, try run(restarts: 1, steps: 30)) { #expect(b >= a) }
-    }
-
-    @Test(arguments: stagedAttacks + ["autoattack"], ["linf", "l2"])
-    func radiusZeroReturnsTheImage(name: String, norm: String) throws {
-        let model = model(shape)
-        let (images, labels) = try samples(model, 10)
-        let result = try attack(model, images, labels) {
-            $0.attack = name
-            $0.norm = norm
-            $0.epsilon = 0
-            $0.steps = name == "autoattack" ? 0 : 3
-        }
-        #expect(result.images == images)
-        #expect(result.success.contains(0))
-    }
-
-    @Test(arguments: [2, 3, 4], stagedAttacks)
-    func fewClassesAreEnough(classes: Int, name: String) throws {
-        let model = model(ImageShape(1, 4, 4), classes: classes)
-        let (images, labels) = try samples(model, 20)
-        let result = try attack(model, images, labels) {
-            $0.attack = name
-            $0.epsilon = 0.4
-            $0.steps = steps(name)
-        }
-        #expect(result.success.contains(1))
-        var options = AttackOptions()
-        options.attack = name
-        let fallback = try #require(try options.stages(classes: classes)).first?.fallback
-        let mustTell = name == "apgd-t" || name == "fab-t" || (name == "apgd-dlr" && classes == 2)
-        #expect((fallback != nil) == mustTell)
-    }
 
     @Test func autoPGDTakesItsStepsByHand() throws {
         // One pixel, centres at 0.25 and 0.75, ε = 0.2 from 0.25: the first step of 2ε ends at the border, 0.45.
-        let model = NearestCentre(shape: ImageShape(1, 1, 1), centres: [[0.25], [0.75]])
         var options = AttackOptions()
         (options.attack, options.epsilon, options.steps, options.randomStart) = ("apgd-ce", 0.2, 10, false)
         let plan = try options.plan()
@@ -167,7 +23,7 @@ import Testing
                 let run = AutoPGDRun(
                     AttackSample(
                         clean: clean, logits: row, label: 0, key: 0, shape: ImageShape(1, 1, 1), classes: 2), plan,
-                    StepSchedule(steps: 10, rho: 0.75, comparesFirstWithZero: false), .plain(.crossEntropy),
+                    [StepSchedule(steps: 10, rho: 0.75, comparesFirstWithZero: false)], .plain(.crossEntropy),
                     run: 0, memory: memory.pointer)
                 #expect(run.query[0] == 0.25)
                 var gradient: Float = 1
@@ -199,7 +55,7 @@ import Testing
         #expect(checkpoints == [22, 41, 57, 70, 80, 87, 93, 99])
     }
 
-    @Test(arguments: ["linf", "l2"])
+    @Test(arguments: AttackNorms.names)
     func waysToAHyperplaneAreShortest(name: String) throws {
         let norm = try AttackNorms.named(name)
         var random = CounterRandom(seed: 4, stream: .initialisation, index: 0)
@@ -225,10 +81,7 @@ import Testing
                 for i in 0..<30 { other[i] = min(max(other[i], -Double(point[i])), 1 - Double(point[i])) }
                 let missing = (0..<30).reduce(height) { $0 + Double(normal[$1]) * other[$1] }
                 guard missing * height <= 0 else { continue }
-                let otherLength =
-                    name == "linf"
-                    ? other.map { abs($0) }.max() ?? 0 : other.reduce(0) { $0 + $1 * $1 }.squareRoot()
-                #expect(otherLength >= length - 1e-5)
+                #expect(exactLength(other, name) >= length - 1e-5)
             }
         }
     }
@@ -304,7 +157,7 @@ import Testing
     }
 
     @Test func rowsFallFromAttackToAttack() throws {
-        let model = model(shape)
+        let model = centres(shape)
         let source = try source(model, 40)
         let table = try evaluated(model, source)
         #expect(table.rows.map(\.name) == ["clean", "apgd-ce", "apgd-t", "fab-t", "square"])
@@ -338,9 +191,10 @@ import Testing
     }
 
     @Test func versionsAreThePublishedOnes() throws {
-        func stages(_ version: String) throws -> [(String, Int)] {
+        func stages(_ version: String, norm: String = "linf") throws -> [(String, Int)] {
             var options = AutoAttackOptions()
             options.version = version
+            options.norm = norm
             return try options.stages(classes: 10).stages.map { ($0.name, $0.runs) }
         }
         func equal(_ a: [(String, Int)], _ b: [(String, Int)]) -> Bool { a.elementsEqual(b) { $0 == $1 } }
@@ -350,13 +204,16 @@ import Testing
                 try stages("plus"),
                 [("apgd-ce", 5), ("apgd-dlr", 5), ("fab", 5), ("square", 1), ("apgd-t", 9), ("fab-t", 9)]))
         #expect(equal(try stages("rand"), [("apgd-ce", 1), ("apgd-dlr", 1)]))
+        #expect(
+            equal(
+                try stages("standard", norm: "l1"), [("apgd-ce", 5), ("apgd-t", 5), ("fab-t", 9), ("square", 1)]))
         var options = AutoAttackOptions()
         options.version = "rand"
         #expect(try options.stages(classes: 10).expectation == 20)
         for (version, attacks) in [("best", ""), ("custom", ""), ("custom", "pgd-20"), ("standard", "square")] {
             #expect(
                 thrownError {
-                    _ = try evaluated(model(shape), source(model(shape), 3)) {
+                    _ = try evaluated(centres(shape), source(centres(shape), 3)) {
                         ($0.version, $0.attacks) = (version, attacks)
                     }
                 }?.code == .invalidArgument)
@@ -394,7 +251,7 @@ import Testing
     }
 
     @Test func aRunThatWasStoppedAnywhereEndsTheSame() throws {
-        let model = model(shape)
+        let model = centres(shape)
         let source = try source(model, 17)
         let whole = try described(try evaluated(model, source) { $0.batchSize = 4 })
         var passes = 0
@@ -437,7 +294,7 @@ import Testing
     }
 
     @Test func aFileOfAnotherRunIsRefused() throws {
-        let first = model(shape)
+        let first = centres(shape)
         let source = try source(first, 12)
         let file = MemoryFile()
         _ = try evaluated(first, source) { $0.progressFile = file }
@@ -486,7 +343,7 @@ import Testing
     }
 
     @Test func maskedGradientsAreNoticed() throws {
-        let real = model(shape)
+        let real = centres(shape)
         let source = try source(real, 30)
         let masked = try evaluated(MaskedClassifier(real, .saturated), source)
         #expect(masked.warnings.contains { $0.contains("masked") })
@@ -512,7 +369,7 @@ import Testing
     }
 
     @Test func blackBoxesTakeSquareOnly() throws {
-        let blind = MaskedClassifier(model(shape), .blackBox)
+        let blind = MaskedClassifier(centres(shape), .blackBox)
         let (images, labels) = try samples(blind, 12)
         for name in ["pgd", "apgd-ce", "fab-t"] {
             let error = thrownError { _ = try attack(blind, images, labels) { $0.attack = name } }

@@ -199,3 +199,27 @@ func thrownError(_ body: () throws -> Void) -> EngineError? {
         return error as? EngineError
     }
 }
+
+/// The length of a vector in the norm of that name.
+func exactLength(_ vector: [Double], _ norm: String) -> Double {
+    switch norm {
+    case "linf": vector.map { abs($0) }.max() ?? 0
+    case "l2": vector.reduce(0) { $0 + $1 * $1 }.squareRoot()
+    case "l1": vector.reduce(0) { $0 + abs($1) }
+    default: Double(vector.count { $0 != 0 })
+    }
+}
+
+/// Five centres, so that all losses have the classes that they are made for.
+func centres(_ shape: ImageShape, classes: Int = 5) -> NearestCentre {
+    NearestCentre(
+        shape: shape, centres: (0..<classes).map { randomImages(shape.count, seed: 70 + UInt64($0)) }, sharpness: 2)
+}
+
+/// Images with the classes that the model gives them, but for some that are misclassified already.
+func samples(_ model: any DifferentiableClassifier, _ count: Int) throws -> (images: [Float], labels: [Int64]) {
+    let images = randomImages(count * model.shape.count, seed: 31)
+    var labels = try predictions(model, images)
+    for s in stride(from: 0, to: count, by: 7) { labels[s] = (labels[s] + 1) % Int64(model.classes) }
+    return (images, labels)
+}

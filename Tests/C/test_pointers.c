@@ -64,6 +64,7 @@ static igdm_dataset_info about_dataset[1];
 static igdm_attack_options attack_options[1];
 static igdm_attack_report attack_report[1];
 static igdm_attack_tuning tuning[1];
+static igdm_search_tuning search[1];
 static igdm_host_model host[1];
 static igdm_autoattack_options autoattack_options[1];
 static igdm_evaluate_options evaluate_options[1];
@@ -138,6 +139,7 @@ static void make_world(void) {
     opened = new_checkpoint();
     strcpy(state_path, path_to("state"));
     OK(igdm_attack_tuning_init(tuning));
+    OK(igdm_search_tuning_init(search));
     OK(igdm_host_model_init(host));
     host->classes = CLASSES, host->channels = 1, host->height = host->width = SIDE, host->evaluate = host_pass;
     OK(igdm_autoattack_options_init(autoattack_options));
@@ -236,6 +238,7 @@ CALL(igdm_attack, p[0], p[1], p[2], COUNT, p[3], p[4], p[5])
 CALL(igdm_attack_report_init, p[0])
 CALL(igdm_attack_with_report, p[0], p[1], p[2], COUNT, p[3], p[4], p[5])
 CALL(igdm_attack_tuning_init, p[0])
+CALL(igdm_search_tuning_init, p[0])
 CALL(igdm_host_model_init, p[0])
 CALL(igdm_attack_host_model, p[0], p[1], p[2], COUNT, p[3], p[4], p[5])
 CALL(igdm_autoattack_options_init, p[0])
@@ -289,6 +292,16 @@ static int32_t call_attack_options(void **p) {
     options.attack = p[0], options.norm = p[1], options.loss = p[2], options.target_logits = p[3],
     options.cancel = p[4], options.tuning = p[5], options.target = p[6];
     options.steps = 1;
+    return igdm_attack(model, images, labels, COUNT, &options, floats[0], NULL);
+}
+
+static int32_t call_attack_tuning(void **p) {
+    igdm_attack_options options;
+    igdm_attack_tuning tuned;
+    OK(igdm_attack_options_init(&options));
+    OK(igdm_attack_tuning_init(&tuned));
+    tuned.search = p[0];
+    options.steps = 1, options.tuning = &tuned;
     return igdm_attack(model, images, labels, COUNT, &options, floats[0], NULL);
 }
 
@@ -443,6 +456,7 @@ static const struct row *make_table(size_t *count) {
          call_attack_options,
          {IN(attack, "pgd"), IN(norm, "linf"), IN(loss, "kl"), IN_OR_NULL(target_logits, floats[1]),
           IN_OR_NULL(cancel, flag), IN_OR_NULL(tuning, tuning), IN_OR_NULL(target, "")}},
+        {"igdm_attack", call_attack_tuning, {IN_OR_NULL(search, search)}},
         ROW(igdm_attack_report_init, OUT(report, attack_report)),
         ROW(igdm_attack_with_report, LIVING(model, model), IN(images, images), IN(labels, labels),
             IN_OR_NULL(options, attack_options), OUT(adversarial, floats[0]), OUT_OR_NULL(report, attack_report)),
@@ -452,6 +466,7 @@ static const struct row *make_table(size_t *count) {
           OUT_OR_NULL(l2, doubles[1]), OUT_OR_NULL(l1, doubles[2]), OUT_OR_NULL(forwards, integers[1]),
           OUT_OR_NULL(backwards, integers[2]), OUT_OR_NULL(quantised, quantised)}},
         ROW(igdm_attack_tuning_init, OUT(tuning, tuning)),
+        ROW(igdm_search_tuning_init, OUT(tuning, search)),
         ROW(igdm_host_model_init, OUT(model, host)),
         ROW(igdm_attack_host_model, IN(model, host), IN(images, images), IN(labels, labels),
             IN_OR_NULL(options, attack_options), OUT(adversarial, floats[0]), OUT_OR_NULL(report, attack_report)),

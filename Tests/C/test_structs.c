@@ -53,6 +53,16 @@ static int32_t attack_tuned(void *bytes) {
     return igdm_attack(model, images, labels, COUNT, &options, adversarial, NULL);
 }
 
+static int32_t attack_searched(void *bytes) {
+    float adversarial[COUNT * PIXELS];
+    igdm_attack_options options;
+    igdm_attack_tuning tuning;
+    OK(igdm_attack_options_init(&options));
+    OK(igdm_attack_tuning_init(&tuning));
+    options.tuning = &tuning, tuning.search = bytes;
+    return igdm_attack(model, images, labels, COUNT, &options, adversarial, NULL);
+}
+
 static int32_t host_pass(const igdm_host_pass *pass, void *user) {
     (void)user;
     if (pass->cotangent == NULL) memset(pass->logits, 0, pass->count * CLASSES * sizeof(float));
@@ -104,6 +114,7 @@ static void fill_load_options(void *bytes) { OK(igdm_load_options_init(bytes)); 
 static void fill_attack_options(void *bytes) { OK(igdm_attack_options_init(bytes)); }
 static void fill_attack_report(void *bytes) { OK(igdm_attack_report_init(bytes)); }
 static void fill_attack_tuning(void *bytes) { OK(igdm_attack_tuning_init(bytes)); }
+static void fill_search_tuning(void *bytes) { OK(igdm_search_tuning_init(bytes)); }
 static void fill_host_model(void *bytes) {
     igdm_host_model *host = bytes;
     OK(igdm_host_model_init(host));
@@ -167,8 +178,15 @@ static const struct subject subjects[] = {
      attack_tuned,
      fill_attack_tuning,
      sizeof(igdm_attack_tuning),
-     {0},
+     {offsetof(igdm_attack_tuning, reserved0)},
      RESERVED(igdm_attack_tuning)},
+    {"attack with search tuning",
+     "search",
+     attack_searched,
+     fill_search_tuning,
+     sizeof(igdm_search_tuning),
+     {offsetof(igdm_search_tuning, reserved0)},
+     RESERVED(igdm_search_tuning)},
     {"attack a host's model",
      "model",
      attack_host,

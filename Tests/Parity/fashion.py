@@ -10,7 +10,7 @@ import torch
 from reference.networks import network
 
 TEACHER = Path(__file__).resolve().parents[2] / "examples" / "data" / "fashion_teacher.h5"
-RADIUS = {"linf": 0.1, "l2": 1.0}
+RADIUS = {"linf": 0.1, "l2": 1.0, "l1": 8.0}
 
 
 class Recorder(torch.nn.Module):

@@ -20,7 +20,7 @@ from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 from pyautoattack.fab_pt import FABAttack_PT
 from pyautoattack.square import SquareAttack
 
-NORMS = {"linf": "Linf", "l2": "L2"}
+NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 LOSSES = {"apgd-ce": "ce", "apgd-dlr": "dlr", "apgd-t": "dlr-targeted"}
 
 
@@ -34,7 +34,7 @@ def host(model: Recorder) -> igdm.HostModel:
     return host_of(model)
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", list(NORMS))
 @pytest.mark.parametrize("attack", list(LOSSES))
 def test_iterates_of_auto_pgd(model: Recorder, host: igdm.HostModel, attack: str, norm: str) -> None:
     """All 100 steps from the image itself, with the published code's first window. Up to the first checkpoint
@@ -75,7 +75,7 @@ def robust_part(model: Recorder, images: torch.Tensor, found: torch.Tensor, labe
         return float((model(found).argmax(1) == labels).float().mean())
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", list(NORMS))
 @pytest.mark.parametrize(("attack", "steps"), [("fab-t", 20), ("square", 200)])
 def test_robust_accuracy_in_distribution(
     model: Recorder, host: igdm.HostModel, attack: str, steps: int, norm: str

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from conftest import CLASSES, SHAPE, make_arrays
 
-RADIUS = {"linf": 0.3, "l2": 2.0}
+RADIUS = {"linf": 0.3, "l2": 2.0, "l1": 12.0}
+FEW = {"tuning": {"spsa_directions": 8, "spsa_rate": 0.1, "jump_directions": 10}}
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,9 @@ class Case:
 
     steps: int | None = 8
     """None: it has its own number only."""
-    norms: tuple[str, ...] = ("linf", "l2")
+    norms: tuple[str, ...] = ("linf", "l2", "l1")
     more_steps: bool = True
-    """More steps are the same steps and then some: Auto-PGD's sizes depend on how many there will be."""
+    """More steps are the same steps and then some: the sizes of others depend on how many there will be."""
     restarts: bool = True
     target: bool = False
     options: dict[str, Any] = field(default_factory=dict)
@@ -38,7 +39,19 @@ CASES = {
     "fab-t": Case(target=True),
     "square": Case(steps=40, target=True),
     "autoattack": Case(steps=None, restarts=False),
+    "deepfool": Case(norms=("linf", "l2")),
+    "ddn": Case(steps=20, norms=("l2",), more_steps=False),
+    "fmn": Case(steps=30, more_steps=False),
+    "spsa": Case(steps=4, options=FEW),
+    "noise-gaussian": Case(steps=30),
+    "noise-uniform": Case(steps=30),
+    "hopskipjump": Case(steps=2, norms=("linf", "l2"), options=FEW),
 }
+CORRUPTIONS = {
+    "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "fog",
+    "brightness", "contrast", "pixelate",
+}  # fmt: skip
+"""They have no radius: see test_search_attacks.py."""
 
 ATTACKS = [(name, norm) for name, case in CASES.items() for norm in case.norms]
 every_attack = pytest.mark.parametrize(("name", "norm"), ATTACKS)
@@ -55,7 +68,7 @@ def count_of(name: str) -> int:
 
 
 def test_every_attack_is_in_the_table() -> None:
-    assert set(igdm.attacks.names()) == set(CASES)
+    assert set(igdm.attacks.names()) == set(CASES) | CORRUPTIONS
 
 
 @every_attack
@@ -65,9 +78,9 @@ def test_results_are_in_the_ball_and_the_box(teacher: igdm.Model, name: str, nor
     found = run(teacher, name, norm, images, labels, quantise=True)
     assert found.images.min() >= 0 and found.images.max() <= 1
     change = np.abs(found.images.astype(np.float64) - images).reshape(len(images), -1)
-    lengths = change.max(1) if norm == "linf" else np.sqrt((change**2).sum(1))
+    lengths = {"linf": change.max(1), "l2": np.sqrt((change**2).sum(1)), "l1": change.sum(1)}[norm]
     assert lengths.max() <= RADIUS[norm]
-    np.testing.assert_allclose(found.linf if norm == "linf" else found.l2, lengths, rtol=1e-12)
+    np.testing.assert_allclose(getattr(found, norm), lengths, rtol=1e-12)
     wrong = teacher.predict(found.images).argmax(1) != labels
     np.testing.assert_array_equal(found.success, wrong)
     assert found.success.any()
@@ -170,7 +183,7 @@ def test_what_targets_cannot_be(teacher: igdm.Model, data: igdm.Dataset) -> None
         igdm.attack(teacher, images, labels, target=[0, 7, 0])
     with pytest.raises(igdm.ShapeError, match="target"):
         igdm.attack(teacher, images, labels, target=[0, 1])
-    for name in set(CASES) - {name for name, _ in TARGETED}:
+    for name in (set(CASES) | CORRUPTIONS) - {name for name, _ in TARGETED}:
         with pytest.raises(igdm.InvalidArgument, match="target"):
             igdm.attack(teacher, images, labels, name, target="random")
     with pytest.raises(igdm.InvalidArgument, match="target"):

@@ -116,6 +116,12 @@ def test_other_programs_are_noticed() -> None:
     assert shares[1] < shares[0]
 
 
+def test_the_ratio_is_that_of_neighbouring_runs() -> None:
+    """A machine that becomes slower in the middle slows both sides: 3 times all along."""
+    found = Measurement(Work("forward", "s", 1), [1.0, 1.0, 1.0, 2.0, 2.0], [3.0, 3.0, 6.0, 6.0, 6.0], "nchw")
+    assert (found.ours_s, found.peer_s, found.ratio) == (1.0, 6.0, 3.0)
+
+
 def test_a_disturbed_ratio_gets_no_verdict_and_no_bar() -> None:
     work = Work("forward", "resnet8", 2, required=2.0)
     rows = []

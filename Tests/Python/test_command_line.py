@@ -107,14 +107,14 @@ def test_distill_does_not_overwrite(run: Run, job: list[object], tmp_path: Path)
 
 def test_evaluate(run: Run, job: list[object], hdf5_data: Path, tmp_path: Path) -> None:
     model, data = tmp_path / "teacher.h5", f"hdf5:{hdf5_data},test/images,test/labels"
-    options = ["--data", data, "--attacks", "fgsm,pgd-2", "--eps", "8/255", "--teacher", model, "--quiet"]
+    options = ["--data", data, "--attacks", "fgsm,pgd-2,fog-3", "--eps", "8/255", "--teacher", model, "--quiet"]
     status, out, err = run("evaluate", model, *options)
     assert (status, err) == (0, "")
     assert "pgd-2" in out
     assert "cosine 1.000" in out
     status, out, err = run("evaluate", model, *options, "--json", "--count", 10, "--threads", 2)
     assert (status, err) == (0, "")
-    assert [row["count"] for row in json.loads(out)["rows"]] == [10, 10, 10]
+    assert [row["count"] for row in json.loads(out)["rows"]] == [10, 10, 10, 10]
 
 
 def test_info_of_a_checkpoint(run: Run, teacher: igdm.Model, job: list[object], tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ STRUCTS = {
     "igdm_dataset_info": _structures.DatasetInfo,
     "igdm_progress": _structures.Progress,
     "igdm_attack_tuning": _structures.AttackTuning,
+    "igdm_search_tuning": _structures.SearchTuning,
     "igdm_attack_options": _structures.AttackOptions,
     "igdm_attack_report": _structures.AttackReport,
     "igdm_host_pass": _structures.HostPass,

@@ -279,7 +279,7 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("--target", metavar="CLASS", help="class to reach: least-likely, random or a number")
     parser.add_argument("--samples", metavar="FILE", help="write what the attacks find, sample by sample (HDF5)")
     parser.add_argument("--report", metavar="FILE", help="write a page: table, images, curves of a sweep (HTML)")
-    parser.add_argument("--norm", metavar="NAME", help="linf or l2")
+    parser.add_argument("--norm", metavar="NAME", help="linf, l2 or l1; l0 for fmn")
     parser.add_argument("--restarts", type=int, metavar="N", help="independent runs of each attack")
     parser.add_argument("--count", type=int, metavar="N", help="the first N samples; 0 = all")
     parser.add_argument("--batch-size", type=int, metavar="N", help="changes speed and memory only")

@@ -97,6 +97,7 @@ STATUS_FUNCTIONS: dict[str, list[Any]] = {
         POINTER(_S.AttackReport),
     ],
     "igdm_attack_tuning_init": [POINTER(_S.AttackTuning)],
+    "igdm_search_tuning_init": [POINTER(_S.SearchTuning)],
     "igdm_host_model_init": [POINTER(_S.HostModel)],
     "igdm_attack_host_model": [
         POINTER(_S.HostModel), POINTER(c_float), POINTER(c_int64), c_size_t, POINTER(_S.AttackOptions),

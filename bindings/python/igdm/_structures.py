@@ -231,6 +231,27 @@ LogCallback = CFUNCTYPE(None, c_int32, c_char_p, c_void_p)
 ProgressCallback = CFUNCTYPE(c_int32, POINTER(Progress))
 
 
+class SearchTuning(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved0", c_uint32),
+        ("deepfool_overshoot", c_double),
+        ("ddn_gamma", c_double),
+        ("ddn_radius", c_double),
+        ("fmn_step", c_double),
+        ("fmn_last_step", c_double),
+        ("fmn_gamma", c_double),
+        ("fmn_last_gamma", c_double),
+        ("spsa_delta", c_double),
+        ("spsa_rate", c_double),
+        ("spsa_directions", c_int64),
+        ("jump_directions", c_int64),
+        ("jump_most_directions", c_int64),
+        ("jump_gamma", c_double),
+        ("reserved", c_int64 * 8),
+    ]
+
+
 class AttackTuning(Struct):
     _fields_ = [
         ("struct_size", c_uint32),
@@ -240,7 +261,10 @@ class AttackTuning(Struct):
         ("fab_eta", c_double),
         ("fab_beta", c_double),
         ("square_share", c_double),
-        ("reserved", c_int64 * 4),
+        ("search", POINTER(SearchTuning)),
+        ("large_radii", c_int32),
+        ("reserved0", c_int32),
+        ("reserved", c_int64 * 2),
     ]
 
 

@@ -1,5 +1,6 @@
 """Attacks on a model: FGSM, PGD, C&W-inf (Goodfellow et al. 2015, Madry et al. 2018, Carlini and Wagner 2017), and
-those of AutoAttack: Auto-PGD, FAB, Square (Croce and Hein 2020, Andriushchenko et al. 2020)."""
+those of AutoAttack: Auto-PGD, FAB, Square (Croce and Hein 2020, Andriushchenko et al. 2020); DeepFool, DDN, FMN, SPSA,
+HopSkipJump and noise."""
 
 from __future__ import annotations
 
@@ -97,11 +98,13 @@ def attack(
     images         (N, C, H, W) float32 in [0,1]
     labels         (N) integers
     model          a Model, or a HostModel: any function
-    attack         "pgd", "fgsm", "cw"; "apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"; "autoattack"
+    attack         "pgd", "fgsm", "cw"; "apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"; "autoattack";
+                   "deepfool", "ddn", "fmn", "spsa", "hopskipjump", "noise-gaussian", "noise-uniform"; a corruption
+                   ("fog", ...), whose steps are the severity
     eps            radius: a number on the [0,1] pixel scale, or a string such as "8/255"
     step           step size; 0 = eps/4
     steps          iterations; 0 = the attack's own number
-    norm           "linf" or "l2"
+    norm           "linf", "l2" or "l1"; ddn has "l2" alone, deepfool and hopskipjump "linf" and "l2", fmn also "l0"
     loss           "ce", "margin", "kl" or "dlr"; of pgd and fgsm
     random_start   start at a random point of the ball
     restarts       independent runs, of which the strongest counts
@@ -114,7 +117,7 @@ def attack(
     eot            passes over which gradients are averaged, for models that are random
     target         the class to reach: "least-likely", "random", a class, or (N) classes: success is to be taken for it
     quantise       see whether successes outlive rounding to bytes
-    tuning         members of igdm_attack_tuning by name: reference_quirks, rho, fab_alpha, ...
+    tuning         members of igdm_attack_tuning and igdm_search_tuning by name: rho, fab_alpha, ddn_gamma, ...
     progress       True, False, or None = on a terminal
     callback       called with a Progress after each internal batch; a true result cancels (Cancelled is raised)
 
@@ -141,14 +144,7 @@ def attack(
                 wanted = arrays.floats("target_logits", target_logits, (len(batch), under.classes))
                 options.target_logits = pointer(wanted)
             if tuning is not None:
-                details = structures.AttackTuning()
-                call("igdm_attack_tuning_init", details)
-                unknown = set(tuning) - set(details.values())
-                if unknown:
-                    known = ", ".join(details.values())
-                    raise InvalidArgument(f"tuning: got {sorted(unknown)[0]!r}, want one of {known}")
-                details.assign(**tuning)
-                options.tuning = ctypes.pointer(details)
+                options.tuning = ctypes.pointer(_tuned(tuning))
             adversarial = np.empty_like(batch)
             report = Report(len(batch), quantised=quantise)
             report.structure.keep_partial = 1
@@ -173,6 +169,21 @@ def _target(target: str | int | ArrayLike, labels: arrays.Labels) -> tuple[str, 
     if isinstance(target, numbers.Integral):
         return str(int(target)), labels
     return "labels", arrays.labels("target", target, len(labels))
+
+
+def _tuned(tuning: Mapping[str, float]) -> structures.AttackTuning:
+    details, search = structures.AttackTuning(), structures.SearchTuning()
+    call("igdm_attack_tuning_init", details)
+    call("igdm_search_tuning_init", search)
+    known = [*details.values(), *search.values()]
+    for name in tuning:
+        if name not in known:
+            raise InvalidArgument(f"tuning: got {name!r}, want one of {', '.join(known)}")
+    of_search = search.values()
+    details.assign(**{name: value for name, value in tuning.items() if name not in of_search})
+    search.assign(**{name: value for name, value in tuning.items() if name in of_search})
+    details.search = ctypes.pointer(search)
+    return details
 
 
 class Report:

@@ -23,7 +23,7 @@ from .hosts import HostModel, attacked
 from .models import Model
 from .progress import Display
 
-THREATS = {"linf": "Linf", "l2": "L2"}
+THREATS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +102,7 @@ def autoattack(
     version        "standard": apgd-ce, apgd-t, fab-t, square; "plus"; "rand", for random models; "custom": see attacks
     attacks        a list, or a comma-separated string: ["apgd-ce", "square-1000"]
     eps            radius: a number on the [0,1] pixel scale, or a string such as "8/255"
-    norm           "linf" or "l2"
+    norm           "linf", "l2" or "l1"
     restarts       of the attacks of "custom"
     targets        of apgd-t and fab-t; 0 = 9
     eot            passes over which gradients are averaged; 0 = the version's
@@ -166,7 +166,7 @@ def benchmark(
 ) -> tuple[float, float]:
     """Clean and robust accuracy in [0,1] under standard AutoAttack, as RobustBench measures them.
 
-    threat   "linf" or "l2"
+    threat   "linf", "l2" or "l1"
     n        the first so many samples of `data`; None = all
     to       a JSON file to write, with the fields of RobustBench's model records: accuracies in percent, two decimals
     options  as those of autoattack(): state, batch_size, seed, progress, callback, version, attacks

@@ -114,7 +114,7 @@ def evaluate(
     attacks     a list, or a comma-separated string, of names; those with steps also as "pgd-K"; [] = clean only
     eps         radius: a number on the [0,1] pixel scale, or a string such as "8/255"
     step        step size; 0 = eps/4
-    norm        "linf" or "l2"
+    norm        "linf", "l2" or "l1"; one that all the attacks have
     restarts    independent runs of each attack
     count       the first so many samples; 0 = all
     batch_size  changes speed and memory only

@@ -43,7 +43,7 @@ class HostModel:
     """Images (N, C, H, W) in [0,1], valid during the call, to logits (N, classes)."""
     gradient: Callable[[Floats, Floats], ArrayLike] | None = None
     """Images and a cotangent (N, classes) to the gradient of sum(cotangent * logits) by the images, which are those of
-    the forward() before. None: black-box attacks (square) only."""
+    the forward() before. None: black-box attacks only (square, spsa, hopskipjump, noise)."""
     classes: int = 10
     input_shape: tuple[int, int, int] = (3, 32, 32)
 

@@ -1,0 +1,178 @@
+import Glibc
+import Kernels
+import Runtime
+
+/// The blurs among the common corruptions.
+extension Corruption {
+    /// A disk, its edge softened.
+    @Sendable static func blurOutOfFocus(_ canvas: inout Canvas, _ severity: Int) {
+        let (radius, softness) = [(0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)][severity]
+        let edge = exp(-1 / (2 * softness * softness))
+        let soft = [edge / (1 + 2 * edge), 1 / (1 + 2 * edge), edge / (1 + 2 * edge)]
+        // Disks of radius 1.5 at most, and a pixel for the softening.
+        let reach = 2
+        let side = 2 * reach + 1
+        func isInside(_ y: Int, _ x: Int) -> Bool { Double(y * y + x * x) <= radius * radius }
+        var size = 0.0
+        for y in -reach...reach { for x in -reach...reach { size += isInside(y, x) ? 1 : 0 } }
+        var kernel = [Float](repeating: 0, count: side * side)
+        for y in -reach...reach {
+            for x in -reach...reach {
+                var weight = 0.0
+                for dy in -1...1 {
+                    for dx in -1...1 where isInside(y + dy, x + dx) { weight += soft[dy + 1] * soft[dx + 1] }
+                }
+                kernel[(y + reach) * side + x + reach] = Float(weight / size)
+            }
+        }
+        let (height, width) = (canvas.shape.height, canvas.shape.width)
+        for c in 0..<canvas.shape.channels {
+            let channel = canvas.channel(c)
+            canvas.spare.update(from: channel, count: canvas.area)
+            for y in 0..<height {
+                for x in 0..<width {
+                    var sum: Float = 0
+                    for dy in -reach...reach {
+                        let row = mirrored(y + dy, height)
+                        for dx in -reach...reach {
+                            sum +=
+                                kernel[(dy + reach) * side + dx + reach]
+                                * canvas.spare[row * width + mirrored(x + dx, width)]
+                        }
+                    }
+                    channel[y * width + x] = sum
+                }
+            }
+        }
+    }
+
+    /// Normal blur, then pixels take the place of neighbours, then normal blur again. As in the published images a pixel is
+    /// copied to its neighbour, not exchanged with it.
+    @Sendable static func blurThroughGlass(_ canvas: inout Canvas, _ severity: Int) {
+        let (sigma, times) = [(0.05, 1), (0.25, 1), (0.4, 1), (0.25, 2), (0.4, 2)][severity]
+        let (height, width) = (canvas.shape.height, canvas.shape.width)
+        blurNormally(canvas, sigma)
+        for _ in 0..<times where height > 2 && width > 2 {
+            for y in stride(from: height - 1, to: 1, by: -1) {
+                for x in stride(from: width - 1, to: 1, by: -1) {
+                    let (dx, dy) = (canvas.random.below(2) - 1, canvas.random.below(2) - 1)
+                    for c in 0..<canvas.shape.channels {
+                        let channel = canvas.channel(c)
+                        channel[y * width + x] = channel[(y + dy) * width + x + dx]
+                    }
+                }
+            }
+        }
+        blurNormally(canvas, sigma)
+    }
+
+    /// Shifted images, the further the lighter, along a line within 45° of the horizontal.
+    @Sendable static func blurInMotion(_ canvas: inout Canvas, _ severity: Int) {
+        let (radius, sigma) = [(6, 1.0), (6, 1.5), (6, 2), (8, 2), (9, 2.5)][severity]
+        let angle = (Double(canvas.random.uniform()) - 0.5) * Double.pi / 2
+        let (height, width) = (canvas.shape.height, canvas.shape.width)
+        let weights = (0...2 * radius).map { exp(-Double($0 * $0) / (2 * sigma * sigma)) }
+        let whole = weights.reduce(0, +)
+        for c in 0..<canvas.shape.channels {
+            let channel = canvas.channel(c)
+            canvas.spare.update(from: channel, count: canvas.area)
+            channel.update(repeating: 0, count: canvas.area)
+            for (i, weight) in weights.enumerated() {
+                let dy = -Int((Double(i) * sin(angle) - 0.5).rounded(.up))
+                let dx = -Int((Double(i) * cos(angle) - 0.5).rounded(.up))
+                let part = Float(weight / whole)
+                for y in 0..<height {
+                    let row = min(max(y - dy, 0), height - 1)
+                    for x in 0..<width {
+                        channel[y * width + x] += part * canvas.spare[row * width + min(max(x - dx, 0), width - 1)]
+                    }
+                }
+            }
+        }
+    }
+
+    /// The mean of the image and enlargements of its middle.
+    @Sendable static func blurZooming(_ canvas: inout Canvas, _ severity: Int) {
+        // As many as the published ranges of floats have.
+        let number = [7, 12, 16, 21, 26][severity]
+        let (height, width) = (canvas.shape.height, canvas.shape.width)
+        for c in 0..<canvas.shape.channels {
+            let channel = canvas.channel(c)
+            canvas.spare.update(from: channel, count: canvas.area)
+            for n in 0..<number {
+                let zoom = 1 + 0.01 * Double(n)
+                let (vertical, horizontal) = (Enlargement(height, zoom), Enlargement(width, zoom))
+                for y in 0..<height {
+                    let (row, down) = vertical.place(y)
+                    for x in 0..<width {
+                        let (column, across) = horizontal.place(x)
+                        let corner = canvas.spare + row * width + column
+                        let right = column + 1 < width ? 1 : 0
+                        let below = row + 1 < height ? width : 0
+                        let upper = corner[0] + across * (corner[right] - corner[0])
+                        let lower = corner[below] + across * (corner[below + right] - corner[below])
+                        channel[y * width + x] += upper + down * (lower - upper)
+                    }
+                }
+            }
+            for i in 0..<canvas.area { channel[i] /= Float(number + 1) }
+        }
+    }
+
+    /// How the middle of a line of pixels is enlarged to its whole length, corners on corners.
+    private struct Enlargement {
+        private let first: Int
+        private let trimmed: Int
+        private let pace: Double
+        private let last: Int
+
+        init(_ size: Int, _ zoom: Double) {
+            let part = min(Int((Double(size) / zoom).rounded(.up)), size)
+            let enlarged = max(Int((Double(part) * zoom).rounded(.toNearestOrEven)), size)
+            first = (size - part) / 2
+            trimmed = (enlarged - size) / 2
+            pace = enlarged > 1 ? Double(part - 1) / Double(enlarged - 1) : 0
+            last = first + part - 1
+        }
+
+        /// The pixel before the place that pixel `x` shows, and how far behind it.
+        func place(_ x: Int) -> (pixel: Int, part: Float) {
+            let place = Double(first) + Double(x + trimmed) * pace
+            let pixel = min(Int(place), last)
+            return (pixel, pixel == last ? 0 : Float(place - Double(pixel)))
+        }
+    }
+
+    /// A convolution with the bell curve, rows and columns, out to four σ; beyond the edge the pixels at it go on.
+    private static func blurNormally(_ canvas: Canvas, _ sigma: Double) {
+        let reach = Int(4 * sigma + 0.5)
+        guard reach > 0 else { return }
+        let weights = (-reach...reach).map { exp(-Double($0 * $0) / (2 * sigma * sigma)) }
+        let whole = weights.reduce(0, +)
+        let (height, width) = (canvas.shape.height, canvas.shape.width)
+        for c in 0..<canvas.shape.channels {
+            let channel = canvas.channel(c)
+            for (size, pace, lines, nextLine) in [(height, width, width, 1), (width, 1, height, width)] {
+                canvas.spare.update(from: channel, count: canvas.area)
+                for line in 0..<lines {
+                    for i in 0..<size {
+                        var sum = 0.0
+                        for d in -reach...reach {
+                            let place = min(max(i + d, 0), size - 1)
+                            sum += weights[d + reach] * Double(canvas.spare[line * nextLine + place * pace])
+                        }
+                        channel[line * nextLine + i * pace] = Float(sum / whole)
+                    }
+                }
+            }
+        }
+    }
+
+    /// The place of an index in a line that is mirrored at its ends, which are not repeated.
+    private static func mirrored(_ index: Int, _ size: Int) -> Int {
+        guard size > 1 else { return 0 }
+        let period = 2 * (size - 1)
+        let place = ((index % period) + period) % period
+        return place < size ? place : period - place
+    }
+}

@@ -1,0 +1,172 @@
+"""Attacks that look for the nearest point, and those without gradients, beside published packages (adv-lib, foolbox,
+torchattacks), on the teacher in examples/data and Fashion-MNIST. As in test_live_autoattack.py both sides attack the
+same PyTorch module, so that what differs is the attack alone; where attacks are compared in distribution igdm attacks
+its own network of the same weights."""
+
+from __future__ import annotations
+
+import math
+
+import igdm
+import numpy as np
+import peers
+import pytest
+import test_live_autoattack
+import torch
+import torchattacks
+from test_live_autoattack import TEACHER, Recorder, correct_samples
+
+model = test_live_autoattack.model
+host = test_live_autoattack.host
+
+CLASSES = 10
+NORMS = {"linf": math.inf, "l2": 2, "l1": 1, "l0": 0}
+# Larger than any distance: whatever is found counts.
+ANYWHERE = 1000.0
+
+
+def tell(attack: str, norm: str, errors: np.ndarray) -> None:
+    parts = {k: float(errors[:k].max()) for k in (6, 11, 21, len(errors))}
+    print(f"\n{attack} {norm}: largest error in the first iterates {parts}")
+    print("samples within 1e-4 throughout:", float((errors.max(0) <= 1e-4).mean()))
+
+
+def shorten(δ: torch.Tensor, ε: torch.Tensor) -> torch.Tensor:
+    """adv-lib's form of a projection, in place, onto the L2 ball."""
+    flat = δ.flatten(1)
+    flat.mul_((ε.unsqueeze(1) / flat.norm(dim=1, keepdim=True).clamp_(min=1e-12)).clamp(max=1))
+    return flat
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1", "l0"])
+@pytest.mark.parametrize("attack", ["ddn", "fmn"])
+def test_iterates(model: Recorder, host: igdm.HostModel, attack: str, norm: str) -> None:
+    """50 steps. In L2 neither package projects as FMN's paper says: adv-lib also lengthens what lies inside the ball,
+    foolbox does nothing. Here adv-lib gets the projection of the paper."""
+    if attack == "ddn" and norm != "l2":
+        return
+    images, labels = correct_samples(model, 16)
+    x, y = torch.from_numpy(images), torch.from_numpy(labels)
+    steps = 50
+    model.seen.clear()
+    if attack == "ddn":
+        found = peers.adv_lib("decoupled_direction_norm").ddn(model, x, y, steps=steps, levels=None)
+    else:
+        fmn = peers.adv_lib("fast_minimum_norm")
+        fmn.l2_projection_ = shorten
+        found = fmn.fmn(lambda images: model(images).float(), x, y, NORMS[norm], steps=steps)
+    wanted = np.stack(model.seen[-steps:])
+
+    model.seen.clear()
+    result = igdm.attack(host, images, labels, attack, eps=ANYWHERE, norm=norm, steps=steps, progress=False)
+    # The first pass is over the clean images.
+    got = np.stack(model.seen[1:])
+    assert got.shape == wanted.shape
+    errors = np.abs(got - wanted).reshape(steps, len(images), -1).max(2)
+    tell(attack, norm, errors)
+    assert errors[:6].max() <= 1e-4
+    np.testing.assert_array_equal(result.success, (found != x).flatten(1).any(1).numpy())
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_iterates_of_deepfool(model: Recorder, host: igdm.HostModel, norm: str) -> None:
+    images, labels = correct_samples(model, 16)
+    model.seen.clear()
+    reference = peers.adv_lib("deepfool")
+    x, y = torch.from_numpy(images), torch.from_numpy(labels)
+    found = reference.df(lambda images: model(images).float(), x, y, steps=50, norm=NORMS[norm])
+    wanted = list(model.seen)
+    model.seen.clear()
+    result = igdm.attack(host, images, labels, "deepfool", eps=ANYWHERE, norm=norm, progress=False)
+    # A pass for each other class; samples leave both batches where they are misclassified.
+    got = model.seen[1 :: CLASSES - 1]
+    assert [len(batch) for batch in got] == [len(batch) for batch in wanted]
+    errors = [float(np.abs(a - b).max()) for a, b in zip(got, wanted, strict=True)]
+    print(f"\ndeepfool {norm}: {len(errors)} iterates, largest error {max(errors)}")
+    assert max(errors) <= 1e-4
+    assert np.abs(result.images - found.numpy()).max() <= 1e-4
+
+
+def test_spsa_in_distribution(model: Recorder) -> None:
+    """Same steps, directions and learning rate: how far the margin falls, and how many samples break."""
+    images, labels = correct_samples(model, 100)
+    x, y = torch.from_numpy(images), torch.from_numpy(labels)
+    steps, directions, rate = 6, 16, 0.03
+    ours, theirs = [], []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        peer = torchattacks.SPSA(
+            model.module.float(), eps=0.1, delta=0.01, lr=rate, nb_iter=steps, nb_sample=directions, max_batch_size=16
+        )
+        found = peer(x, y)
+        with torch.no_grad():
+            theirs.append(float((model.module(found).argmax(1) == y).float().mean()))
+        model.module.double()
+        result = igdm.attack(
+            igdm.Model.load(TEACHER), images, labels, "spsa", eps=0.1, steps=steps, seed=seed, progress=False,
+            tuning={"spsa_directions": directions, "spsa_rate": rate},
+        )  # fmt: skip
+        ours.append(1 - float(result.success.mean()))
+    print(f"\nspsa: robust accuracy ours {ours}, theirs {theirs}")
+    assert abs(np.mean(ours) - np.mean(theirs)) <= 0.02
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_distances_of_hopskipjump(model: Recorder, norm: str) -> None:
+    foolbox = peers.foolbox()
+    images, labels = correct_samples(model, 16)
+    x, y = torch.from_numpy(images), torch.from_numpy(labels)
+    steps = 4
+    torch.manual_seed(0)
+    model.module.float()
+    try:
+        wrapped = foolbox.PyTorchModel(model.module, bounds=(0, 1), device="cpu")
+        peer = foolbox.attacks.HopSkipJumpAttack(steps=steps, constraint=norm)
+        found = peer.run(wrapped, x, y).numpy()
+    finally:
+        model.module.double()
+    moved = np.abs(found - images).reshape(len(images), -1)
+    theirs = moved.max(1) if norm == "linf" else np.sqrt((moved**2).sum(1))
+    result = igdm.attack(
+        igdm.Model.load(TEACHER), images, labels, "hopskipjump", eps=ANYWHERE, norm=norm, steps=steps, progress=False
+    )
+    ours = getattr(result, norm)
+    medians = f"ours {np.median(ours):.4f}, theirs {np.median(theirs):.4f}"
+    print(f"\nhopskipjump {norm}, {steps} steps: median distance {medians}")
+    assert result.success.all()
+    assert np.median(ours) <= 1.15 * np.median(theirs)
+
+
+@pytest.mark.parametrize(("kind", "norm", "eps"), [("gaussian", "l2", 8.0), ("uniform", "linf", 0.5)])
+def test_noise_in_distribution(
+    model: Recorder,
+    kind: str,
+    norm: str,
+    eps: float,
+) -> None:
+    foolbox = peers.foolbox()
+    images, labels = correct_samples(model, 300)
+    x, y = torch.from_numpy(images), torch.from_numpy(labels)
+    peer = {"gaussian": "L2RepeatedAdditiveGaussianNoiseAttack", "uniform": "LinfRepeatedAdditiveUniformNoiseAttack"}
+    ours, theirs = [], []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        model.module.float()
+        wrapped = foolbox.PyTorchModel(model.module, bounds=(0, 1), device="cpu")
+        _, _, broken = getattr(foolbox.attacks, peer[kind])(repeats=10)(wrapped, x, y, epsilons=eps)
+        model.module.double()
+        theirs.append(1 - float(broken.float().mean()))
+        result = igdm.attack(
+            igdm.Model.load(TEACHER),
+            images,
+            labels,
+            f"noise-{kind}",
+            eps=eps,
+            norm=norm,
+            steps=10,
+            seed=seed,
+            progress=False,
+        )
+        ours.append(1 - float(result.success.mean()))
+    print(f"\nnoise-{kind} {norm}: robust accuracy ours {ours}, theirs {theirs}")
+    assert abs(np.mean(ours) - np.mean(theirs)) <= 0.02
