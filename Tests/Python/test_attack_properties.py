@@ -11,6 +11,7 @@ import pytest
 from conftest import CLASSES, SHAPE, make_arrays
 
 RADIUS = {"linf": 0.3, "l2": 2.0, "l1": 12.0}
+FAR = {"linf": 8.0, "l2": 4.0, "l1": 6.0}
 FEW = {"tuning": {"spsa_directions": 8, "spsa_rate": 0.1, "jump_directions": 10}}
 
 
@@ -25,11 +26,13 @@ class Case:
     """More steps are the same steps and then some: the sizes of others depend on how many there will be."""
     restarts: bool = True
     target: bool = False
+    reach: dict[str, float] = field(default_factory=dict)
+    """How many times the usual radius it needs to break anything, by norm."""
     options: dict[str, Any] = field(default_factory=dict)
 
 
 CASES = {
-    "fgsm": Case(steps=None, restarts=False, target=True),
+    "fgsm": Case(steps=None, norms=("linf", "l2"), restarts=False, target=True),  # in L1 one step is one pixel
     "pgd": Case(target=True),
     "cw": Case(target=True),
     "apgd-ce": Case(more_steps=False, target=True),
@@ -37,15 +40,15 @@ CASES = {
     "apgd-t": Case(more_steps=False, target=True),
     "fab": Case(),
     "fab-t": Case(target=True),
-    "square": Case(steps=40, target=True),
+    "square": Case(steps=40, target=True, reach={"l1": 3}),
     "autoattack": Case(steps=None, restarts=False),
     "deepfool": Case(norms=("linf", "l2")),
     "ddn": Case(steps=20, norms=("l2",), more_steps=False),
     "fmn": Case(steps=30, more_steps=False),
-    "spsa": Case(steps=4, options=FEW),
-    "noise-gaussian": Case(steps=30),
-    "noise-uniform": Case(steps=30),
-    "hopskipjump": Case(steps=2, norms=("linf", "l2"), options=FEW),
+    "spsa": Case(steps=8, reach={"linf": 2, "l2": 2, "l1": 3}, options=FEW),
+    "noise-gaussian": Case(steps=30, reach=FAR),
+    "noise-uniform": Case(steps=30, reach=FAR),
+    "hopskipjump": Case(steps=2, norms=("linf", "l2"), reach={"l2": 3}, options=FEW),
 }
 CORRUPTIONS = {
     "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "fog",
@@ -54,11 +57,15 @@ CORRUPTIONS = {
 """They have no radius: see test_search_attacks.py."""
 
 ATTACKS = [(name, norm) for name, case in CASES.items() for norm in case.norms]
+def radius(name: str, norm: str) -> float:
+    return RADIUS[norm] * CASES[name].reach.get(norm, 1)
+
+
 every_attack = pytest.mark.parametrize(("name", "norm"), ATTACKS)
 
 
 def run(model: Any, name: str, norm: str, images: np.ndarray, labels: np.ndarray, **changes: Any) -> igdm.Adversarial:
-    options = {"eps": RADIUS[norm], "norm": norm, "steps": CASES[name].steps, "early_stop": True}
+    options = {"eps": radius(name, norm), "norm": norm, "steps": CASES[name].steps, "early_stop": True}
     return igdm.attack(model, images, labels, name, progress=False, **{**options, **CASES[name].options, **changes})
 
 
@@ -79,7 +86,7 @@ def test_results_are_in_the_ball_and_the_box(teacher: igdm.Model, name: str, nor
     assert found.images.min() >= 0 and found.images.max() <= 1
     change = np.abs(found.images.astype(np.float64) - images).reshape(len(images), -1)
     lengths = {"linf": change.max(1), "l2": np.sqrt((change**2).sum(1)), "l1": change.sum(1)}[norm]
-    assert lengths.max() <= RADIUS[norm]
+    assert lengths.max() <= radius(name, norm)
     np.testing.assert_allclose(getattr(found, norm), lengths, rtol=1e-12)
     wrong = teacher.predict(found.images).argmax(1) != labels
     np.testing.assert_array_equal(found.success, wrong)
@@ -95,7 +102,7 @@ def test_samples_that_are_misclassified_already_stay(teacher: igdm.Model, name: 
     data = igdm.datasets.from_arrays(images, labels, classes=CLASSES)
     steps = CASES[name].steps
     entry = name if steps is None else f"{name}-{steps}"
-    result = igdm.evaluate(teacher, data, attacks=entry, eps=RADIUS[norm], norm=norm, keep_samples=True)
+    result = igdm.evaluate(teacher, data, attacks=entry, eps=radius(name, norm), norm=norm, keep_samples=True)
     wrong = ~result.correct["clean"]
     assert wrong.any() and not wrong.all()
     np.testing.assert_array_equal(result.samples[entry].images[wrong], images[wrong])
@@ -125,12 +132,12 @@ def test_more_of_it_never_helps_the_model(teacher: igdm.Model, name: str, norm: 
     """Sample by sample: what few steps or one restart break, more break too."""
     case = CASES[name]
     images, labels = make_arrays(count_of(name))
-    weak = {"eps": RADIUS[norm] / 2}
+    weak = {"eps": radius(name, norm) / 2}
     few = run(teacher, name, norm, images, labels, **weak).success
     if case.restarts:
         assert not np.any(few & ~run(teacher, name, norm, images, labels, restarts=3, **weak).success)
     if case.more_steps and case.steps is not None:
-        step = {"step": RADIUS[norm] / 8} if name in ("pgd", "cw") else {}
+        step = {"step": radius(name, norm) / 8} if name in ("pgd", "cw") else {}
         few = run(teacher, name, norm, images, labels, steps=2, **step, **weak).success
         assert not np.any(few & ~run(teacher, name, norm, images, labels, steps=3 * case.steps, **step, **weak).success)
 
@@ -158,7 +165,7 @@ def test_targets_are_reached(teacher: igdm.Model, name: str, norm: str, kind: st
     images, labels = make_arrays(24)
     labels = teacher.predict(images).argmax(1)
     given: Any = (labels + 1) % CLASSES if kind == "labels" else kind
-    far = {"eps": 2.5 * RADIUS[norm]}
+    far = {"eps": 2.5 * radius(name, norm)}
     found = run(teacher, name, norm, images, labels, target=given, **far)
     answers = teacher.predict(found.images).argmax(1)
     assert found.success.any()
