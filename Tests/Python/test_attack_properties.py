@@ -57,6 +57,8 @@ CORRUPTIONS = {
 """They have no radius: see test_search_attacks.py."""
 
 ATTACKS = [(name, norm) for name, case in CASES.items() for norm in case.norms]
+
+
 def radius(name: str, norm: str) -> float:
     return RADIUS[norm] * CASES[name].reach.get(norm, 1)
 
