@@ -21,6 +21,7 @@ from pyautoattack.fab_pt import FABAttack_PT
 from pyautoattack.square import SquareAttack
 
 NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
+FEW = 150
 LOSSES = {"apgd-ce": "ce", "apgd-dlr": "dlr", "apgd-t": "dlr-targeted"}
 
 
@@ -80,15 +81,17 @@ def robust_part(model: Recorder, images: torch.Tensor, found: torch.Tensor, labe
 def test_robust_accuracy_in_distribution(
     model: Recorder, host: igdm.HostModel, attack: str, steps: int, norm: str
 ) -> None:
-    """500 images, fab-t with one seed. IGDM_PARITY_SAMPLES asks for more, with three seeds then (make distribution)."""
-    count = int(os.environ.get("IGDM_PARITY_SAMPLES", "500"))
+    """A few images only, fab-t with one seed: within three of them. IGDM_PARITY_SAMPLES asks for more, with three seeds and
+    within half a point then (make distribution)."""
+    asked = os.environ.get("IGDM_PARITY_SAMPLES")
+    count = int(asked or FEW)
     images, labels = correct_samples(model, count)
     x, y = torch.from_numpy(images), torch.from_numpy(labels)
     model.module.float()
     plain = lambda images: model.module(images)  # noqa: E731
     ours, theirs = [], []
     try:
-        for seed in range(1 if attack == "fab-t" and count == 500 else 3):
+        for seed in range(1 if attack == "fab-t" and not asked else 3):
             if attack == "fab-t":
                 reference = FABAttack_PT(
                     plain, norm=NORMS[norm], eps=RADIUS[norm], n_iter=steps, n_restarts=1, targeted=True,
@@ -110,4 +113,4 @@ def test_robust_accuracy_in_distribution(
     finally:
         model.module.double()
     print(f"\n{attack} {norm}: ours {ours}, theirs {theirs}")
-    assert abs(np.mean(ours) - np.mean(theirs)) <= 0.005
+    assert abs(np.mean(ours) - np.mean(theirs)) <= (0.005 if asked else 3 / count)
