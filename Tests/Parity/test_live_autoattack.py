@@ -81,8 +81,8 @@ def robust_part(model: Recorder, images: torch.Tensor, found: torch.Tensor, labe
 def test_robust_accuracy_in_distribution(
     model: Recorder, host: igdm.HostModel, attack: str, steps: int, norm: str
 ) -> None:
-    """A few images only, fab-t with one seed: within three of them. IGDM_PARITY_SAMPLES asks for more, with three seeds and
-    within half a point then (make distribution)."""
+    """A few images only, fab-t with one seed: within three of them. IGDM_PARITY_SAMPLES asks for more, with three seeds
+    and within half a point then (make distribution)."""
     asked = os.environ.get("IGDM_PARITY_SAMPLES")
     count = int(asked or FEW)
     images, labels = correct_samples(model, count)
