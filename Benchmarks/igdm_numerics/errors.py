@@ -18,7 +18,3 @@ def errors(got: ArrayLike, wanted: ArrayLike, allowance: ArrayLike = 0.0) -> tup
 
 def cell(worst: float, rms: float) -> str:
     return f"{1e7 * worst:.1f} / {1e7 * rms:.1f}"
-
-
-def markdown(head: list[str], rows: list[list[str]]) -> list[str]:
-    return [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(row)} |" for row in rows)]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import cell, markdown
+from measured import markdown
+
+from .errors import cell
 
 PATHS = ["avx512", "avx2", "baseline"]
 EVERY_PATH = "all"  # kernels that are the same on each

@@ -12,9 +12,10 @@ import cases
 import igdm
 import numpy as np
 import ours
+from measured import markdown
 
 from . import ROOT
-from .errors import cell, errors, markdown
+from .errors import cell, errors
 from .kernels import PATHS
 
 CASES = cases.LIVE_MODELS

@@ -10,9 +10,10 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
+from measured import markdown
 from numpy.typing import NDArray
 
-from .errors import cell, errors, markdown
+from .errors import cell, errors
 
 CHOICES = {
     "0, ±1, ±2, ∞ (the textbook's)": (1, 2),

@@ -11,9 +11,9 @@ import statistics
 
 import demo
 import igdm
+from measured import markdown
 
 from . import ROOT
-from .errors import markdown
 
 TRAIN_COUNT, EPOCHS, EVAL_COUNT, SEEDS = 3000, 3, 1000, range(10)
 ATTACKS = ["fgsm", "pgd-20"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections.abc import Sequence
 from html import escape
+
+import measured
 
 from . import ROOT
 from .experiments import BASE, IGDM, METHODS, NAMES, Experiment, Scale, main_table
@@ -36,14 +37,8 @@ def sections(
 
 def write(blocks: dict[str, list[str]]) -> None:
     """Each section between the marks that carry its name."""
-    text = DOCUMENT.read_text(encoding="utf-8")
     for name, lines in blocks.items():
-        begin, end = f"<!-- measured: {name} -->", "<!-- end -->"
-        block = "\n".join([begin, *lines, end])
-        text, found = re.subn(rf"{re.escape(begin)}\n.*?{re.escape(end)}", lambda _, b=block: b, text, flags=re.DOTALL)
-        if found != 1:
-            raise SystemExit(f"{DOCUMENT.name}: got {found} blocks from {begin} to {end}, want 1")
-    DOCUMENT.write_text(text, encoding="utf-8")
+        measured.write(DOCUMENT, name, lines)
 
 
 def _about(scale: Scale) -> str:
@@ -62,7 +57,7 @@ def _choice_table(choices: dict[str, dict[float, dict[str, float]]], alpha: dict
         shown = [f"{'**' * (one == alpha[method])}{one:g}: {_pair(found)}{'**' * (one == alpha[method])}"
                  for one, found in sorted(tried.items())]  # fmt: skip
         rows.append([NAMES[method], "; ".join(shown)])
-    return markdown(["method", "α: clean / PGD-20, %"], rows)
+    return measured.markdown(["method", "α: clean / PGD-20, %"], rows)
 
 
 def _pair(found: dict[str, float]) -> str:
@@ -76,14 +71,14 @@ def _main_table(results: Results, experiments: Sequence[Experiment], teacher: di
             rows.append([one.title, *_cells(results[one])])
         rows.append([f"difference, {NAMES[base.method]}", *_differences(results[base], results[ours])])
     rows.append(["teacher", *(f"{100 * teacher[name]:.1f}" for name in PERCENT), "", ""])
-    return markdown(["", *(f"{title}, %" for title in PERCENT.values()), *AGREEMENT], rows)
+    return measured.markdown(["", *(f"{title}, %" for title in PERCENT.values()), *AGREEMENT], rows)
 
 
 def _ablation_table(results: Results, experiments: Sequence[Experiment]) -> list[str]:
     varied = [one for one in results if one not in experiments]
     shown = [one for one in experiments if one.method in {other.method for other in varied}]
     order = sorted([*shown, *varied], key=lambda one: METHODS.index(one.method))
-    return markdown(
+    return measured.markdown(
         ["", *(f"{title}, %" for title in PERCENT.values()), *AGREEMENT],
         [[one.title, *_cells(results[one])] for one in order],
     )
@@ -109,10 +104,6 @@ def spread(values: Sequence[float], digits: int, sign: str = "") -> str:
     """Mean ± standard deviation, the latter where there are several values."""
     mean = f"{statistics.fmean(values):{sign}.{digits}f}"
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *rows)]
 
 
 WIDTH, ROW, LEFT, RIGHT, TOP, BOTTOM = 720, 34, 90, 30, 62, 42
