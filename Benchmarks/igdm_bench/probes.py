@@ -80,7 +80,7 @@ def batch_sizes(probe: Probe, checkpoints: Mapping[str, str], settings: Settings
         with Process(OURS, settings.threads) as process:
             prepare(process, replace(probe.work, batch=batch), checkpoints)
             once = trial(process, settings)
-            runs = [process.ask("run") for _ in range(repetitions(once * 4, settings))]
+            runs = [process.ask("run") for _ in range(repetitions(once * 4, settings, probe.work))]
         samples[batch] = statistics.median(runs) / batch
     flat = [samples[batch] for batch in BATCHES if batch >= 8]
     spread = max(flat) / min(flat)

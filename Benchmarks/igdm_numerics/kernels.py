@@ -13,7 +13,8 @@ PATHS = ["avx512", "avx2", "baseline"]
 EVERY_PATH = "all"  # kernels that are the same on each
 ORDER = [
     "Winograd", "Winograd, stride 2", "indirect product", "gathered patches", "OpenBLAS", "depthwise", "BatchNorm",
-    "SiLU", "global average", "cross-entropy", "KL divergence",
+    "LayerNorm", "attention", "SiLU", "GELU", "sigmoid", "tanh", "leaky ReLU", "ReLU6", "hard sigmoid", "hard swish",
+    "global average", "cross-entropy", "KL divergence",
 ]  # fmt: skip
 
 

@@ -114,6 +114,25 @@ private struct ConvolutionReference {
     }
 }
 
+private func sigmoid(_ x: Double) -> Double { 1 / (1 + exp(-x)) }
+
+/// Of central differences, which are exact to some 1e-9 then: a hundredth of the unit of the tables.
+private let step = 1e-5
+
+/// The gradient of Σ dy·f(x), by central differences.
+private func differences(_ x: [Float], _ dy: [Float], _ f: ([Double]) -> [Double]) -> [Double] {
+    var point = x.map(Double.init)
+    return x.indices.map { i in
+        let value = point[i]
+        defer { point[i] = value }
+        point[i] = value + step
+        let up = f(point)
+        point[i] = value - step
+        let down = f(point)
+        return zip(zip(up, down), dy).reduce(0) { $0 + ($1.0.0 - $1.0.1) * Double($1.1) } / (2 * step)
+    }
+}
+
 @Suite struct NumericsTests {
     @Test(arguments: ConvolutionCase.all)
     func convolutions(_ test: ConvolutionCase) throws {
@@ -178,18 +197,83 @@ private struct ConvolutionReference {
         }
     }
 
-    @Test func activationsAndPools() throws {
-        let shape = ImageShape(24, 8, 8)
-        let count = 3 * shape.count
-        let (x, g) = (randomFloats(count, seed: 1), randomFloats(count, seed: 2))
-        let (xs, gs, y, dx) = (try buffer(x), try buffer(g), try FloatBuffer(count), try FloatBuffer(count))
-        func sigmoid(_ v: Double) -> Double { 1 / (1 + exp(-v)) }
-        activationForward(.silu, y.pointer, xs.pointer, count: count)
-        expectSmall(array(y), x.map { Double($0) * sigmoid(Double($0)) }, below: 1e-6, "SiLU", "forward", "all")
-        activationBackward(.silu, dx.pointer, gradient: gs.pointer, input: xs.pointer, count: count, accumulate: false)
-        let slopes = x.map { sigmoid(Double($0)) * (1 + Double($0) * (1 - sigmoid(Double($0)))) }
-        expectSmall(array(dx), zip(g, slopes).map { Double($0) * $1 }, below: 1e-6, "SiLU", "input gradient", "all")
+    private static let activations: [(String, Activation, @Sendable (Double) -> Double)] = [
+        ("SiLU", .silu, { $0 * sigmoid($0) }),
+        ("GELU", .gelu, { $0 * 0.5 * erfc(-$0 / 2.0.squareRoot()) }),
+        ("sigmoid", .sigmoid, sigmoid),
+        ("tanh", .tanh, { tanh($0) }),
+        ("leaky ReLU", .leakyReLU(slope: 0.125), { max($0, 0.125 * $0) }),
+        ("ReLU6", .relu6, { min(max($0, 0), 6) }),
+        ("hard sigmoid", .hardSigmoid, { min(max($0 + 3, 0), 6) / 6 }),
+        ("hard swish", .hardSwish, { $0 * min(max($0 + 3, 0), 6) / 6 }),
+    ]
 
+    @Test(arguments: activations.indices)
+    func activation(_ index: Int) throws {
+        let (name, kind, f) = Self.activations[index]
+        let count = 4000
+        // Beyond 6 on either side, where some of them have their corners.
+        let x = randomFloats(count, seed: 1).map { 3 * $0 }
+        let g = randomFloats(count, seed: 2)
+        let (xs, gs, y, dx) = (try buffer(x), try buffer(g), try FloatBuffer(count), try FloatBuffer(count))
+        activationForward(kind, y.pointer, xs.pointer, count: count)
+        expectSmall(array(y), x.map { f(Double($0)) }, below: 1e-6, name, "forward", "all")
+        activationBackward(kind, dx.pointer, gradient: gs.pointer, input: xs.pointer, count: count, accumulate: false)
+        let slopes = x.map { (f(Double($0) + step) - f(Double($0) - step)) / (2 * step) }
+        expectSmall(array(dx), zip(g, slopes).map { Double($0) * $1 }, below: 1e-6, name, "input gradient", "all")
+    }
+
+    @Test(arguments: [(1, 7), (33, 16), (12, 130)])
+    func layerNorm(_ pixels: Int, _ channels: Int) throws {
+        let n = pixels * channels
+        let x = randomFloats(n, seed: 1).map { $0 + 2 }
+        let (g, gamma, beta) = (
+            randomFloats(n, seed: 2), randomFloats(channels, seed: 3), randomFloats(channels, seed: 4)
+        )
+        func norm(_ x: [Double], _ gamma: [Float], _ beta: [Float]) -> [Double] {
+            referenceLayerNorm(
+                x, gamma: gamma.map(Double.init), beta: beta.map(Double.init), epsilon: Double(Float(1e-5)))
+        }
+        let (y, dx) = (try FloatBuffer(n), try FloatBuffer(n))
+        let (dgamma, dbeta) = (try FloatBuffer(channels), try FloatBuffer(channels))
+        layerNormForward(y.pointer, x, pixels: pixels, channels: channels, gamma: gamma, beta: beta, epsilon: 1e-5)
+        layerNormBackward(
+            dx.pointer, gradient: g, x, pixels: pixels, channels: channels, gamma: gamma, epsilon: 1e-5,
+            accumulate: false)
+        layerNormParameterGradients(
+            dgamma: dgamma.pointer, dbeta: dbeta.pointer, gradient: g, x, pixels: pixels, channels: channels,
+            epsilon: 1e-5)
+        let plain = norm(x.map(Double.init), gamma.map { _ in 1 }, beta.map { _ in 0 })
+        func sums(_ factors: [Double]) -> [Double] {
+            (0..<channels).map { c in
+                stride(from: c, to: n, by: channels).reduce(0) { $0 + Double(g[$1]) * factors[$1] }
+            }
+        }
+        let parts = [
+            ("forward", y, norm(x.map(Double.init), gamma, beta)),
+            ("input gradient", dx, differences(x, g) { norm($0, gamma, beta) }), ("γ's gradient", dgamma, sums(plain)),
+            ("β's gradient", dbeta, sums(plain.map { _ in 1 })),
+        ]
+        for (what, got, wanted) in parts { expectSmall(array(got), wanted, below: 2e-6, "LayerNorm", what, "all") }
+    }
+
+    @Test(arguments: [(5, 6, 1), (17, 24, 3), (26, 32, 2)])
+    func attention(_ tokens: Int, _ channels: Int, _ heads: Int) throws {
+        let geometry = AttentionGeometry(tokens: tokens, channels: channels, heads: heads)
+        let x = randomFloats(tokens * 3 * channels, seed: 1)
+        let g = randomFloats(tokens * channels, seed: 2)
+        let (y, dx) = (try FloatBuffer(g.count), try FloatBuffer(x.count))
+        attentionForward(y.pointer, x, count: 1, geometry)
+        attentionBackward(dx.pointer, gradient: g, x, count: 1, geometry, accumulate: false)
+        func reference(_ x: [Double]) -> [Double] { referenceAttention(x, count: 1, geometry) }
+        expectSmall(array(y), reference(x.map(Double.init)), below: 2e-6, "attention", "forward", "all")
+        expectSmall(array(dx), differences(x, g, reference), below: 2e-6, "attention", "input gradient", "all")
+    }
+
+    @Test func globalAverage() throws {
+        let shape = ImageShape(24, 8, 8)
+        let x = randomFloats(3 * shape.count, seed: 1)
+        let xs = try buffer(x)
         let pooled = try FloatBuffer(3 * shape.channels)
         globalAveragePoolForward(pooled.pointer, xs.pointer, count: 3, shape)
         let means = (0..<3 * shape.channels).map { i in

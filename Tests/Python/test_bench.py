@@ -47,6 +47,17 @@ def test_own_cases_without_pytorch(python: Run, tmp_path: Path) -> None:
     assert described["settings"]["configs"] == []
 
 
+@pytest.mark.parametrize("title", ["gradient, batch 64: 1 thread", "by batch size", "C call", "load"])
+def test_what_is_measured_of_igdm_alone(python: Run, tmp_path: Path, title: str) -> None:
+    output = tmp_path / "bench.json"
+    result = bench(python, output, "--only", title)
+    assert result.returncode == 0, result.stdout + result.stderr
+    rows = json.loads(output.read_text())
+    assert rows
+    for row in rows:
+        assert (row["ours_s"] > 0, row["failure"]) == (True, None)
+
+
 def test_an_unknown_model_is_a_row_without_numbers(python: Run, tmp_path: Path) -> None:
     result = bench(
         python, tmp_path / "bench.json", "--models", "resnet8,resnet9000", "--batch", "1", "--work", "forward"
