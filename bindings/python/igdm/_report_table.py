@@ -93,8 +93,8 @@ def _finding(judged: Judged) -> str:
         hardest = min(shared, key=lambda name: before[name])
         old, new = 100 * before[hardest], 100 * evaluation.accuracy[hardest]
         sentences.append(
-            f"Under {escape(attack_title(hardest))}, {escape(one.base.name)} keeps <b>{old:.2f} %</b> of the images and "
-            f"{escape(one.name)} <b>{new:.2f} %</b>: {new - old:+.2f} points."
+            f"Under {escape(attack_title(hardest))}, {escape(one.base.name)} keeps <b>{old:.2f} %</b> of the images "
+            f"and {escape(one.name)} <b>{new:.2f} %</b>: {new - old:+.2f} points."
         )
     return f'<p class="card finding">{"<br>".join(sentences)}</p>' if sentences else ""
 

@@ -5,8 +5,8 @@ STYLE = """
   --c0: #c8690a; --c1: #2563d9; --c2: #6f7887; --c3: #8a4fbf; --c4: #0f8a8a; --c5: #c03a8c; --c6: #7a6a12;
   --c7: #5a3d28; --good: #157a4a; --bad: #c22f3d; }
 @media (prefers-color-scheme: dark) { :root { --page: #12151a; --card: #1b2027; --text: #e8ebf0; --soft: #9aa5b4;
-  --rule: #2d343e; --c0: #f0a04e; --c1: #6aa5ff; --c2: #98a2b1; --c3: #c093ee; --c4: #4cc9c9; --c5: #f283c0; --c6: #d3c05a;
-  --c7: #c9a58b; --good: #55c890; --bad: #ff7f88; } }
+  --rule: #2d343e; --c0: #f0a04e; --c1: #6aa5ff; --c2: #98a2b1; --c3: #c093ee; --c4: #4cc9c9; --c5: #f283c0;
+  --c6: #d3c05a; --c7: #c9a58b; --good: #55c890; --bad: #ff7f88; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--text);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
