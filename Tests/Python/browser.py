@@ -26,9 +26,9 @@ class Browser:
         self._profile = tempfile.TemporaryDirectory(prefix="igdm-chromium-", ignore_cleanup_errors=True)
         self._process = subprocess.Popen(
             [
-                program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars",
-                "--disable-background-networking", "--remote-debugging-port=0", "--remote-allow-origins=*",
-                f"--user-data-dir={self._profile.name}", "about:blank",
+                program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+                "--hide-scrollbars", "--disable-background-networking", "--remote-debugging-port=0",
+                "--remote-allow-origins=*", f"--user-data-dir={self._profile.name}", "about:blank",
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -324,7 +324,8 @@ def _write_report(
     model: igdm.Model,
     teacher: igdm.Model | None,
     data: Dataset,
-    evaluation: Evaluation, swept: igdm.Sweep | None
+    evaluation: Evaluation,
+    swept: igdm.Sweep | None,
 ) -> None:
     info = model.info
     facts = {
@@ -369,8 +370,8 @@ def _add_report(commands: Any) -> None:
     parser = commands.add_parser(
         "report",
         help="one page on one or several runs",
-        description="Attacks the students of run folders and writes a page: table with the gain of IGDM, curves, accuracy "
-        "over the radius, images, input gradients beside the teacher's.",
+        description="Attacks the students of run folders and writes a page: table with the gain of IGDM, curves, "
+        "accuracy over the radius, images, input gradients beside the teacher's.",
     )
     parser.set_defaults(run=_report)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder")

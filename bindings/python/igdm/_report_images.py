@@ -83,8 +83,8 @@ def input_gradients(contenders: Sequence[Contender], gallery: Gallery) -> str:
     return (
         '<h2>Input gradients beside the teacher\'s</h2><p class="note">Gradient of the cross-entropy by the pixels of '
         'the same images, summed over channels: <span class="wrong">red</span> where a brighter pixel raises the loss, '
-        '<span class="blue">blue</span> where it lowers it, each map scaled by its own largest values. Below, the cosine '
-        f'with the teacher\'s gradient.</p><div class="samples twice">{"".join(cards)}</div>'
+        '<span class="blue">blue</span> where it lowers it, each map scaled by its own largest values. Below, the '
+        f'cosine with the teacher\'s gradient.</p><div class="samples twice">{"".join(cards)}</div>'
     )
 
 
