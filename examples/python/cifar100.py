@@ -2,11 +2,11 @@
 
     python examples/python/cifar100.py --data cifar-100-binary --teacher teacher.h5
 
-The data are Krizhevsky's binary or Python files; the teacher is a checkpoint, such as RobustBench's Wang2023Better_WRN-28-10
-(BDM-AT) through `python -m igdm convert`. First a warm-up on a copy of the student measures what a step and a validation
-cost and says how long the whole training will take (--estimate: then stop). The same command goes on with a run that
-was stopped, and `python -m igdm report FOLDER` shows it. --method takes every method of the recipe, alone or
-with "+igdm".
+The data are Krizhevsky's binary or Python files; the teacher is a checkpoint, such as RobustBench's
+Wang2023Better_WRN-28-10 (BDM-AT) through `python -m igdm convert`. First a warm-up on a copy of the student measures
+what a step and a validation cost and says how long the whole training will take (--estimate: then stop). The same
+command goes on with a run that was stopped, and `python -m igdm report FOLDER` shows it. --method takes every method
+of the recipe, alone or with "+igdm".
 """
 
 from __future__ import annotations
