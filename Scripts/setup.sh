@@ -2,7 +2,7 @@
 # Makes sure that what the build needs is on this machine. Installs Debian packages where it may; otherwise says in one
 # sentence what is missing and how to get it.
 #   Scripts/setup.sh packages PYTHON   libraries, data set, compilers, and a Python that can make environments
-#   Scripts/setup.sh test-packages     what only the tests need: an emulator of older processors, headers of another
+#   Scripts/setup.sh test-packages     what only the tests need: an emulator of older processors, headers of another, a browser
 #   Scripts/setup.sh swift SWIFT       the Swift toolchain
 set -euo pipefail
 
@@ -55,7 +55,7 @@ setup_test_packages() {
         command -v qemu-x86_64 >/dev/null || fail "this is not Debian: install QEMU's user-mode emulation (qemu-x86_64)."
         return
     fi
-    missing=$(missing_packages qemu-user binutils libc6-dev-arm64-cross)
+    missing=$(missing_packages qemu-user binutils libc6-dev-arm64-cross chromium)
     # shellcheck disable=SC2086  # package names have no spaces
     [ -z "$missing" ] || install_packages $missing
 }

@@ -480,7 +480,7 @@ IGDM_API void igdm_checkpoint_release(igdm_checkpoint *checkpoint);
  * 3. Datasets
  * --------------------------------------------------------------------------------------------------------------- */
 
-/* Images with labels, in memory (8 bits a value where the source has 8 bits). */
+/* Images with labels, in memory (8 bits a value where the source has 8 bits) or streamed from a file. */
 typedef struct igdm_dataset igdm_dataset;
 
 typedef struct igdm_dataset_info {
@@ -524,6 +524,17 @@ IGDM_API int32_t igdm_dataset_open_cifar(const char *folder, int64_t classes, co
  * Errors: NOT_FOUND, IO, FORMAT, INVALID_ARGUMENT (classes, a label or a value out of range), NOT_FINITE (a value). */
 IGDM_API int32_t igdm_dataset_open_hdf5(const char *path, const char *images_name, const char *labels_name,
                                         int64_t classes, igdm_dataset **dataset);
+
+/* The same, but the images stay in the file, of which each batch reads its own: for data larger than the memory. All results are
+ * the same bits as with igdm_dataset_open_hdf5. The file stays open until the dataset, its subsets, and what works with them are
+ * released. Whatever reads images may then fail too, naming file and rows: FORMAT (damaged), IO (the file was written to since it
+ * was opened), INVALID_ARGUMENT and NOT_FINITE (a value of float images, which are not looked at before they are read);
+ * igdm_trainer_fit then leaves the student after the last batch that was whole. It reads the whole file once at its beginning,
+ * for the check sum by which igdm_trainer_resume knows the data.
+ * Errors: as igdm_dataset_open_hdf5; FORMAT for chunks of more than 32 MiB (each read decompresses whole chunks: best are chunks of
+ * one or a few images, or none). */
+IGDM_API int32_t igdm_dataset_stream_hdf5(const char *path, const char *images_name, const char *labels_name,
+                                          int64_t classes, igdm_dataset **dataset);
 
 /* `count` samples from `first` on, sharing the images of `dataset`. Errors: INVALID_ARGUMENT (outside the dataset). */
 IGDM_API int32_t igdm_dataset_subset(igdm_dataset *dataset, size_t first, size_t count, igdm_dataset **subset);

@@ -69,7 +69,7 @@ final class AttackCascade {
         let began = monotonicSeconds()
         for first in stride(from: 0, to: state.count, by: capacity) {
             let size = min(capacity, state.count - first)
-            WorkerPool.parallelFor(size) { i in source.readImage(first + i, into: images.pointer + i * pixels) }
+            try source.readImages(first..<first + size, into: images.pointer)
             try monitor.checkpoint?()
             let row = state.logits.pointer + first * classes
             try classifier.forward(images.pointer, count: size, logits: row, retain: false)
@@ -102,7 +102,7 @@ final class AttackCascade {
         while let pool = nextPool() {
             while pool.runs.count < pool.capacity, let sample = pool.nextWaiting() {
                 let place = pool.takePlace()
-                source.readImage(sample, into: pool.clean(place))
+                try source.readImages(sample..<sample + 1, into: pool.clean(place))
                 pool.runs.append(begin(sample, in: pool, place))
             }
             let start = monotonicSeconds()
@@ -150,7 +150,7 @@ final class AttackCascade {
             broken,
             image: { sample in
                 guard state.breaker[sample] < 0 else { return UnsafePointer(state.image(sample)) }
-                source.readImage(sample, into: clean.pointer)
+                try source.readImages(sample..<sample + 1, into: clean.pointer)
                 return UnsafePointer(clean.pointer)
             }, monitor
         ) { sample, logits in

@@ -56,8 +56,9 @@ public protocol AttackResults {
     var count: Int { get }
     /// Of one image.
     var pixels: Int { get }
-    /// Writes what is wanted. `outputs.adversarial` may be the memory of the source's images.
-    func write(to outputs: AttackOutputs)
+    /// Writes what is wanted. `outputs.adversarial` may be the memory of the source's images. Throws what reading the
+    /// source throws.
+    func write(to outputs: AttackOutputs) throws
     func totals(seconds: Double) -> AttackTotals
 }
 
@@ -173,10 +174,10 @@ struct RecordedSamples: AttackResults {
     var count: Int { record.count }
     var pixels: Int { source.shape.count }
 
-    func write(to outputs: AttackOutputs) {
+    func write(to outputs: AttackOutputs) throws {
         // The clean images go where the result will lie, to be compared with it.
         let adversarial = outputs.adversarial
-        WorkerPool.parallelFor(count) { i in source.readImage(i, into: adversarial + i * pixels) }
+        try source.readImages(0..<count, into: adversarial)
         record.write(to: outputs, clean: UnsafePointer(adversarial))
     }
 
@@ -198,12 +199,12 @@ public struct AttackedSamples: AttackResults {
 
     /// Writes what is wanted: images that no attack broke are the clean ones. `outputs.adversarial` may be the memory of the
     /// source's images.
-    public func write(to outputs: AttackOutputs) {
+    public func write(to outputs: AttackOutputs) throws {
         let pixels = state.pixels
+        // A broken image's memory holds the attack's; the result takes the clean one first, to be compared with it.
+        try source.readImages(0..<state.count, into: outputs.adversarial)
         WorkerPool.parallelFor(state.count) { i in
             let result = outputs.adversarial + i * pixels
-            // A broken image's memory holds the attack's; the result takes the clean one first, to be compared with it.
-            source.readImage(i, into: result)
             var moved = (linf: 0.0, l2: 0.0, l1: 0.0)
             if state.breaker[i] >= 0 {
                 moved = distances(state.image(i), result, pixels)

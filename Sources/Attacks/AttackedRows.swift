@@ -94,10 +94,8 @@ struct AttackedRows {
         let pixels = model.shape.count
         let record = try AttackRecord(count: clean.count, pixels: pixels)
         record.trace(from: 0).reset(count: clean.count)
-        WorkerPool.parallelFor(clean.count) { i in
-            reader.source.readImage(i, into: record.images.pointer + i * pixels)
-            record.success[i] = 1 - clean[i]
-        }
+        try reader.source.readImages(0..<clean.count, into: record.images.pointer)
+        for i in 0..<clean.count { record.success[i] = 1 - clean[i] }
         return record
     }
 

@@ -273,7 +273,7 @@ private struct ProgressKeeper {
         let image = try FloatBuffer(source.shape.count)
         var sum = Checksum()
         for i in 0..<count {
-            source.readImage(i, into: image.pointer)
+            try source.readImages(i..<i + 1, into: image.pointer)
             sum.add(UnsafeRawPointer(image.pointer), image.count * MemoryLayout<Float>.stride)
             withUnsafeBytes(of: Int64(source.label(i))) { bytes in
                 if let start = bytes.baseAddress { sum.add(start, bytes.count) }

@@ -49,7 +49,7 @@ struct AutoAttackChecks {
         let classes = model.classes
         let images = try FloatBuffer(batchSize * model.shape.count)
         let logits = try FloatBuffer(batchSize * classes)
-        WorkerPool.parallelFor(batchSize) { source.readImage($0, into: images.pointer + $0 * model.shape.count) }
+        try source.readImages(0..<batchSize, into: images.pointer)
         var largest = 0.0
         for _ in 1..<5 {
             try monitor.checkpoint?()

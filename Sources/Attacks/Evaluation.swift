@@ -1,13 +1,14 @@
 import Kernels
 import Runtime
 
-/// Labelled images that an evaluation reads one by one.
+/// Labelled images that an evaluation reads as it needs them.
 public protocol ImageSource {
     var shape: ImageShape { get }
     var classes: Int { get }
     var count: Int { get }
-    /// Copies sample `index` as floats in [0,1], (channels, height, width). Called from several threads.
-    func readImage(_ index: Int, into image: UnsafeMutablePointer<Float>)
+    /// Copies samples, whose numbers are `rows`, as floats in [0,1], (rows.count, channels, height, width). Throws where
+    /// the images come from a file that can no longer be read.
+    func readImages(_ rows: some RandomAccessCollection<Int>, into images: UnsafeMutablePointer<Float>) throws
     /// In `0..<classes`.
     func label(_ index: Int) -> Int
 }
@@ -204,9 +205,7 @@ final class BatchReader {
                 keys[i] = UInt64(index)
                 labels[i] = Int64(source.label(index))
             }
-            WorkerPool.parallelFor(size) { i in
-                source.readImage(Int(keys[i]), into: images.pointer + i * source.shape.count)
-            }
+            try source.readImages((0..<size).lazy.map { [keys] in Int(keys[$0]) }, into: images.pointer)
             try body(AttackBatch(images: images.pointer, labels: labels.pointer, keys: keys.pointer, count: size))
             first += size
             try monitor.progress?(

@@ -17,14 +17,14 @@ struct QuantisationCheck {
 
     /// Calls `judge` with each of `samples`, and the logits of its image once rounded.
     func run(
-        _ samples: Buffer<Int>, image: (Int) -> UnsafePointer<Float>, _ monitor: RunMonitor,
+        _ samples: Buffer<Int>, image: (Int) throws -> UnsafePointer<Float>, _ monitor: RunMonitor,
         judge: (Int, UnsafePointer<Float>) -> Void
     ) throws {
         let (pixels, classes) = (classifier.shape.count, classifier.classes)
         for first in stride(from: 0, to: samples.count, by: capacity) {
             let size = min(capacity, samples.count - first)
             for i in 0..<size {
-                let (source, target) = (image(samples[first + i]), images.pointer + i * pixels)
+                let (source, target) = (try image(samples[first + i]), images.pointer + i * pixels)
                 for j in 0..<pixels { target[j] = (source[j] * 255).rounded(.toNearestOrEven) / 255 }
             }
             try monitor.checkpoint?()

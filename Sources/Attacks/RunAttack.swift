@@ -119,11 +119,11 @@ private func runStages(
         if outputs.quantised != nil { try cascade.quantise(silent) }
     } catch {
         guard let interrupted = outputs.interrupted else { throw error }
-        samples.write(to: outputs)
+        try samples.write(to: outputs)
         interrupted(samples.totals(seconds: monotonicSeconds() - began))
         throw error
     }
-    samples.write(to: outputs)
+    try samples.write(to: outputs)
     return samples.totals(seconds: monotonicSeconds() - began)
 }
 
@@ -143,8 +143,10 @@ private struct HostImages: ImageSource {
         (self.images, self.labels) = (images, labels)
     }
 
-    func readImage(_ index: Int, into image: UnsafeMutablePointer<Float>) {
-        image.update(from: images + index * shape.count, count: shape.count)
+    func readImages(_ rows: some RandomAccessCollection<Int>, into result: UnsafeMutablePointer<Float>) {
+        for (i, row) in rows.enumerated() {
+            (result + i * shape.count).update(from: images + row * shape.count, count: shape.count)
+        }
     }
 
     func label(_ index: Int) -> Int { Int(labels[index]) }

@@ -34,18 +34,19 @@ final class BatchLoader {
         order = try Buffer(dataset.count)
     }
 
-    /// Batch `batch` of epoch `epoch`, both counted from 0; valid until the next call.
+    /// Batch `batch` of epoch `epoch`, both counted from 0; valid until the next call. Throws what reading a streamed
+    /// dataset throws.
     func load(epoch: Int, batch: Int) throws -> TrainingBatch {
         if orderedEpoch != epoch { shuffle(epoch) }
         let chosen = order.pointer + batch * batchSize
         let count = min(batchSize, dataset.count - batch * batchSize)
         let shape = dataset.shape
         let firstKey = UInt64(epoch) * UInt64(dataset.count)
+        try dataset.readImages(UnsafeBufferPointer(start: chosen, count: count), into: asRead.pointer)
         WorkerPool.parallelFor(count) { i in
-            let image = asRead.pointer + i * shape.count
-            dataset.readImage(chosen[i], into: image)
             augmentation.apply(
-                image, into: images.pointer + i * shape.count, shape: shape, key: firstKey + UInt64(chosen[i]))
+                asRead.pointer + i * shape.count, into: images.pointer + i * shape.count, shape: shape,
+                key: firstKey + UInt64(chosen[i]))
         }
         for i in 0..<count { labels[i] = Int64(dataset.label(chosen[i])) }
         let mixture = mix?.apply(

@@ -7,7 +7,7 @@ import Storage
 /// augmentation: what an average of weights needs, for which nobody ever gathered statistics (Izmailov et al. 2018,
 /// section 3.2; PyTorch's update_bn). Every batch counts alike, also a smaller last one.
 ///
-/// Throws `outOfMemory`.
+/// Throws `outOfMemory`; `io`, `format` where the images are streamed from a file.
 func reestimateStatistics(of network: Network, on dataset: Dataset, batchSize: Int) throws {
     guard network.statistics.count > 0 else { return }
     let (capacity, pixels) = (min(batchSize, dataset.count), dataset.shape.count)
@@ -20,7 +20,7 @@ func reestimateStatistics(of network: Network, on dataset: Dataset, batchSize: I
     var batches = 0.0
     for first in stride(from: 0, to: dataset.count, by: capacity) {
         let count = min(capacity, dataset.count - first)
-        WorkerPool.parallelFor(count) { dataset.readImage(first + $0, into: images.pointer + $0 * pixels) }
+        try dataset.readImages(first..<first + count, into: images.pointer)
         network.statistics.fill(0)
         try pass.forward(images.pointer, count: count, logits: logits.pointer, updateStatistics: true)
         for i in 0..<network.statistics.count { sums[i] += Double(network.statistics.pointer[i]) / part }

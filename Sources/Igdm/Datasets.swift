@@ -90,13 +90,30 @@ public func igdm_dataset_open_hdf5(
     _ classes: Int64, _ dataset: UnsafeMutablePointer<OpaquePointer?>!
 ) -> Int32 {
     create(dataset) {
-        let path = try Igdm.path(path, "path")
-        let images = try optionalPointer(images_name, "images_name").map { String(cString: $0) } ?? "images"
-        let labels = try optionalPointer(labels_name, "labels_name").map { String(cString: $0) } ?? "labels"
-        // 0: as many as the labels say.
-        let classes = classes == 0 ? 0 : try classCount(classes)
-        return try Dataset.openHDF5(path: path, images: images, labels: labels, classes: classes)
+        try openHDF5(path, images_name, labels_name, classes, streams: false)
     }
+}
+
+@_cdecl("igdm_dataset_stream_hdf5") @implementation
+public func igdm_dataset_stream_hdf5(
+    _ path: UnsafePointer<CChar>!, _ images_name: UnsafePointer<CChar>!, _ labels_name: UnsafePointer<CChar>!,
+    _ classes: Int64, _ dataset: UnsafeMutablePointer<OpaquePointer?>!
+) -> Int32 {
+    create(dataset) {
+        try openHDF5(path, images_name, labels_name, classes, streams: true)
+    }
+}
+
+private func openHDF5(
+    _ path: UnsafePointer<CChar>?, _ imagesName: UnsafePointer<CChar>?, _ labelsName: UnsafePointer<CChar>?,
+    _ classes: Int64, streams: Bool
+) throws -> Dataset {
+    let path = try Igdm.path(path, "path")
+    let images = try optionalPointer(imagesName, "images_name").map { String(cString: $0) } ?? "images"
+    let labels = try optionalPointer(labelsName, "labels_name").map { String(cString: $0) } ?? "labels"
+    // 0: as many as the labels say.
+    let classes = classes == 0 ? 0 : try classCount(classes)
+    return try Dataset.openHDF5(path: path, images: images, labels: labels, classes: classes, streams: streams)
 }
 
 @_cdecl("igdm_dataset_subset") @implementation
@@ -152,10 +169,8 @@ public func igdm_dataset_read(
         try checkRange(data, first, count)
         let images = try optionalPointer(images, "images")
         let labels = try optionalPointer(labels, "labels")
-        WorkerPool.parallelFor(count) { i in
-            if let images { data.readImage(first + i, into: images + i * data.shape.count) }
-            labels?[i] = Int64(data.label(first + i))
-        }
+        if let images { try data.readImages(first..<first + count, into: images) }
+        if let labels { for i in 0..<count { labels[i] = Int64(data.label(first + i)) } }
     }
 }
 

@@ -193,7 +193,7 @@ func write(
         let unwanted = try FloatBuffer(adversarial == nil ? count * samples.pixels : 0)
         var outputs = AttackOutputs(adversarial: adversarial ?? unwanted.pointer)
         try choose(&outputs)
-        withExtendedLifetime(unwanted) { samples.write(to: outputs) }
+        try withExtendedLifetime(unwanted) { try samples.write(to: outputs) }
         return samples.totals(seconds: 0)
     }
 }

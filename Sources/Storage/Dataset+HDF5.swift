@@ -3,14 +3,18 @@ import Runtime
 
 extension Dataset {
     /// Two datasets of an HDF5 file: `images`, (N, C, H, W), uint8 or float32 in [0,1] of either byte order, and
-    /// `labels`, (N), integers of any kind. Both are paths inside the file. `classes` 0 means the largest label + 1.
+    /// `labels`, (N), integers of any kind. Both are paths inside the file. `classes` 0 means the largest label + 1. With
+    /// `streams` the images stay in the file, see `StreamedImages`.
     ///
     /// Throws `notFound` (the file, or a name in it), `io`, `format`; `invalidArgument` for values or labels out of
     /// range; `notFinite`.
-    public static func openHDF5(path: String, images: String, labels: String, classes: Int) throws -> Dataset {
+    public static func openHDF5(
+        path: String, images: String, labels: String, classes: Int, streams: Bool = false
+    ) throws -> Dataset {
         try withHDF5 {
             let file = try HDF5File(path)
-            let (pixels, count, shape) = try readImages(images, of: file)
+            let (pixels, count, shape) =
+                streams ? try streamImages(images, of: file) : try readImages(images, of: file)
             let numbers = try readLabels(labels, of: file, count: count)
             var classes = classes
             // Within the range of classes, whatever the labels: they are checked like any others.
@@ -24,24 +28,40 @@ extension Dataset {
         _ name: String, of file: borrowing HDF5File
     ) throws -> (pixels: Pixels, count: Int, shape: ImageShape) {
         let dataset = try file.openDataset(path: name)
-        guard dataset.shape.count == 4 else {
-            throw file.formatError(quoted(name), "got shape \(described(dataset.shape)), want (N, C, H, W)")
-        }
-        let shape = ImageShape(dataset.shape[1], dataset.shape[2], dataset.shape[3])
+        let shape = try imageShape(of: dataset, name, in: file)
         let pixels: Pixels
         switch dataset.type {
         case .integer(bits: 8, signed: false):
             let buffer = try Buffer<UInt8>(dataset.count)
             try dataset.readBytes(into: buffer.pointer)
             pixels = .bytes(buffer)
-        case .float(bits: 32):
+        default:
             let buffer = try FloatBuffer(dataset.count)
             try dataset.readFloats(into: buffer.pointer)
             pixels = .floats(buffer)
-        default:
-            throw file.formatError(quoted(name), "got \(dataset.type), want uint8 or float32")
         }
         return (pixels, dataset.shape[0], shape)
+    }
+
+    private static func streamImages(
+        _ name: String, of file: borrowing HDF5File
+    ) throws -> (pixels: Pixels, count: Int, shape: ImageShape) {
+        let images = try StreamedImages(path: file.path, name: name)
+        return (.streamed(images), images.count, images.shape)
+    }
+
+    /// Of one image; refuses what cannot be images.
+    static func imageShape(
+        of dataset: borrowing HDF5Dataset, _ name: String, in file: borrowing HDF5File
+    ) throws -> ImageShape {
+        guard dataset.shape.count == 4 else {
+            throw file.formatError(quoted(name), "got shape \(described(dataset.shape)), want (N, C, H, W)")
+        }
+        switch dataset.type {
+        case .integer(bits: 8, signed: false), .float(bits: 32): break
+        default: throw file.formatError(quoted(name), "got \(dataset.type), want uint8 or float32")
+        }
+        return ImageShape(dataset.shape[1], dataset.shape[2], dataset.shape[3])
     }
 
     private static func readLabels(_ name: String, of file: borrowing HDF5File, count: Int) throws -> Buffer<Int64> {

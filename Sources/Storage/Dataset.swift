@@ -2,7 +2,8 @@ import Glibc
 import Kernels
 import Runtime
 
-/// Labelled images in memory: immutable, shared by its subsets. One byte a value where the source has bytes.
+/// Labelled images: immutable, shared by its subsets. In memory, one byte a value where the source has bytes, or streamed
+/// from a file.
 public final class Dataset: @unchecked Sendable {
     /// Of one image.
     public let shape: ImageShape
@@ -18,6 +19,7 @@ public final class Dataset: @unchecked Sendable {
     enum Pixels {
         case bytes(Buffer<UInt8>)
         case floats(FloatBuffer)
+        case streamed(StreamedImages)
     }
 
     /// Copies `count` images of floats in [0,1], (count, C, H, W), and their labels.
@@ -53,7 +55,11 @@ public final class Dataset: @unchecked Sendable {
         guard (1...Int(Int32.max)).contains(classes) else {
             throw EngineError.invalid(prefix + "classes", got: classes, want: "a number >= 1")
         }
-        if case .floats(let buffer) = pixels { try Dataset.checkRange(buffer, perImage: shape.count, prefix: prefix) }
+        if case .floats(let buffer) = pixels {
+            try Dataset.checkRange(
+                UnsafeBufferPointer(start: buffer.pointer, count: buffer.count), perImage: shape.count, prefix: prefix,
+                sample: { $0 })
+        }
         let narrow = try Buffer<Int32>(count)
         for index in 0..<count {
             guard labels[index] >= 0, labels[index] < Int64(classes) else {
@@ -85,35 +91,74 @@ public final class Dataset: @unchecked Sendable {
         return Dataset(pixels, labels, first: self.first + first, count: count, shape: shape, classes: classes)
     }
 
-    /// Copies sample `index`, which is in 0 ..< count, as `shape.count` floats in [0,1], CHW.
-    public func readImage(_ index: Int, into values: UnsafeMutablePointer<Float>) {
-        let start = (first + index) * shape.count
+    /// Copies samples, whose numbers are `rows`, all in 0 ..< count, as floats in [0,1], (rows.count, C, H, W).
+    ///
+    /// Throws only where the images are streamed: `format` (damaged), `io` (written to since it was opened),
+    /// `invalidArgument`, `notFinite` (a value), naming file and rows.
+    public func readImages(
+        _ rows: some RandomAccessCollection<Int>, into values: UnsafeMutablePointer<Float>
+    ) throws {
+        let size = shape.count
+        func row(_ i: Int) -> Int { first + rows[rows.index(rows.startIndex, offsetBy: i)] }
         switch pixels {
         case .bytes(let buffer):
-            for i in 0..<shape.count { values[i] = Float(buffer.pointer[start + i]) / 255 }
+            WorkerPool.parallelFor(rows.count) { i in
+                let (source, target) = (buffer.pointer + row(i) * size, values + i * size)
+                for j in 0..<size { target[j] = Float(source[j]) / 255 }
+            }
         case .floats(let buffer):
-            values.update(from: buffer.pointer + start, count: shape.count)
+            WorkerPool.parallelFor(rows.count) { i in
+                (values + i * size).update(from: buffer.pointer + row(i) * size, count: size)
+            }
+        case .streamed(let images):
+            // In parts, so that no memory grows with the number of rows.
+            let part = 256
+            for start in stride(from: 0, to: rows.count, by: part) {
+                let places = start..<min(start + part, rows.count)
+                try images.read(places.map(row), into: values + start * size)
+            }
         }
     }
 
     /// The label of sample `index`, which is in 0 ..< count.
     public func label(_ index: Int) -> Int { Int(labels[first + index]) }
 
-    /// Of all images and labels, as they lie in memory.
+    /// Of all images and labels. The same whether the images lie in memory or are streamed: then the whole file is read
+    /// once, which also finds what is damaged.
     public func checksum() throws -> Checksum {
         let chunk = 256
         let sums = try Buffer<UInt64>((count + chunk - 1) / chunk)
-        WorkerPool.parallelFor(sums.count) { index in
+        func finish(_ index: Int, _ addImages: (inout Checksum, Range<Int>) throws -> Void) rethrows {
             let start = first + index * chunk
-            let samples = min(chunk, count - index * chunk)
+            let samples = start..<min(start + chunk, first + count)
             var sum = Checksum()
-            switch pixels {
-            case .bytes(let buffer): sum.add(buffer.pointer + start * shape.count, samples * shape.count)
-            case .floats(let buffer):
-                sum.add(buffer.pointer + start * shape.count, samples * shape.count * MemoryLayout<Float>.stride)
-            }
-            sum.add(labels.pointer + start, samples * MemoryLayout<Int32>.stride)
+            try addImages(&sum, samples)
+            sum.add(labels.pointer + start, samples.count * MemoryLayout<Int32>.stride)
             sums[index] = sum.value
+        }
+        func add(_ sum: inout Checksum, _ pixels: UnsafeRawPointer, _ samples: Range<Int>, of size: Int) {
+            sum.add(pixels + samples.lowerBound * size, samples.count * size)
+        }
+        let floatBytes = shape.count * MemoryLayout<Float>.stride
+        switch pixels {
+        case .bytes(let buffer):
+            WorkerPool.parallelFor(sums.count) { finish($0) { add(&$0, buffer.pointer, $1, of: shape.count) } }
+        case .floats(let buffer):
+            WorkerPool.parallelFor(sums.count) { finish($0) { add(&$0, buffer.pointer, $1, of: floatBytes) } }
+        case .streamed(let images):
+            // The sum goes by words of eight bytes, which eight images fill.
+            let few = 8
+            let size = images.isBytes ? shape.count : floatBytes
+            let part = try Buffer<UInt8>(few * size)
+            for index in 0..<sums.count {
+                try finish(index) { sum, samples in
+                    for start in stride(from: samples.lowerBound, to: samples.upperBound, by: few) {
+                        let rows = start..<min(start + few, samples.upperBound)
+                        try images.readRaw(rows, into: part.pointer)
+                        sum.add(part.pointer, rows.count * size)
+                    }
+                }
+            }
         }
         var all = Checksum()
         for sum in sums { all.mix(sum) }
@@ -134,12 +179,15 @@ public final class Dataset: @unchecked Sendable {
         return size
     }
 
-    private static func checkRange(_ buffer: FloatBuffer, perImage: Int, prefix: String) throws {
-        for index in 0..<buffer.count {
-            let value = buffer.pointer[index]
+    /// Refuses values outside [0,1]; `sample` is the number of the i-th image, for messages.
+    static func checkRange(
+        _ values: UnsafeBufferPointer<Float>, perImage: Int, prefix: String, sample: (Int) -> Int
+    ) throws {
+        for index in values.indices {
+            let value = values[index]
             // False for a NaN too.
             if value >= 0 && value <= 1 { continue }
-            let place = "\(prefix)images: value \(index % perImage) of sample \(index / perImage)"
+            let place = "\(prefix)images: value \(index % perImage) of sample \(sample(index / perImage))"
             guard value.isFinite else { throw EngineError(.notFinite, "\(place): got \(value), want finite numbers") }
             throw EngineError.invalid(place, got: value, want: "0 ... 1")
         }

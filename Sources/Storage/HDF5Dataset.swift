@@ -61,6 +61,8 @@ struct HDF5Dataset: ~Copyable {
     let type: ElementType
     /// Elements.
     let count: Int
+    /// Of a chunk, decompressed; 0 where there are none.
+    let chunkBytes: Int
     private let object: HDF5Object
 
     init(_ object: consuming HDF5Object, label: String, in file: borrowing HDF5File) throws {
@@ -88,6 +90,7 @@ struct HDF5Dataset: ~Copyable {
         }
         guard count > 0 else { throw bad("shape \(described(shape)) is empty, want numbers") }
 
+        var chunkBytes = 0
         let isCompressed = H5Pget_nfilters(creation.id) > 0
         try HDF5Dataset.checkFilters(creation, error: bad)
         if layout == H5D_CHUNKED {
@@ -98,6 +101,7 @@ struct HDF5Dataset: ~Copyable {
             guard let size = elementCount(chunk.map { Int(clamping: $0) } + [H5Tget_size(type.id)]),
                 size <= max(bytes, 1 << 24)
             else { throw bad("chunks of shape \(described(chunk.map { Int(clamping: $0) })) are too large") }
+            chunkBytes = size
         }
         // Deflate makes data at most 1032 times smaller. What claims more was never written, or is made up.
         let stored = Int(clamping: H5Dget_storage_size(object.id))
@@ -110,6 +114,7 @@ struct HDF5Dataset: ~Copyable {
         self.shape = shape
         self.type = ElementType(of: type.id)
         self.count = count
+        self.chunkBytes = chunkBytes
         self.object = object
     }
 
@@ -121,6 +126,33 @@ struct HDF5Dataset: ~Copyable {
 
     /// Reads all elements (integers of any kind; what does not fit becomes the nearest that does) into `values`.
     func readIntegers(into values: UnsafeMutablePointer<Int64>) throws { try read(chdf5_native_int64(), values) }
+
+    /// Reads `rows` of the first dimension as floats (from float32).
+    func readFloats(rows: Range<Int>, into values: UnsafeMutablePointer<Float>) throws {
+        try read(rows, chdf5_native_float(), values)
+    }
+
+    /// Reads `rows` of the first dimension as bytes (from uint8).
+    func readBytes(rows: Range<Int>, into values: UnsafeMutablePointer<UInt8>) throws {
+        try read(rows, chdf5_native_uint8(), values)
+    }
+
+    private func read(_ rows: Range<Int>, _ type: hid_t, _ values: UnsafeMutableRawPointer) throws {
+        func unreadable() -> EngineError {
+            EngineError(
+                .format,
+                "\(quoted(path)): \(label): rows \(rows.lowerBound) ... \(rows.upperBound - 1) cannot be read "
+                    + "(\(hdf5Reason()))")
+        }
+        var start = shape.map { _ in hsize_t(0) }
+        var counts = shape.map { hsize_t($0) }
+        (start[0], counts[0]) = (hsize_t(rows.lowerBound), hsize_t(rows.count))
+        let there = try HDF5Object(H5Dget_space(object.id), else: unreadable())
+        try check(H5Sselect_hyperslab(there.id, H5S_SELECT_SET, start, nil, counts, nil), else: unreadable())
+        let here = try HDF5Object(H5Screate_simple(Int32(counts.count), counts, nil), else: unreadable())
+        try check(
+            H5Dread(object.id, type, here.id, there.id, chdf5_default_properties(), values), else: unreadable())
+    }
 
     private func read(_ type: hid_t, _ values: UnsafeMutableRawPointer) throws {
         let all = chdf5_whole_extent()

@@ -8,6 +8,10 @@ struct HDF5File: ~Copyable {
     let path: String
     /// Bytes in the file.
     var size: Int { input.size }
+    /// Whether nobody has written to it since it was opened.
+    var isUnchanged: Bool { input.isUnchanged }
+    /// Of decompressed chunks, which may be as large as this to be kept: of a larger one every row costs the whole.
+    static let cacheBytes = 32 << 20
     let root: HDF5Object
     /// Of addresses and lengths in the file.
     let addressBytes: Int
@@ -33,6 +37,8 @@ struct HDF5File: ~Copyable {
         let access = try HDF5Object(H5Pcreate(chdf5_file_access()), else: damaged())
         // Locks where the file system has them; their absence is no reason to fail.
         try check(H5Pset_file_locking(access.id, true, true), else: damaged())
+        // The number of slots is a prime, as HDF5 asks for.
+        try check(H5Pset_cache(access.id, 0, 12_421, HDF5File.cacheBytes, 0.75), else: damaged())
         let file = try HDF5Object(H5Fopen(path, chdf5_read_only(), access.id), else: damaged())
         let creation = try HDF5Object(H5Fget_create_plist(file.id), else: damaged())
         var (addressBytes, lengthBytes, base) = (0, 0, hsize_t(0))

@@ -7,6 +7,7 @@ struct InputFile: ~Copyable {
     let descriptor: Int32
     /// Its length in bytes when it was opened.
     let size: Int
+    private let modified: timespec
 
     /// Throws `notFound` where nothing has that name, `io` with the operating system's reason where it refuses.
     init(_ path: String) throws {
@@ -25,6 +26,7 @@ struct InputFile: ~Copyable {
         self.path = path
         self.descriptor = descriptor
         size = Int(status.st_size)
+        modified = status.st_mtim
     }
 
     deinit { close(descriptor) }
@@ -58,6 +60,13 @@ struct InputFile: ~Copyable {
                 }
             }
         }
+    }
+
+    /// Whether nobody has written to the file since it was opened, as far as its length and its time tell.
+    var isUnchanged: Bool {
+        var status = stat()
+        return fstat(descriptor, &status) == 0 && Int(status.st_size) == size
+            && status.st_mtim.tv_sec == modified.tv_sec && status.st_mtim.tv_nsec == modified.tv_nsec
     }
 
     /// Whether a program, this one included, has the file locked for writing, as HDF5 does until it closes the file.

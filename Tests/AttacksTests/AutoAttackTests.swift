@@ -176,7 +176,7 @@ import Testing
         // The images handed out are those that the flags speak of.
         var images = [Float](repeating: 0, count: 40 * shape.count)
         var success = [UInt8](repeating: 9, count: 40)
-        try withOutputs(&images, &success) { table.samples?.write(to: $0) }
+        try withOutputs(&images, &success) { try table.samples?.write(to: $0) }
         let after = try predictions(model, images)
         for i in 0..<40 {
             #expect((after[i] != source.labels[i]) == (success[i] == 1))
@@ -244,7 +244,7 @@ import Testing
         outputs.firstSuccess = counts[0].pointer
         outputs.forwards = counts[1].pointer
         outputs.backwards = counts[2].pointer
-        samples.write(to: outputs)
+        try samples.write(to: outputs)
         let bytes = [UInt8](UnsafeRawBufferPointer(start: images.pointer, count: images.count * 4))
         return table.rows.map { Array($0.flags) } + [Array(success), bytes]
             + counts.map { [UInt8](UnsafeRawBufferPointer(start: $0.pointer, count: $0.count * 8)) }

@@ -129,8 +129,10 @@ struct ArraySource: ImageSource {
     let labels: [Int64]
     var count: Int { labels.count }
 
-    func readImage(_ index: Int, into image: UnsafeMutablePointer<Float>) {
-        for i in 0..<shape.count { image[i] = images[index * shape.count + i] }
+    func readImages(_ rows: some RandomAccessCollection<Int>, into result: UnsafeMutablePointer<Float>) {
+        for (place, row) in rows.enumerated() {
+            for i in 0..<shape.count { result[place * shape.count + i] = images[row * shape.count + i] }
+        }
     }
 
     func label(_ index: Int) -> Int { Int(labels[index]) }

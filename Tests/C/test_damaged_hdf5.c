@@ -82,6 +82,22 @@ static int32_t open_image(struct image *image) {
     REQUIRE(file != NULL && fwrite(image->bytes, 1, image->size, file) == image->size && fclose(file) == 0);
     int32_t status = igdm_dataset_open_hdf5(path, NULL, NULL, 0, &dataset);
     igdm_dataset_release(dataset);
+    /* Streamed it does no harm either, at once or when the images are read. */
+    igdm_dataset *streamed = NULL;
+    int32_t other = igdm_dataset_stream_hdf5(path, NULL, NULL, 0, &streamed);
+    if (other == IGDM_OK) {
+        igdm_dataset_info info;
+        info.struct_size = sizeof info;
+        REQUIRE(igdm_dataset_get_info(streamed, &info) == IGDM_OK);
+        size_t pixels = (size_t)(info.channels * info.height * info.width);
+        float *images = malloc((size_t)info.count * pixels * sizeof *images);
+        REQUIRE(images != NULL);
+        other = igdm_dataset_read(streamed, 0, (size_t)info.count, images, NULL);
+        free(images);
+    }
+    igdm_dataset_release(streamed);
+    if (other != IGDM_OK && other != IGDM_ERROR_FORMAT && other != IGDM_ERROR_INVALID_ARGUMENT)
+        fail_check(__FILE__, __LINE__, "streamed: %s", igdm_last_error());
     return status;
 }
 

@@ -186,6 +186,9 @@ static void datasets_from_wrong_files(void) {
     context = "hdf5";
     write_hdf5(path_to("data.h5"));
     OK(igdm_dataset_open_hdf5(path_to("data.h5"), NULL, NULL, 0, &made_dataset));
+    igdm_dataset *streamed = NULL;
+    OK(igdm_dataset_stream_hdf5(path_to("data.h5"), NULL, NULL, 0, &streamed));
+    igdm_dataset_release(streamed);
     OK(igdm_dataset_get_info(made_dataset, &info));
     CHECK(info.count == COUNT && info.classes == CLASSES);
     made_dataset = NULL;

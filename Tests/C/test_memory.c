@@ -177,6 +177,15 @@ static int32_t open_hdf5(void) {
     return keep_dataset(status, made);
 }
 
+static int32_t stream_hdf5(void) {
+    static float image[PIXELS];
+    igdm_dataset *made = NULL;
+    int32_t status = igdm_dataset_stream_hdf5(hdf5_file, NULL, NULL, CLASSES, &made);
+    if (status == IGDM_OK) status = igdm_dataset_read(made, 0, 1, image, NULL);
+    if (status != IGDM_OK) igdm_dataset_release(made);
+    return status == IGDM_OK ? keep_dataset(status, made) : status;
+}
+
 static int32_t attack(void) {
     igdm_attack_report report;
     int32_t status = igdm_attack_report_init(&report);
@@ -231,6 +240,7 @@ static const struct call { const char *name; int32_t (*make)(void); } calls[] = 
     {"open IDX", open_idx},
     {"open CIFAR", open_cifar},
     {"open HDF5", open_hdf5},
+    {"stream HDF5", stream_hdf5},
     {"attack", attack},
     {"evaluate", evaluate},
     {"step", step},

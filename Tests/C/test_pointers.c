@@ -230,6 +230,7 @@ CALL(igdm_dataset_from_bytes, p[0], p[1], COUNT, 1, SIDE, SIDE, CLASSES, p[2])
 CALL(igdm_dataset_open_idx, p[0], p[1], CLASSES, p[2])
 CALL(igdm_dataset_open_cifar, p[0], 10, p[1], p[2])
 CALL(igdm_dataset_open_hdf5, p[0], p[1], p[2], CLASSES, p[3])
+CALL(igdm_dataset_stream_hdf5, p[0], p[1], p[2], CLASSES, p[3])
 CALL(igdm_dataset_subset, p[0], 1, 2, p[1])
 CALL(igdm_dataset_get_info, p[0], p[1])
 CALL(igdm_dataset_read, p[0], 0, COUNT, p[1], p[2])
@@ -444,6 +445,8 @@ static const struct row *make_table(size_t *count) {
         ROW(igdm_dataset_open_idx, IN(images_path, image_file), IN(labels_path, label_file), NEW(dataset, dataset)),
         ROW(igdm_dataset_open_cifar, IN(folder, folder), IN(split, "test"), NEW(dataset, dataset)),
         ROW(igdm_dataset_open_hdf5, IN(path, hdf5_file), IN_OR_NULL(images_name, "images"),
+            IN_OR_NULL(labels_name, "labels"), NEW(dataset, dataset)),
+        ROW(igdm_dataset_stream_hdf5, IN(path, hdf5_file), IN_OR_NULL(images_name, "images"),
             IN_OR_NULL(labels_name, "labels"), NEW(dataset, dataset)),
         ROW(igdm_dataset_subset, LIVING(dataset, dataset), NEW(subset, dataset)),
         ROW(igdm_dataset_get_info, LIVING(dataset, dataset), OUT(info, about_dataset)),

@@ -96,7 +96,8 @@ def test_a_comparison(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -
         options = dict(TRAINING, igdm=alpha, mirror="clip")
         run = igdm.distill(student, teacher, data, validation=data[:16], **options)
         evaluation = igdm.evaluate(student, data, attacks=["fgsm", "pgd-2"], eps=0.1, teacher=teacher)
-        contenders.append(report.Contender(name, student, run.history, evaluation))
+        base = contenders[0] if contenders else None
+        contenders.append(report.Contender(name, student, run.history, evaluation, base=base))
     judged = igdm.evaluate(teacher, data, attacks=["fgsm", "pgd-2"], eps=0.1)
     contenders.append(report.Contender("teacher", evaluation=judged))
     report.write(
@@ -104,17 +105,18 @@ def test_a_comparison(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -
         "A <title>",
         contenders,
         configuration=report.describe(student, teacher, data, run.options),
-        gallery=report.Gallery(data, {"eps": 0.1, "steps": 2}, "PGD-2"),
+        gallery=report.Gallery(data, {"eps": 0.1, "steps": 2}, "PGD-2", teacher),
     )
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     page = Page(text)
     assert "://" not in text
     assert page.count("script") == page.count("link") == 0
     assert all(attributes["src"].startswith("data:image/png;base64,") for tag, attributes in page.tags if tag == "img")
-    assert page.count("img") == 3 * (1 + 2 * 2)  # for each class: clean, and two models with image and change
+    # For each class: clean, and two models with image and change; image, and the input gradients of three models.
+    assert page.count("img") == 3 * (1 + 2 * 2) + 3 * (1 + 3)
     assert "prefers-color-scheme: dark" in text
-    assert page.count("figure", "chart") == 4
-    assert page.count("polyline") == 4 + 2 + 2 + 1
+    assert page.count("figure", "chart") == 6
+    assert page.count("polyline") == 4 + 2 + 2 + 2 + 2 + 1
     for contender in contenders:
         for accuracy in contender.evaluation.accuracy.values():
             assert f"{100 * accuracy:.2f} %" in page.text

@@ -48,7 +48,9 @@ def test_the_report_has_the_curves(swept: igdm.Sweep, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     report.write(page, "a", [report.Contender("the model", sweep=swept)], configuration={})
     text = page.read_text()
-    assert "Accuracy over the radius" in text and text.count("<polyline") == 4
+    assert "Accuracy over the radius" in text and text.count("<polyline") == 3
+    clean = 100 * swept.evaluations[0].rows[0].accuracy
+    assert f", ε 0: {clean:.4g} %" in text
     worst = 100 * swept.curves["all attacks"][2]
     assert f"all attacks, ε 0.3: {worst:.4g} %" in text
 

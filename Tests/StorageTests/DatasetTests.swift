@@ -6,11 +6,9 @@ import Runtime
 import Storage
 import Testing
 
-private func images(of dataset: Dataset) -> [Float] {
+private func images(of dataset: Dataset) throws -> [Float] {
     var values = [Float](repeating: -1, count: dataset.count * dataset.shape.count)
-    values.withUnsafeMutableBufferPointer { buffer in
-        for index in 0..<dataset.count { dataset.readImage(index, into: &buffer[index * dataset.shape.count]) }
-    }
+    try dataset.readImages(0..<dataset.count, into: &values)
     return values
 }
 
@@ -23,13 +21,13 @@ private func labels(of dataset: Dataset) -> [Int] { (0..<dataset.count).map(data
         let bytes = (0...255).map { UInt8($0) }
         let dataset = try Dataset(
             bytes: bytes, labels: [Int64](repeating: 0, count: 128), count: 128, shape: shape, classes: 1)
-        #expect(images(of: dataset) == bytes.map { Float($0) / 255 })
+        #expect(try images(of: dataset) == bytes.map { Float($0) / 255 })
     }
 
     @Test func floatsAreKept() throws {
         let dataset = try Dataset(
             floats: [0, 1, 0.5, .leastNonzeroMagnitude], labels: [1, 0], count: 2, shape: shape, classes: 2)
-        #expect(images(of: dataset) == [0, 1, 0.5, .leastNonzeroMagnitude])
+        #expect(try images(of: dataset) == [0, 1, 0.5, .leastNonzeroMagnitude])
         #expect(labels(of: dataset) == [1, 0])
         #expect(dataset.count == 2 && dataset.classes == 2 && dataset.shape == shape)
     }
@@ -39,10 +37,10 @@ private func labels(of dataset: Dataset) -> [Int] { (0..<dataset.count).map(data
             bytes: [0, 51, 102, 153, 204, 255], labels: [0, 1, 2], count: 3, shape: shape, classes: 3)
         let tail = try dataset.subset(first: 1, count: 2)
         #expect(labels(of: tail) == [1, 2])
-        #expect(images(of: tail) == [0.4, 0.6, 0.8, 1])
+        #expect(try images(of: tail) == [0.4, 0.6, 0.8, 1])
         let last = try tail.subset(first: 1, count: 1)
         #expect(labels(of: last) == [2])
-        #expect(images(of: last) == [0.8, 1])
+        #expect(try images(of: last) == [0.8, 1])
         expectError(.invalidArgument, ["first", "got 2", "0 ... 1"]) { _ = try tail.subset(first: 2, count: 1) }
         expectError(.invalidArgument, ["first", "got -1"]) { _ = try tail.subset(first: -1, count: 1) }
         expectError(.invalidArgument, ["count", "got 2", "1 ... 1"]) { _ = try tail.subset(first: 1, count: 2) }
@@ -97,7 +95,7 @@ private func labels(of dataset: Dataset) -> [Int] { (0..<dataset.count).map(data
         write(numbers, directory / "labels")
         let dataset = try open()
         #expect(dataset.shape == ImageShape(1, 1, 2) && dataset.count == 3 && dataset.classes == 3)
-        #expect(images(of: dataset) == [0, 0.2, 0.4, 0.6, 0.8, 1])
+        #expect(try images(of: dataset) == [0, 0.2, 0.4, 0.6, 0.8, 1])
         #expect(labels(of: dataset) == [2, 0, 1])
         expectError(.invalidArgument, ["labels", "labels[0]", "got 2", "0 ... 1"]) { _ = try open(classes: 2) }
         expectError(.invalidArgument, ["classes", "got 0"]) { _ = try open(classes: 0) }
@@ -180,10 +178,10 @@ private func labels(of dataset: Dataset) -> [Int] { (0..<dataset.count).map(data
         let train = try open(10, "train")
         #expect(train.shape == ImageShape(3, 32, 32) && train.classes == 10)
         #expect(labels(of: train) == [1, 0, 2, 0, 3, 0, 4, 0, 5, 0])
-        let values = images(of: train)
+        let values = try images(of: train)
         #expect(values[2 * 3072] == Float(20) / 255 && values[3 * 3072 - 1] == 1 && values[3 * 3072] == 0)
         let test = try open(10, "test")
-        #expect(labels(of: test) == [9] && images(of: test)[0] == 0.2)
+        #expect(try labels(of: test) == [9] && images(of: test)[0] == 0.2)
         unlink(directory / "data_batch_4.bin")
         expectError(.notFound, ["data_batch_4.bin"]) { _ = try open(10, "train") }
     }
@@ -229,10 +227,10 @@ private func labels(of dataset: Dataset) -> [Int] { (0..<dataset.count).map(data
         }
         let bytes = try open()
         #expect(bytes.classes == 5 && bytes.shape == ImageShape(1, 1, 2))
-        #expect(images(of: bytes) == [0, 0.2, 0.4, 1] && labels(of: bytes) == [1, 4])
+        #expect(try images(of: bytes) == [0, 0.2, 0.4, 1] && labels(of: bytes) == [1, 4])
         let floats = try open("/train/x", "train/y", classes: 3)
         #expect(floats.classes == 3 && floats.shape == ImageShape(2, 1, 1))
-        #expect(images(of: floats) == [0, 0.25, 0.5, 1] && labels(of: floats) == [1, 0])
+        #expect(try images(of: floats) == [0, 0.25, 0.5, 1] && labels(of: floats) == [1, 0])
 
         expectError(.invalidArgument, ["d.h5", "labels[1]", "got 4", "0 ... 2"]) { _ = try open(classes: 3) }
         expectError(.invalidArgument, ["classes", "got -1"]) { _ = try open(classes: -1) }

@@ -131,17 +131,18 @@ def main() -> None:
         given.output / "results.json",
         {"seeds": given.seeds, **{name: [one.to_dict() for one in all_] for name, all_ in evaluations.items()}},
     )
+    rival = report.Contender(BASE, base.student, base.history, evaluations[BASE][0])
     report.write(
         given.output / "report.html",
         "ARD with and without IGDM on Fashion-MNIST",
         [
-            report.Contender(BASE, base.student, base.history, evaluations[BASE][0]),
-            report.Contender(WITH_IGDM, ours.student, ours.history, evaluations[WITH_IGDM][0]),
+            rival,
+            report.Contender(WITH_IGDM, ours.student, ours.history, evaluations[WITH_IGDM][0], base=rival),
             report.Contender(TEACHER, evaluation=evaluations[TEACHER][0]),
         ],
         subtitle="Two students with the same initial weights, data and seed, distilled from the same robust teacher.",
         configuration=report.describe(ours.student, teacher, train, ours.options),
-        gallery=report.Gallery(test, {"eps": EPS, "steps": 20}, "PGD-20"),
+        gallery=report.Gallery(test, {"eps": EPS, "steps": 20}, "PGD-20", teacher),
     )
     print(f"report: {given.output / 'report.html'}")
     print(f"time:   {igdm.progress.duration(time.monotonic() - begin)}")

@@ -1,4 +1,4 @@
-"""The command line: ``python -m igdm {distill,evaluate,convert,info}``.
+"""The command line: ``python -m igdm {distill,evaluate,report,convert,info}``.
 
 Results go to stdout, progress and errors to stderr. Exit status: 0 done, 2 bad arguments, 130 Ctrl-C, 1 anything else.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn, get_args, get_type_hints
 
 import igdm
-from igdm import report, runs
+from igdm import comparison, report, runs
 from igdm.convert import command as conversion
 from igdm.datasets import SPECIFICATIONS, Dataset, TrainTest, open_source, open_specification
 from igdm.evaluation import Evaluation, format_table
@@ -34,9 +34,10 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
     parser = _Parser(prog="igdm", description="Adversarially robust distillation with IGDM.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{distill,evaluate,convert,info}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{distill,evaluate,report,convert,info}")
     _add_distill(commands)
     _add_evaluate(commands)
+    _add_report(commands)
     _add_convert(commands)
     _add_info(commands)
     given = parser.parse_args(arguments)
@@ -166,7 +167,7 @@ def _distill(given: argparse.Namespace) -> None:
     page = Path(given.output) / "report.html"
     gallery = None
     if validation is not None:
-        gallery = report.Gallery(validation, {"eps": run.options["eps"], "steps": 20}, "PGD-20")
+        gallery = report.Gallery(validation, {"eps": run.options["eps"], "steps": 20}, "PGD-20", teacher)
     report.write(
         page, f"{student.info.architecture} on {train.source['kind']}",
         contenders, configuration=report.describe(student, teacher, train, run.options), gallery=gallery,
@@ -314,12 +315,17 @@ def _evaluate(given: argparse.Namespace) -> None:
     if given.samples is not None:
         igdm.save_samples(given.samples, evaluation)
     if given.report is not None:
-        _write_report(given.report, model, data, evaluation, swept)
+        _write_report(given.report, model, teacher, data, evaluation, swept)
     print(json.dumps(result.to_dict(), indent=2) if given.json else result)
 
 
 def _write_report(
-    path: str, model: igdm.Model, data: Dataset, evaluation: Evaluation, swept: igdm.Sweep | None
+    path: str,
+    model: igdm.Model,
+    teacher: igdm.Model | None,
+    data: Dataset,
+    evaluation: Evaluation,
+    swept: igdm.Sweep | None,
 ) -> None:
     info = model.info
     facts = {
@@ -328,7 +334,7 @@ def _write_report(
         "Seed": str(evaluation.options["seed"]),
     }
     norm = evaluation.options["norm"]
-    gallery = report.Gallery(data, {"eps": evaluation.options["eps"], "norm": norm, "steps": 20}, "PGD-20")
+    gallery = report.Gallery(data, {"eps": evaluation.options["eps"], "norm": norm, "steps": 20}, "PGD-20", teacher)
     report.write(
         path, f"{info.architecture} on {data.source['kind']}",
         [report.Contender(info.architecture, model, evaluation=evaluation, sweep=swept)],
@@ -355,6 +361,42 @@ def _part(data: TrainTest | Dataset, split: str) -> Dataset:
     if isinstance(data, TrainTest):
         return data.train if split == "train" else data.test
     return data
+
+
+# -- report
+
+
+def _add_report(commands: Any) -> None:
+    parser = commands.add_parser(
+        "report",
+        help="one page on one or several runs",
+        description="Attacks the students of run folders and writes a page: table with the gain of IGDM, curves, "
+        "accuracy over the radius, images, input gradients beside the teacher's.",
+    )
+    parser.set_defaults(run=_report)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder")
+    parser.add_argument("--output", metavar="FILE", help="the page; by default report.html in the (first) folder")
+    parser.add_argument("--checkpoint", choices=comparison.CHECKPOINTS, default="last", help="which of each run (last)")
+    parser.add_argument("--data", metavar="DATA", help=f"by default the first run's validation data: {SPECIFICATIONS}")
+    parser.add_argument("--teacher", metavar="FILE", help="by default the first run's that has one")
+    parser.add_argument("--attacks", metavar="LIST", help=f"of the table ({','.join(comparison.ATTACKS)})")
+    parser.add_argument("--eps", metavar="NUMBER", help="by default the first run's")
+    parser.add_argument("--radii", metavar="LIST", help='of the curves: "0.02,0.05,0.1"; "" = no curves')
+    parser.add_argument("--count", type=int, default=1000, metavar="N", help="the first N images (1000); 0 = all")
+    _add_common(parser)
+
+
+def _report(given: argparse.Namespace) -> None:
+    page = Path(given.output) if given.output is not None else Path(given.runs[0]) / "report.html"
+    radii = None if given.radii is None else [one for one in given.radii.split(",") if one]
+    contenders = comparison.write_comparison(
+        page, given.runs, checkpoint=given.checkpoint, attacks=given.attacks, eps=given.eps, radii=radii,
+        count=given.count, data=None if given.data is None else _part(open_specification(given.data), "test"),
+        teacher=None if given.teacher is None else igdm.Model.load(given.teacher), progress=not given.quiet,
+    )  # fmt: skip
+    for one in contenders:
+        print(f"{one.name}:\n{one.evaluation}\n")
+    print(f"wrote {page}")
 
 
 # -- convert

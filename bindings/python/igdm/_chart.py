@@ -7,8 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+COLOURS = 8
 WIDTH, HEIGHT = 360, 220
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 10, 34
+LETTER = 7  # about as wide as a digit of a label
+
+
+def colour(index: int) -> str:
+    """The class of the style sheet that colours a line, a name or a bar."""
+    return f"c{index % COLOURS}"
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,12 @@ def line_chart(
         label = f"{tick:g}" + (" %" if percent else "")
         parts.append(f'<text class="tick" x="{LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{label}</text>')
     stride = math.ceil((epochs - 1) / 8) or 1
+    free = -math.inf  # where the next label may begin
     for index in range(0, epochs, stride):
+        half = LETTER * len(places[index][1]) / 2
+        if x(index) - half < free:
+            continue
+        free = x(index) + half + LETTER
         parts.append(
             f'<text class="tick" x="{x(index):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">'
             f"{escape(places[index][1])}</text>"
@@ -67,16 +79,16 @@ def line_chart(
         f"{escape(axis)}</text>"
     )
     for one, points in zip(series, lines, strict=True):
-        style = f'class="line c{one.colour}{" dashed" if one.dashed else ""}"'
+        style = f'class="line {colour(one.colour)}{" dashed" if one.dashed else ""}"'
         parts.append(f'<polyline {style} points="{" ".join(f"{x(i):.1f},{y(v):.1f}" for i, v in points)}"/>')
         for i, v in points if epochs <= 30 else points[-1:]:
             text = escape(f"{one.name}, {axis} {places[i][1]}: {v:.4g}{' %' if percent else ''}")
             parts.append(
-                f'<circle class="dot c{one.colour}" cx="{x(i):.1f}" cy="{y(v):.1f}" r="3"><title>{text}</title>'
+                f'<circle class="dot {colour(one.colour)}" cx="{x(i):.1f}" cy="{y(v):.1f}" r="3"><title>{text}</title>'
                 "</circle>"
             )
     legend = "".join(
-        f'<li><svg class="key" viewBox="0 0 22 8" aria-hidden="true"><line class="line c{one.colour}'
+        f'<li><svg class="key" viewBox="0 0 22 8" aria-hidden="true"><line class="line {colour(one.colour)}'
         f'{" dashed" if one.dashed else ""}" x1="0" y1="4" x2="22" y2="4"/></svg>{escape(one.name)}</li>'
         for one in series
     )

@@ -1,7 +1,8 @@
 """Labelled images: from arrays, HDF5, folders of images, and the files of MNIST, CIFAR, SVHN and Tiny-ImageNet.
 
-A Dataset lives in the memory of the C library, 8 bits a value where the source has 8 bits. ``len(data)``,
-``data[:1000]`` (shares the images), ``data[7]`` (one image and its label) and ``data.read()`` work as on a sequence.
+A Dataset lives in the memory of the C library, 8 bits a value where the source has 8 bits, or is streamed from HDF5.
+``len(data)``, ``data[:1000]`` (shares the images), ``data[7]`` (one image and its label) and ``data.read()`` work as on
+a sequence.
 """
 
 from __future__ import annotations
@@ -155,16 +156,21 @@ def idx(images: Path_, labels: Path_, classes: int = 10, class_names: Sequence[s
     return Dataset(opened, source, class_names)
 
 
-def hdf5(path: Path_, images: str = "images", labels: str = "labels", classes: int | None = None) -> Dataset:
+def hdf5(
+    path: Path_, images: str = "images", labels: str = "labels", classes: int | None = None, *, stream: bool = False
+) -> Dataset:
     """An HDF5 file with images (N, C, H, W), uint8 or float32 in [0,1], and integer labels (N).
 
     images, labels  names of the two inside the file, such as "train/images"
     classes         largest label + 1 where left out
+    stream          leave the images in the file, for data larger than the memory: each batch reads its own. Results are
+                    the same bits. Best are chunks of one or a few images, or none; a file that is written to or damaged
+                    meanwhile is a FormatError or InputOutputError, which names the rows
     """
     opened = structures.Dataset()
     number = 0 if classes is None else integer("classes", classes)
     call(
-        "igdm_dataset_open_hdf5",
+        "igdm_dataset_stream_hdf5" if stream else "igdm_dataset_open_hdf5",
         file_path("path", path),
         text("images", images),
         text("labels", labels),
@@ -172,6 +178,8 @@ def hdf5(path: Path_, images: str = "images", labels: str = "labels", classes: i
         opened,
     )
     source = {"kind": "hdf5", "path": _absolute(path), "images": images, "labels": labels, "classes": classes}
+    if stream:
+        source["stream"] = True
     return Dataset(opened, source)
 
 
@@ -270,7 +278,7 @@ def image_folder(folder: Path_, size: Sequence[int] | None = None) -> Dataset:
 
 SPECIFICATIONS = (
     "fashion-mnist[:FOLDER], cifar10:FOLDER, cifar100:FOLDER, svhn:FOLDER, tiny-imagenet:FOLDER, "
-    "idx:IMAGES,LABELS, hdf5:FILE[,IMAGES,LABELS], folder:FOLDER[,HEIGHT,WIDTH]"
+    "idx:IMAGES,LABELS, hdf5:FILE[,IMAGES,LABELS], hdf5-stream:FILE[,IMAGES,LABELS], folder:FOLDER[,HEIGHT,WIDTH]"
 )
 
 
@@ -284,10 +292,8 @@ def open_specification(specification: str) -> TrainTest | Dataset:
         return _both(kind, rest)
     if kind == "idx" and len(parts) == 2:
         return idx(parts[0], parts[1])
-    if kind == "hdf5" and len(parts) == 1:
-        return hdf5(rest)
-    if kind == "hdf5" and len(parts) == 3:
-        return hdf5(parts[0], images=parts[1], labels=parts[2])
+    if kind in ("hdf5", "hdf5-stream") and len(parts) in (1, 3):
+        return hdf5(*parts, stream=kind == "hdf5-stream")
     if kind == "folder" and len(parts) == 1:
         return image_folder(rest)
     if kind == "folder" and len(parts) == 3 and all(part.isdecimal() for part in parts[1:]):
@@ -301,7 +307,9 @@ def open_source(source: dict[str, Any]) -> Dataset:
     if kind == "idx":
         data = idx(source["images"], source["labels"], source["classes"])
     elif kind == "hdf5":
-        data = hdf5(source["path"], source["images"], source["labels"], source["classes"])
+        data = hdf5(
+            source["path"], source["images"], source["labels"], source["classes"], stream=source.get("stream", False)
+        )
     elif kind == "folder":
         data = image_folder(source["folder"], source["size"])
     elif kind in _PARTS:
