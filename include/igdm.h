@@ -148,7 +148,7 @@ IGDM_API int32_t igdm_set_log_callback(igdm_log_callback callback, void *user);
 IGDM_API const char *igdm_architectures(void); /* "resnet8,resnet14,...": see igdm_model_create */
 IGDM_API const char *igdm_attacks(void);       /* "fgsm,pgd,cw,apgd-ce,apgd-dlr,apgd-t,fab,fab-t,square,autoattack,deepfool,ddn,
                                                   fmn,spsa,noise-gaussian,noise-uniform,hopskipjump,gaussian_noise,..." */
-IGDM_API const char *igdm_methods(void);       /* "pgd-at,ard,rslad,adaad,trades,iad,akd,adaiad,mtard,dgad" */
+IGDM_API const char *igdm_methods(void);       /* "pgd-at,ard,rslad,adaad,trades,iad,akd,adaiad,mtard,dgad,saad" */
 
 /* ------------------------------------------------------------------------------------------------------------------
  * 2. Models
@@ -960,7 +960,11 @@ typedef struct igdm_trainer_details {
                                    accuracy and introspection take that of the larger part. 0 (default) = off */
     /* Methods, once more */
     double consistency_weight;  /* dgad: beta, weight of the distance of S(x+d) from S(x). Default 1 */
-    int64_t reserved[15];
+    double entropy_scale;       /* saad: s, a sample counts s (H - min H), H the entropy of the teacher at x+d, the minimum that of the
+                                   batch; so a batch of one sample teaches nothing. Default 5 */
+    double entropy_order;       /* saad: gamma, the order of that entropy (Renyi's); 1 (default) = Shannon's */
+    double clean_weight;        /* saad: beta, weight of the clean images of samples that count little. Default 0 */
+    int64_t reserved[12];
 } igdm_trainer_details;
 
 /* Fills in the defaults. */
@@ -970,7 +974,8 @@ typedef struct igdm_trainer_options {
     uint32_t struct_size;       /* set by igdm_trainer_options_init */
     uint32_t reserved0;
     /* Method */
-    const char *method;         /* "pgd-at", "ard" (default), "rslad", "adaad", "trades", "iad", "akd", "adaiad", "mtard", "dgad" */
+    const char *method;         /* "pgd-at", "ard" (default), "rslad", "adaad", "trades", "iad", "akd", "adaiad", "mtard", "dgad",
+                                   "saad" */
     double igdm;                /* alpha of IGDM; 0 (default) = off. Its weight in epoch e of E is alpha*e/E */
     const char *mirror;         /* what x-d is: "paper" (default): as it is; "clip": clipped to [0,1], for data at the border of the
                                    box such as Fashion-MNIST */

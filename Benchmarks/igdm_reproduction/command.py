@@ -1,6 +1,8 @@
-"""Trains a robust teacher and small students with every base method, with and without IGDM, and writes the tables.
+"""Trains small students with every base method, with and without IGDM, measures them, and writes the tables.
 
-make reproduce                    hours; stops and goes on at any moment; writes docs/reproduction.md and its plot
+make reproduce                    hours, on all cores; stops and goes on at any moment, on another machine too where
+                                  docs/reproduction.jsonl is brought along. Writes that file and docs/reproduction.md
+REPRODUCE=show make reproduce     writes docs/reproduction.md from the results that there are, and trains nothing
 REPRODUCE=quick make reproduce    minutes: does it work? The numbers mean nothing and are only printed
 """
 
@@ -8,59 +10,103 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Sequence
 
 import igdm
 from igdm.progress import duration
 
 from . import ROOT, document, experiments
-from .experiments import FULL, METHODS, QUICK, Experiment
-from .laboratory import Laboratory
+from .crew import work_off
+from .experiments import FULL, METHODS, QUICK, Alpha, Experiment, Scale
+from .laboratory import CHOICE_SEED, Measurement
+from .records import Records
 
-CHOICE_SEED = 100
-"""Of the trainings among which alpha is chosen: none of those that are reported."""
+WISHES = ("full", "show", "quick")
+RESULTS = ROOT / "docs" / "reproduction.jsonl"
 
 
 def main() -> int:
     wish = os.environ.get("REPRODUCE", "full")
-    if wish not in ("full", "quick"):
-        print(f'REPRODUCE: got "{wish}", want "full" or "quick"', file=sys.stderr)
+    if wish not in WISHES:
+        print(f'REPRODUCE: got "{wish}", want one of {", ".join(WISHES)}', file=sys.stderr)
         return 2
-    scale = FULL if wish == "full" else QUICK
     try:
-        sections = run(Laboratory(scale, ROOT / "runs" / "reproduction"))
+        if wish == "quick":
+            path = ROOT / "runs" / "reproduction-quick.jsonl"
+            path.parent.mkdir(exist_ok=True)
+            records = Records(path)
+            run(QUICK, records)
+            for name, lines in sections(QUICK, records).items():
+                print(f"\n== {name}\n", *lines, sep="\n")
+            return 0
+        records = Records(RESULTS)
+        document.write(sections(FULL, records))
+        if wish == "full":
+            run(FULL, records, on_result=lambda: document.write(sections(FULL, records)))
+        return 0
     except KeyboardInterrupt:
         print("\nStopped; the same command goes on from here.", file=sys.stderr)
         return 130
     except igdm.IgdmError as error:
         print(f"reproduce: {error}", file=sys.stderr)
         return 1
-    for name, lines in sections.items():
-        print(f"\n== {name}\n", *lines, sep="\n")
-    if scale is FULL:
-        document.write(sections)
-    return 0
 
 
-def run(laboratory: Laboratory) -> dict[str, list[str]]:
-    scale = laboratory.scale
-    choices: dict[str, dict[float, dict[str, float]]] = {}
-    for method in METHODS:
-        choices[method] = {
-            alpha: laboratory.on_choice(one, CHOICE_SEED) for alpha, one in experiments.candidates(method, scale)
-        }
-        choices[method][0.0] = laboratory.on_choice(Experiment(method, "alone"), CHOICE_SEED)
-    alpha = {
-        method: max(experiments.alphas(method, scale), key=lambda one: choices[method][one]["pgd-20"])
+def run(scale: Scale, records: Records, on_result: Callable[[], None] = lambda: None) -> None:
+    """Measures whatever `records` do not have."""
+    _measure([one for tried in choices(scale).values() for one in tried.values()], records, on_result)
+    _measure(plan(scale, chosen(scale, records)), records, on_result)
+
+
+def choices(scale: Scale) -> dict[str, dict[float, Measurement]]:
+    """By method and alpha; 0 is the method alone, which cannot be chosen."""
+    return {
+        method: {0.0: Measurement(scale, Experiment(method, experiments.BASE), CHOICE_SEED)}
+        | {alpha: Measurement(scale, one, CHOICE_SEED) for alpha, one in experiments.candidates(method, scale)}
         for method in METHODS
     }
-    plan = [*experiments.main_table(alpha), *experiments.ablations(alpha)]
-    results: dict[Experiment, list[dict[str, float]]] = {}
-    total = len(plan) * len(scale.seeds)
-    for seed in scale.seeds:  # all of one seed first: a run that is stopped early has something to show
-        for one in plan:
-            results.setdefault(one, []).append(laboratory.on_test(one, seed))
-            done = sum(map(len, results.values()))
-            if laboratory.done and done < total:
-                left = (total - done) * laboratory.seconds / laboratory.done
-                print(f"    {done} of {total}, about {duration(left)} left", flush=True)
-    return document.sections(scale, choices, alpha, results, laboratory.teacher_on_test())
+
+
+def chosen(scale: Scale, records: Records) -> Alpha:
+    """The most robust one of each method, once all have been tried."""
+    alpha: Alpha = {}
+    for method, tried in choices(scale).items():
+        found = {one: records.find(tried[one].key) for one in experiments.alphas(method, scale)}
+        accuracies = {one: result["pgd-20"] for one, result in found.items() if result}
+        alpha[method] = max(accuracies, key=lambda one: accuracies[one]) if len(accuracies) == len(found) else None
+    return alpha
+
+
+def plan(scale: Scale, alpha: Alpha) -> list[Measurement]:
+    """All of one seed first: what is stopped early has something to show."""
+    every = [*experiments.main_table(alpha), *experiments.ablations(alpha)]
+    return [Measurement(scale, None)] + [Measurement(scale, one, seed) for seed in scale.seeds for one in every]
+
+
+def sections(scale: Scale, records: Records) -> dict[str, list[str]]:
+    """The document's, from the results that there are."""
+    alpha = chosen(scale, records)
+    tried = {
+        method: {one: records.find(measurement.key) for one, measurement in row.items()}
+        for method, row in choices(scale).items()
+    }
+    results: document.Results = {}
+    for one in plan(scale, alpha):
+        seeds = results.setdefault(one.experiment, {})
+        if (found := records.find(one.key)) is not None:
+            seeds[one.seed] = found
+    return document.sections(scale, tried, alpha, results)
+
+
+def _measure(measurements: Sequence[Measurement], records: Records, on_result: Callable[[], None]) -> None:
+    left = [one for one in measurements if records.find(one.key) is None]
+    workers = len(os.sched_getaffinity(0))
+    seconds = 0.0
+    for done, (one, (result, took)) in enumerate(work_off(Measurement.run, left, workers), 1):
+        records.add(one.key, result, title=one.title, seed=one.seed, options=one.options, seconds=round(took, 1))
+        on_result()
+        seconds += took
+        shown = ", ".join(f"{what} {value:.3f}" for what, value in result.items())
+        print(f"{one.title}, seed {one.seed}: {shown} ({duration(took)})")
+        remaining = (len(left) - done) * seconds / done / workers
+        print(f"    {done} of {len(left)}, about {duration(remaining)} left", flush=True)

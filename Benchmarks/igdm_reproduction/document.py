@@ -9,28 +9,33 @@ from html import escape
 import measured
 
 from . import ROOT
-from .experiments import BASE, IGDM, METHODS, NAMES, Experiment, Scale, main_table
+from .experiments import BASE, IGDM, METHODS, NAMES, Alpha, Experiment, Scale, main_table
 
 DOCUMENT = ROOT / "docs" / "reproduction.md"
 PLOT = ROOT / "docs" / "reproduction.svg"
 PERCENT = {"clean": "clean", "fgsm": "FGSM", "pgd-20": "PGD-20", "cw": "C&W∞", "autoattack": "AutoAttack"}
 AGREEMENT = ("GD", "GC")
 
-Results = dict[Experiment, list[dict[str, float]]]
+MISSING = "not measured yet"
+
+Result = dict[str, float]
+Results = dict[Experiment | None, dict[int, Result]]
+"""By experiment (None: the teacher) and seed."""
+Choices = dict[str, dict[float, Result | None]]
+"""By method and alpha."""
 
 
-def sections(
-    scale: Scale, choices: dict[str, dict[float, dict[str, float]]], alpha: dict[str, float], results: Results,
-    teacher: dict[str, float],
-) -> dict[str, list[str]]:  # fmt: skip
-    """Lines by section; also draws the plot at full scale."""
+def sections(scale: Scale, choices: Choices, alpha: Alpha, results: Results) -> dict[str, list[str]]:
+    """Lines by section, of the results that there are; also draws the plot at full scale."""
     experiments = main_table(alpha)
-    if scale.name == "full":
+    shown = []
+    if scale.name == "full" and any(results[one] for one in experiments):
         PLOT.write_text(plot(results, experiments), encoding="utf-8")
+        shown = [f"![Accuracy under AutoAttack, method by method]({PLOT.name})", ""]
     return {
-        "scale": [_about(scale)],
+        "scale": [_about(scale, results)],
         "alpha": _choice_table(choices, alpha),
-        "main": _main_table(results, experiments, teacher),
+        "main": shown + _main_table(results, experiments),
         "ablations": _ablation_table(results, experiments),
     }
 
@@ -41,17 +46,19 @@ def write(blocks: dict[str, list[str]]) -> None:
         measured.write(DOCUMENT, name, lines)
 
 
-def _about(scale: Scale) -> str:
+def _about(scale: Scale, results: Results) -> str:
     grid = ", ".join(f"{alpha:g}" for alpha in scale.grid)
+    done = sum(len(seeds) for one, seeds in results.items() if one)
+    total = len(scale.seeds) * sum(1 for one in results if one)
     return (
-        f"Teacher: {scale.teacher_count:,} images, {scale.teacher_epochs} epochs. Students: {scale.train_count:,} "
-        f"images, {scale.epochs} epochs, {len(scale.seeds)} seeds. Measured on the first {scale.test_count:,} test "
-        f"images, AutoAttack (standard) on {scale.autoattack_count:,}. α from {grid} (RSLAD: a tenth), by PGD-20 on "
-        f"{scale.choice_count:,} training images that are not trained on, with a seed of its own."
+        f"Students: {scale.train_count:,} images, {scale.epochs} epochs, {len(scale.seeds)} seeds. Measured on the "
+        f"first {scale.test_count:,} test images, AutoAttack (standard) on {scale.autoattack_count:,}. α from {grid} "
+        f"(RSLAD: a tenth), by PGD-20 on {scale.choice_count:,} training images that are not trained on, with a seed "
+        f"of its own. Measured so far: {done} of {total} trainings."
     )
 
 
-def _choice_table(choices: dict[str, dict[float, dict[str, float]]], alpha: dict[str, float]) -> list[str]:
+def _choice_table(choices: Choices, alpha: Alpha) -> list[str]:
     rows = []
     for method, tried in choices.items():
         shown = [f"{'**' * (one == alpha[method])}{one:g}: {_pair(found)}{'**' * (one == alpha[method])}"
@@ -60,44 +67,50 @@ def _choice_table(choices: dict[str, dict[float, dict[str, float]]], alpha: dict
     return measured.markdown(["method", "α: clean / PGD-20, %"], rows)
 
 
-def _pair(found: dict[str, float]) -> str:
-    return f"{100 * found['clean']:.1f} / {100 * found['pgd-20']:.1f}"
+def _pair(found: Result | None) -> str:
+    return f"{100 * found['clean']:.1f} / {100 * found['pgd-20']:.1f}" if found else MISSING
 
 
-def _main_table(results: Results, experiments: Sequence[Experiment], teacher: dict[str, float]) -> list[str]:
+def _main_table(results: Results, experiments: Sequence[Experiment]) -> list[str]:
     rows = []
     for base, ours in zip(experiments[::2], experiments[1::2], strict=True):
-        for one in (base, ours):
-            rows.append([one.title, *_cells(results[one])])
-        rows.append([f"difference, {NAMES[base.method]}", *_differences(results[base], results[ours])])
-    rows.append(["teacher", *(f"{100 * teacher[name]:.1f}" for name in PERCENT), "", ""])
-    return measured.markdown(["", *(f"{title}, %" for title in PERCENT.values()), *AGREEMENT], rows)
+        rows += [_row(one.title, results[one]) for one in (base, ours)]
+        rows.append(_differences(f"difference, {NAMES[base.method]}", results[base], results[ours]))
+    rows.append(_row("teacher", results[None]))
+    return measured.markdown(HEAD, rows)
 
 
 def _ablation_table(results: Results, experiments: Sequence[Experiment]) -> list[str]:
-    varied = [one for one in results if one not in experiments]
+    varied = [one for one in results if one and one not in experiments]
     shown = [one for one in experiments if one.method in {other.method for other in varied}]
     order = sorted([*shown, *varied], key=lambda one: METHODS.index(one.method))
-    return measured.markdown(
-        ["", *(f"{title}, %" for title in PERCENT.values()), *AGREEMENT],
-        [[one.title, *_cells(results[one])] for one in order],
-    )
+    return measured.markdown(HEAD, [_row(one.title, results[one]) for one in order])
 
 
-def _cells(runs: list[dict[str, float]]) -> list[str]:
-    return [
-        *(spread([100 * run[name] for run in runs], 1) for name in PERCENT),
-        *(spread([run[name] for run in runs], 3) for name in AGREEMENT),
-    ]
+HEAD = ["", "seeds", *(f"{title}, %" for title in PERCENT.values()), *AGREEMENT]
+UNITS = [(name, 100, 1) for name in PERCENT] + [(name, 1, 3) for name in AGREEMENT]
+"""Each column's name in the results, factor and digits."""
 
 
-def _differences(base: list[dict[str, float]], ours: list[dict[str, float]]) -> list[str]:
-    """Seed by seed."""
-    return [
-        spread([factor * (new[name] - old[name]) for old, new in zip(base, ours, strict=True)], digits, sign="+")
-        for names, factor, digits in ((tuple(PERCENT), 100, 1), (AGREEMENT, 1, 3))
-        for name in names
-    ]
+def _row(title: str, seeds: dict[int, Result]) -> list[str]:
+    if not seeds:
+        return [title, MISSING, *[""] * len(UNITS)]
+    runs = list(seeds.values())
+    return [title, str(len(runs)), *(
+        spread([factor * run[name] for run in runs], digits) if name in runs[0] else ""
+        for name, factor, digits in UNITS
+    )]  # fmt: skip
+
+
+def _differences(title: str, base: dict[int, Result], ours: dict[int, Result]) -> list[str]:
+    """Seed by seed, of those that both have."""
+    pairs = [(base[seed], ours[seed]) for seed in base if seed in ours]
+    if not pairs:
+        return _row(title, {})
+    return [title, str(len(pairs)), *(
+        spread([factor * (new[name] - old[name]) for old, new in pairs], digits, sign="+")
+        for name, factor, digits in UNITS
+    )]  # fmt: skip
 
 
 def spread(values: Sequence[float], digits: int, sign: str = "") -> str:
@@ -118,8 +131,8 @@ text { fill: #1b2330; } .soft { fill: #5c6675; } .grid { stroke: #e2e6ec; } .way
 
 def plot(results: Results, experiments: Sequence[Experiment]) -> str:
     """Accuracy under AutoAttack, method by method: alone and with IGDM; each seed a small dot, the mean a large one."""
-    values = {one: [100 * run["autoattack"] for run in results[one]] for one in experiments}
-    everything = [value for runs in values.values() for value in runs]
+    values = {one: [100 * run["autoattack"] for run in results[one].values()] for one in experiments}
+    everything = [value for runs in values.values() for value in runs] or [0, 100]
     low, high = int(min(everything)) // 5 * 5, -(-int(max(everything) + 1) // 5) * 5
     height = TOP + ROW * len(METHODS) + BOTTOM
 
@@ -138,8 +151,11 @@ def plot(results: Results, experiments: Sequence[Experiment]) -> str:
     for row, method in enumerate(METHODS):
         y = TOP + ROW * (row + 0.5)
         pair = [one for one in experiments if one.method == method]
-        means = [statistics.fmean(values[one]) for one in pair]
         parts.append(f'<text x="{LEFT - 12}" y="{y + 4:.1f}" text-anchor="end">{NAMES[method]}</text>')
+        if not all(values[one] for one in pair):
+            parts.append(f'<text class="soft" x="{LEFT}" y="{y + 4:.1f}">{MISSING}</text>')
+            continue
+        means = [statistics.fmean(values[one]) for one in pair]
         parts.append(f'<line class="way" x1="{x(means[0]):.1f}" x2="{x(means[1]):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>')
         for one, mean, colour in zip(pair, means, ("base", "ours"), strict=True):
             for value in values[one]:

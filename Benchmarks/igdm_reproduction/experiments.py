@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import ROOT
+
 EPS = 0.1
 BASE = "alone"
 IGDM = "+ IGDM"
@@ -24,18 +26,18 @@ class Scale:
     """First test images, for all but AutoAttack."""
     autoattack_count: int
     epochs: int
-    teacher_count: int
-    teacher_epochs: int
     seeds: tuple[int, ...]
     grid: tuple[float, ...]
     """alpha; a tenth of it for RSLAD, whose loss has a factor of 1/10."""
 
 
-FULL = Scale("full", 20_000, 2_000, 2_000, 500, 10, 55_000, 10, (0, 1, 2), (0.3, 1.0, 3.0, 10.0))
-QUICK = Scale("quick", 500, 100, 100, 20, 1, 2_000, 1, (0,), (1.0, 10.0))
+FULL = Scale("full", 10_000, 1_000, 1_000, 500, 5, (0, 1, 2), (1.0, 3.0, 10.0))
+QUICK = Scale("quick", 500, 100, 100, 10, 1, (0,), (1.0, 10.0))
 
-TEACHER = dict(architecture="resnet8", width=32)
-STUDENT = dict(architecture="resnet8", width=8)
+TEACHER = ROOT / "examples" / "data" / "fashion_teacher.h5"
+"""A resnet8 of width 32, from `make teacher`."""
+
+STUDENT: dict[str, Any] = dict(architecture="resnet8", width=8)
 
 TRAINING: dict[str, Any] = dict(
     eps=EPS, step=0.03, steps=5, batch_size=128, schedule="onecycle", learning_rate=0.2, weight_decay=5e-4,
@@ -64,12 +66,20 @@ class Experiment:
     def title(self) -> str:
         return f"{NAMES[self.method]} {self.variant}"
 
+    @property
+    def needs_teacher(self) -> bool:
+        return self.method not in ("pgd-at", "trades") or "igdm" in self.options
+
     def training(self, scale: Scale, seed: int) -> dict[str, Any]:
         """Options of distill()."""
         options = {**TRAINING, "method": self.method, "epochs": scale.epochs, "seed": seed}
         if self.method == "iad":  # the paper's 60 of 200 epochs
             options["introspection_start"] = max(1, round(0.3 * scale.epochs))
         return options | self.options
+
+
+Alpha = dict[str, float | None]
+"""What was chosen for each method; None where the choice has not been made yet."""
 
 
 def alphas(method: str, scale: Scale) -> list[float]:
@@ -82,7 +92,7 @@ def candidates(method: str, scale: Scale) -> Iterator[tuple[float, Experiment]]:
         yield alpha, Experiment(method, f"alpha {alpha:g}", {"igdm": alpha})
 
 
-def main_table(alpha: dict[str, float]) -> list[Experiment]:
+def main_table(alpha: Alpha) -> list[Experiment]:
     return [
         Experiment(method, variant, options)
         for method in METHODS
@@ -90,7 +100,7 @@ def main_table(alpha: dict[str, float]) -> list[Experiment]:
     ]
 
 
-def ablations(alpha: dict[str, float]) -> list[Experiment]:
+def ablations(alpha: Alpha) -> list[Experiment]:
     """What the paper varies (its tables 5 to 8), and the mirror, of which it does not speak."""
     ard = {"igdm": alpha["ard"]}
     return [

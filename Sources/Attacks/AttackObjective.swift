@@ -32,6 +32,10 @@ public protocol AttackObjective: AnyObject {
     /// Number of logits of the attacked model.
     var classes: Int { get }
 
+    /// Called once for each batch, before its iterates are evaluated: what the objective needs to know of the images
+    /// themselves.
+    func begin(_ batch: AttackBatch) throws
+
     /// - Parameters:
     ///   - images: (count, channels, height, width), the iterates.
     ///   - rows: (count), which sample of `batch` each iterate belongs to.
@@ -42,6 +46,10 @@ public protocol AttackObjective: AnyObject {
         _ images: UnsafePointer<Float>, rows: UnsafePointer<Int>, count: Int, of batch: AttackBatch,
         loss: UnsafeMutablePointer<Float>, gradient: UnsafeMutablePointer<Float>?,
         logits: UnsafeMutablePointer<Float>) throws
+}
+
+extension AttackObjective {
+    public func begin(_ batch: AttackBatch) throws {}
 }
 
 /// A loss on one model's logits, to be maximised.

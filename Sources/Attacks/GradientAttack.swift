@@ -116,6 +116,7 @@ public final class GradientAttack {
                 for i in 0..<batch.count { success[i] = broken[i] ? 1 : 0 }
             }
         }
+        try objective.begin(batch)
         let judged = success != nil || trace != nil || plan.restarts > 1 || plan.rest != .never
         for restart in 0..<plan.restarts {
             var active = start(batch, restart)

@@ -263,7 +263,10 @@ AT(igdm_trainer_details, swa_start, 144);
 AT(igdm_trainer_details, cutout, 152);
 AT(igdm_trainer_details, cutmix, 160);
 AT(igdm_trainer_details, consistency_weight, 168);
-AT(igdm_trainer_details, reserved, 176);
+AT(igdm_trainer_details, entropy_scale, 176);
+AT(igdm_trainer_details, entropy_order, 184);
+AT(igdm_trainer_details, clean_weight, 192);
+AT(igdm_trainer_details, reserved, 200);
 
 SIZE(igdm_trainer_options, 280);
 AT(igdm_trainer_options, struct_size, 0);

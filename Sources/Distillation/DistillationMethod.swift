@@ -47,6 +47,12 @@ public struct MethodOptions {
     public var balanceRate = 0.025
     /// β of DGAD, >= 0.
     public var consistencyWeight = 1.0
+    /// s of SAAD, >= 0.
+    public var entropyScale = 5.0
+    /// γ of SAAD, > 0.
+    public var entropyOrder = 1.0
+    /// β of SAAD, >= 0.
+    public var cleanWeight = 0.0
 
     public init() {}
 }
@@ -75,6 +81,7 @@ public enum MethodRegistry {
         AdaIAD.self,
         MTARD.self,
         DGAD.self,
+        SAAD.self,
     ]
     public static var names: [String] { all.map { $0.name } }
 

@@ -85,17 +85,21 @@ public struct IGDM: Sendable {
         let minus: Pointer
     }
 
-    /// The term without its weight. Adds `weight` times its gradients with respect to the student's logits.
+    /// The term without its weight, a mean over the batch of `sampleWeights` times each sample's. Adds `weight` times its
+    /// gradients with respect to the student's logits.
     ///
-    /// - Parameter scratch: room for 3 * classes floats.
+    /// - Parameters:
+    ///   - sampleWeights: (count).
+    ///   - scratch: room for 3 * classes floats.
     func loss(
         teacher: Places<UnsafePointer<Float>>, student: Places<UnsafePointer<Float>>, count: Int, classes: Int,
-        weight: Double, gradient: Places<UnsafeMutablePointer<Float>>, scratch: UnsafeMutablePointer<Float>
+        weight: Double, sampleWeights: UnsafePointer<Double>, gradient: Places<UnsafeMutablePointer<Float>>,
+        scratch: UnsafeMutablePointer<Float>
     ) -> Double {
-        let scale = Float(weight / Double(count))
         var sum = 0.0
         for i in 0..<count {
-            let row = i * classes
+            let (row, own) = (i * classes, sampleWeights[i])
+            let scale = Float(weight * own / Double(count))
             switch term {
             case .igdm:
                 let (u, v, slope) = (scratch, scratch + classes, scratch + 2 * classes)
@@ -104,19 +108,23 @@ public struct IGDM: Sendable {
                     v[c] = student.plus[row + c] - student.minus[row + c]
                     slope[c] = 0
                 }
-                sum += distance.row(u, v, classes, scale: scale, dv: slope)
+                sum += own * distance.row(u, v, classes, scale: scale, dv: slope)
                 for c in 0..<classes {
                     gradient.plus[row + c] += slope[c]
                     gradient.minus[row + c] -= slope[c]
                 }
             case .tradesReg:
-                sum += distance.row(
-                    student.plus + row, student.clean + row, classes, scale: scale, dv: gradient.clean + row,
-                    du: gradient.plus + row)
+                sum +=
+                    own
+                    * distance.row(
+                        student.plus + row, student.clean + row, classes, scale: scale, dv: gradient.clean + row,
+                        du: gradient.plus + row)
             case .tradesLike:
-                sum += distance.row(
-                    student.plus + row, student.minus + row, classes, scale: scale, dv: gradient.minus + row,
-                    du: gradient.plus + row)
+                sum +=
+                    own
+                    * distance.row(
+                        student.plus + row, student.minus + row, classes, scale: scale, dv: gradient.minus + row,
+                        du: gradient.plus + row)
             }
         }
         return sum / Double(count)

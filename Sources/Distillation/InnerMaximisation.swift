@@ -11,6 +11,8 @@ public struct InnerMaximisation: Sendable {
         case divergenceFromCleanTeacher
         /// KL(T(x') ‖ S(x')), with the gradient through both.
         case divergenceFromTeacher
+        /// KL(T̃(x') ‖ S(x')), T̃ = T(x) with the label's logit carried on along its gradient; with the gradient through both.
+        case divergenceFromLinearisedTeacher
     }
 
     public let objective: Objective
@@ -29,9 +31,13 @@ public struct InnerMaximisation: Sendable {
     func makeObjective(
         student: any DifferentiableClassifier, teacher: (any DifferentiableClassifier)?, capacity: Int
     ) throws -> any AttackObjective {
-        if objective == .divergenceFromTeacher, let teacher {
+        switch (objective, teacher) {
+        case (.divergenceFromTeacher, let teacher?):
             return try TeacherStudentObjective(student: student, teacher: teacher, capacity: capacity)
+        case (.divergenceFromLinearisedTeacher, let teacher?):
+            return try LinearisedTeacherObjective(student: student, teacher: teacher, capacity: capacity)
+        default:
+            return try ClassifierObjective(student, loss: loss, capacity: capacity)
         }
-        return try ClassifierObjective(student, loss: loss, capacity: capacity)
     }
 }

@@ -19,6 +19,8 @@ public struct LossContext {
     /// d loss / d S(x+d) and d loss / d S(x), to be added to.
     public let adversarialGradient: UnsafeMutablePointer<Float>
     public let cleanGradient: UnsafeMutablePointer<Float>
+    /// (count): by how much each sample counts in IGDM's term. All are 1 unless the method's `loss` writes others.
+    public let sampleWeights: UnsafeMutablePointer<Double>
 
     /// weight * mean CE(logits, y), its gradient added to `gradient`. With mixed images y is both labels, each by its
     /// share.

@@ -32,6 +32,10 @@ extension TrainerOptions {
             "above 0, at most 1000")
         try Self.check("balance_rate", balanceRate, (0...1).contains(balanceRate), "0 ... 1")
         try Self.check("consistency_weight", consistencyWeight, (0...1e6).contains(consistencyWeight), "0 ... 1000000")
+        try Self.check("entropy_scale", entropyScale, (0...1e6).contains(entropyScale), "0 ... 1000000")
+        try Self.check(
+            "entropy_order", entropyOrder, entropyOrder > 0 && entropyOrder <= 1e3, "above 0, at most 1000")
+        try Self.check("clean_weight", cleanWeight, (0...1e6).contains(cleanWeight), "0 ... 1000000")
         try checkOptimiser()
         try Self.check("gradient_clip", gradientClip, (0...1e9).contains(gradientClip), "0 ... 1e9 (0 = no clipping)")
         try Self.check("awp", awp, (0...1).contains(awp), "0 ... 1 (0 = without)")
@@ -100,6 +104,9 @@ extension TrainerOptions {
         options.introspectionPower = introspectionPower
         options.balanceRate = balanceRate
         options.consistencyWeight = consistencyWeight
+        options.entropyScale = entropyScale
+        options.entropyOrder = entropyOrder
+        options.cleanWeight = cleanWeight
         return try MethodRegistry.named(method).init(options)
     }
 

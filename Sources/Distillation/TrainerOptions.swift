@@ -28,6 +28,10 @@ public struct TrainerOptions {
     public var balanceRate = 0.025
     /// β of DGAD.
     public var consistencyWeight = 1.0
+    /// Of SAAD: s and γ of the weights of samples, and β.
+    public var entropyScale = 5.0
+    public var entropyOrder = 1.0
+    public var cleanWeight = 0.0
     /// "igdm", "trades-reg" or "trades-like": what `igdm` is the weight of.
     public var igdmTerm = "igdm"
     /// "linear" or "constant".

@@ -26,6 +26,8 @@ final class TrainingMemory {
     let gradient: Logits
     /// 3 * classes floats.
     let rowScratch: FloatBuffer
+    /// (count): of IGDM's term.
+    let sampleWeights: Buffer<Double>
     let keys: Buffer<UInt64>
     let outside: Buffer<Int>
 
@@ -91,6 +93,7 @@ final class TrainingMemory {
         teacher = try Logits(capacity * classes)
         gradient = try Logits(capacity * classes)
         rowScratch = try FloatBuffer(3 * classes)
+        sampleWeights = try Buffer(capacity)
         keys = try Buffer(capacity)
         outside = try Buffer(capacity)
     }

@@ -66,7 +66,7 @@ extension Trainer {
             let logits = memory.student.clean.pointer
             try memory.studentInference.forward(batch.images, count: batch.count, logits: logits, retain: false)
             target = UnsafePointer(logits)
-        case .crossEntropy, .divergenceFromTeacher: break
+        case .crossEntropy, .divergenceFromTeacher, .divergenceFromLinearisedTeacher: break
         }
         for i in 0..<batch.count { memory.keys[i] = UInt64(stepsDone) << 32 | UInt64(i) }
         try memory.attack.run(
@@ -153,17 +153,20 @@ extension Trainer {
         let (s, t, ds) = (memory.student, memory.teacher, memory.gradient)
         let classes = student.options.classes
         ds.clear()
+        memory.sampleWeights.pointer.update(repeating: 1, count: batch.count)
         report.baseLoss = method.loss(
             LossContext(
                 epoch: report.epoch, epochs: options.epochs, count: batch.count, classes: classes,
                 labels: batch.labels, mixture: batch.mixture,
                 studentAdversarial: s.adversarial.pointer, studentClean: s.clean.pointer,
                 teacherAdversarial: t.adversarial.pointer, teacherClean: t.clean.pointer,
-                adversarialGradient: ds.adversarial.pointer, cleanGradient: ds.clean.pointer))
+                adversarialGradient: ds.adversarial.pointer, cleanGradient: ds.clean.pointer,
+                sampleWeights: memory.sampleWeights.pointer))
         if let igdm {
             report.igdmLoss = igdm.loss(
                 teacher: t.inputs, student: s.inputs, count: batch.count, classes: classes,
-                weight: report.igdmWeight, gradient: ds.outputs, scratch: memory.rowScratch.pointer)
+                weight: report.igdmWeight, sampleWeights: memory.sampleWeights.pointer, gradient: ds.outputs,
+                scratch: memory.rowScratch.pointer)
         }
         guard report.loss.isFinite else {
             throw EngineError(.notFinite, "the loss is \(report.loss)")

@@ -127,6 +127,9 @@ private func defaultTrainerDetails() -> igdm_trainer_details {
     details.cutout = Int64(defaults.cutout)
     details.cutmix = defaults.cutmix
     details.consistency_weight = defaults.consistencyWeight
+    details.entropy_scale = defaults.entropyScale
+    details.entropy_order = defaults.entropyOrder
+    details.clean_weight = defaults.cleanWeight
     return details
 }
 
@@ -166,4 +169,7 @@ private func take(_ details: igdm_trainer_details, into chosen: inout TrainerOpt
     chosen.cutout = Int(details.cutout)
     chosen.cutmix = details.cutmix
     chosen.consistencyWeight = details.consistency_weight
+    chosen.entropyScale = details.entropy_scale
+    chosen.entropyOrder = details.entropy_order
+    chosen.cleanWeight = details.clean_weight
 }

@@ -486,6 +486,9 @@ static void trainer_details(void) {
         {"cutmix", offsetof(igdm_trainer_details, cutmix), 1.5},
         {"cutmix", offsetof(igdm_trainer_details, cutmix), NAN},
         {"consistency_weight", offsetof(igdm_trainer_details, consistency_weight), -1},
+        {"entropy_scale", offsetof(igdm_trainer_details, entropy_scale), -1},
+        {"entropy_order", offsetof(igdm_trainer_details, entropy_order), 0},
+        {"clean_weight", offsetof(igdm_trainer_details, clean_weight), -1},
     };
     static const struct { const char *name; size_t offset; int zero_allowed; } counts[] = {
         {"introspection_start", offsetof(igdm_trainer_details, introspection_start), 0},

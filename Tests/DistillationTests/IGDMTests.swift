@@ -18,7 +18,8 @@ import Testing
 
     /// Loss and gradients for rows of two classes; each argument is (x+d, x-d).
     private func run(
-        _ igdm: IGDM, teacher: ([Float], [Float]), student: ([Float], [Float]), weight: Double
+        _ igdm: IGDM, teacher: ([Float], [Float]), student: ([Float], [Float]), weight: Double,
+        sampleWeights: [Double] = [1, 1]
     ) -> (loss: Double, plus: [Float], minus: [Float]) {
         var plus = [Float](repeating: 0, count: student.0.count)
         var minus = plus
@@ -39,7 +40,7 @@ import Testing
                     return igdm.loss(
                         teacher: places(memory[0], memory[0], memory[1]).inputs,
                         student: places(memory[2], memory[2], memory[3]).inputs, count: plus.count / 2, classes: 2,
-                        weight: weight, gradient: places(p, p, m), scratch: s)
+                        weight: weight, sampleWeights: sampleWeights, gradient: places(p, p, m), scratch: s)
                 }
             }
         }
@@ -63,6 +64,19 @@ import Testing
         for (i, want) in expected.enumerated() {
             #expect(abs(Double(result.plus[i]) - want) < 1e-6)
             #expect(result.minus[i] == -result.plus[i])
+        }
+    }
+
+    @Test(arguments: [LogitDistance.kl, .l1, .l2])
+    func samplesCountByTheirWeights(distance: LogitDistance) {
+        func row(_ weights: [Double]) -> (loss: Double, plus: [Float], minus: [Float]) {
+            run(igdm(distance), teacher: teacher, student: student, weight: 2, sampleWeights: weights)
+        }
+        let (first, second, both) = (row([1, 0]), row([0, 1]), row([0.5, 4]))
+        #expect(abs(both.loss - (0.5 * first.loss + 4 * second.loss)) < 1e-9)
+        #expect(first.plus[2...] == [0, 0] && second.plus[..<2] == [0, 0])
+        for (got, want) in zip(both.plus, zip(first.plus, second.plus).map { 0.5 * $0 + 4 * $1 }) {
+            #expect(abs(got - want) < 1e-6)
         }
     }
 
@@ -120,7 +134,8 @@ import Testing
                         // A teacher that is not there: memory of the student, which must not matter.
                         return rivals.loss(
                             teacher: places(p, p, p).inputs, student: places(p, p + size, p + 2 * size).inputs,
-                            count: count, classes: classes, weight: 2, gradient: places(g, g + size, g + 2 * size),
+                            count: count, classes: classes, weight: 2, sampleWeights: [1, 1],
+                            gradient: places(g, g + size, g + 2 * size),
                             scratch: try #require(scratch.baseAddress))
                     }
                 }

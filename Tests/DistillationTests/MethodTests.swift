@@ -48,6 +48,8 @@ private enum Plain {
         var loss = 0.0
         var adversarial: [Float]
         var clean: [Float]
+        /// What the method makes of 1s.
+        var sampleWeights = [Double](repeating: 1, count: MethodTests.count)
     }
 
     private func run(
@@ -65,6 +67,8 @@ private enum Plain {
         let others = try Buffer(copying: mixture?.labels ?? [])
         let shares = try FloatBuffer(Self.count)
         for (i, share) in (mixture?.shares ?? []).enumerated() { shares.pointer[i] = share }
+        let weights = try Buffer<Double>(Self.count)
+        weights.pointer.update(repeating: 1, count: Self.count)
         let second = LabelMixture(labels: UnsafePointer(others.pointer), shares: UnsafePointer(shares.pointer))
         result.loss = result.adversarial.withUnsafeMutableBufferPointer { adversarial in
             result.clean.withUnsafeMutableBufferPointer { clean in
@@ -78,10 +82,12 @@ private enum Plain {
                             mixture: mixture == nil ? nil : second,
                             studentAdversarial: buffers[0].pointer, studentClean: buffers[1].pointer,
                             teacherAdversarial: buffers[2].pointer, teacherClean: buffers[3].pointer,
-                            adversarialGradient: adversarial, cleanGradient: clean))
+                            adversarialGradient: adversarial, cleanGradient: clean,
+                            sampleWeights: weights.pointer))
                 }
             }
         }
+        result.sampleWeights = (0..<Self.count).map { weights[$0] }
         return result
     }
 
@@ -204,6 +210,55 @@ private enum Plain {
         }
     }
 
+    private static func entropy(_ t: [Double], order: Double) -> Double {
+        let p = Plain.logSoftmax(t).map { exp($0) }
+        if order == 1 { return -p.reduce(0) { $0 + $1 * log($1) } }
+        return log(p.reduce(0) { $0 + pow($1, order) }) / (1 - order)
+    }
+
+    @Test(arguments: [(5.0, 1.0, 0.0), (5, 1, 0.5), (2, 0.5, 1), (1, 2, 0)])
+    func saad(scale: Double, order: Double, beta: Double) throws {
+        func weights(_ t: [[Double]]) -> [Double] {
+            let entropies = t.map { Self.entropy($0, order: order) }
+            return entropies.map { scale * ($0 - (entropies.min() ?? 0)) }
+        }
+        func change(_ options: inout MethodOptions) {
+            options.entropyScale = scale
+            options.entropyOrder = order
+            options.cleanWeight = beta
+        }
+        try check("saad", change) { sAdv, sClean, tAdv, tClean in
+            let w = weights(tAdv)
+            let rest = w.map { 1 - $0 / (w.max() ?? 1) }
+            return Plain.divergence(tAdv, sAdv, weights: w)
+                + beta * Plain.divergence(tClean, sClean, weights: rest)
+        }
+        var options = MethodOptions()
+        change(&options)
+        let z = (0..<4).map { logits(UInt64($0)).map { $0.map { Double(Float($0)) } } }
+        let result = try run(try MethodRegistry.named("saad").init(options), z[0], z[1], z[2], z[3])
+        for (got, want) in zip(result.sampleWeights, weights(z[2])) { #expect(abs(got - want) < 1e-9) }
+        #expect(result.sampleWeights.contains(0) && result.sampleWeights.contains { $0 > 0.1 })
+    }
+
+    /// Where the teacher is equally sure of all samples, none counts.
+    @Test func saadOfEqualSamples() throws {
+        let same = [[Double]](repeating: [1, 0, 2, 0, -1], count: Self.count)
+        var options = MethodOptions()
+        options.cleanWeight = 2
+        let result = try run(SAAD(options), logits(0), logits(1), same, logits(3))
+        #expect(result.sampleWeights == [Double](repeating: 0, count: Self.count))
+        #expect(abs(result.loss - 2 * Plain.divergence(logits(3), logits(1))) < 1e-5)
+        #expect(result.adversarial.allSatisfy { $0 == 0 })
+    }
+
+    @Test(arguments: ["pgd-at", "ard", "rslad", "adaad", "trades", "iad", "akd", "adaiad", "mtard", "dgad"])
+    func othersLeaveTheWeightsOfSamplesAlone(name: String) throws {
+        let method = try MethodRegistry.named(name).init(MethodOptions())
+        let result = try run(method, logits(0), logits(1), logits(2), logits(3), epoch: 60)
+        #expect(result.sampleWeights == [Double](repeating: 1, count: Self.count))
+    }
+
     /// In the first step both relative losses are 1.
     @Test func mtardBegins() throws {
         try check("mtard") { sAdv, sClean, tAdv, tClean in
@@ -271,6 +326,10 @@ private enum Plain {
         #expect(try needs("adaiad", a: 1) == all.subtracting(.teacherClean))
         #expect(try needs("mtard", a: 1) == all)
         #expect(try needs("dgad", a: 1) == all)
+        #expect(try needs("saad", a: 1) == [.studentAdversarial, .teacherAdversarial])
+        var options = MethodOptions()
+        options.cleanWeight = 0.1
+        #expect(SAAD(options).needs == all)
     }
 
     @Test func adversariesAreThoseOfThePapers() throws {
@@ -285,7 +344,8 @@ private enum Plain {
         for name in ["adaad", "adaiad", "dgad"] { #expect(try inner(name).objective == .divergenceFromTeacher) }
         #expect(try inner("trades").objective == .divergenceFromCleanStudent)
         #expect(try inner("mtard").objective == .crossEntropy)
-        for name in ["rslad", "adaad", "adaiad", "trades", "mtard", "dgad"] {
+        #expect(try inner("saad").objective == .divergenceFromLinearisedTeacher)
+        for name in ["rslad", "adaad", "adaiad", "trades", "mtard", "dgad", "saad"] {
             #expect(try inner(name).start == .gaussian(scale: 0.001))
         }
     }
@@ -294,6 +354,7 @@ private enum Plain {
         let error = thrownError { _ = try MethodRegistry.named("adr") }
         #expect(
             error?.message
-                == "method: got \"adr\", want one of pgd-at, ard, rslad, adaad, trades, iad, akd, adaiad, mtard, dgad")
+                == "method: got \"adr\", want one of pgd-at, ard, rslad, adaad, trades, iad, akd, adaiad, mtard, dgad, saad"
+        )
     }
 }

@@ -11,7 +11,8 @@ private let variants: [(method: String, igdm: Double, a: Double)] = [
     ("pgd-at", 0, 1), ("pgd-at", 3, 1), ("ard", 0, 1), ("ard", 3, 1), ("ard", 0, 0.5), ("ard", 3, 0.5), ("ard", 0, 0),
     ("rslad", 0, 1), ("rslad", 3, 1), ("adaad", 0, 1), ("adaad", 3, 1), ("adaad", 3, 0.5), ("adaad", 0, 0),
     ("trades", 0, 1), ("trades", 3, 1), ("iad", 0, 1), ("iad", 3, 1), ("akd", 0, 1), ("akd", 3, 1), ("adaiad", 0, 1),
-    ("adaiad", 3, 1), ("mtard", 0, 1), ("mtard", 3, 1), ("dgad", 0, 1), ("dgad", 3, 1),
+    ("adaiad", 3, 1), ("mtard", 0, 1), ("mtard", 3, 1), ("dgad", 0, 1), ("dgad", 3, 1), ("saad", 0, 1),
+    ("saad", 3, 1),
 ]
 
 @Suite struct TrainerTests {

@@ -27,10 +27,18 @@ import Testing
                 $0.warmupEpochs = 2
             }
         ),
+        (
+            "saad, igdm",
+            {
+                $0.method = "saad"
+                $0.igdm = 2
+                $0.cleanWeight = 0.5
+            }
+        ),
     ]
 
     /// Stopped after some steps of an epoch and taken up by a new trainer, a training gives the same bits.
-    @Test(arguments: [0, 1, 2])
+    @Test(arguments: choices.indices)
     func aTrainingTakenUpIsTheSame(choice: Int) throws {
         let samples = Samples(9, seed: 1)
         func make(_ student: Network) throws -> Trainer {

@@ -189,6 +189,9 @@ class StepCase:
     introspection_start: int = 1
     balance_rate: float = 0.25
     consistency_weight: float = 1.0
+    entropy_scale: float = 5.0
+    entropy_order: float = 1.0
+    clean_weight: float = 0.0
     optimiser: str = "sgd"
     learning_rate: float = 0.1
     momentum: float = 0.9
@@ -376,6 +379,18 @@ STEPS += [
     StepCase("mtard+igdm", "mtard", **_TWO, igdm=4, mirror="clip", steps=2, seed=10),
     StepCase("dgad", "dgad", **_PAIR, seed=2),
     StepCase("dgad-3+igdm", "dgad", **_ODD_PAIR, consistency_weight=3.0, igdm=4),
+    StepCase("saad", "saad", **_PAIR),
+    StepCase("saad+igdm", "saad", **_ODD_PAIR, igdm=4, entropy_scale=2, seed=1),
+    StepCase(
+        "saad-renyi2-beta0.5+igdm-clip",
+        "saad",
+        **_PAIR,
+        igdm=4,
+        mirror="clip",
+        entropy_order=2,
+        clean_weight=0.5,
+        seed=1,
+    ),
     StepCase("pgd-at+trades-reg", "pgd-at", _STUDENT, igdm=4, term="trades-reg", seed=1),
     StepCase("rslad+trades-like-l2", "rslad", **_PAIR, igdm=1, term="trades-like", distance="l2"),
     StepCase("ard+igdm-constant", "ard", **_PAIR, igdm=2, ramp="constant"),
@@ -387,7 +402,7 @@ STEPS += [
 ]
 CURVES = [
     CurveCase(f"curve-{method}{'+igdm' * (alpha > 0)}", method, **(_TWO if method == "mtard" else _PAIR), igdm=alpha)
-    for method in ("pgd-at", "trades", "ard", "iad", "akd", "rslad", "adaad", "adaiad", "mtard", "dgad")
+    for method in ("pgd-at", "trades", "ard", "iad", "akd", "rslad", "adaad", "adaiad", "mtard", "dgad", "saad")
     for alpha in (0, 0.5 if method == "rslad" else 2)
 ]
 LIVE_STEPS = [

@@ -89,7 +89,11 @@ def test_milestones(teacher: igdm.Model, data: igdm.Dataset) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"method": "art"}, igdm.InvalidArgument, "pgd-at, ard, rslad, adaad, trades, iad, akd, adaiad, mtard, dgad"),
+        (
+            {"method": "art"},
+            igdm.InvalidArgument,
+            "pgd-at, ard, rslad, adaad, trades, iad, akd, adaiad, mtard, dgad, saad",
+        ),
         ({"mirror": "glass"}, igdm.InvalidArgument, "paper"),
         ({"step": 0.2}, igdm.InvalidArgument, "step"),
         ({"eps": -1}, igdm.InvalidArgument, "epsilon"),
@@ -152,6 +156,7 @@ def test_two_teachers(teacher: igdm.Model, data: igdm.Dataset) -> None:
         {"igdm_term": "trades-like"},
         {"method": "iad", "introspection_start": 1},
         {"method": "dgad", "consistency_weight": 0.0},
+        {"method": "saad", "entropy_scale": 2.0, "entropy_order": 2.0, "clean_weight": 0.5},
     ],
     ids=str,
 )

@@ -21,18 +21,18 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits.logsumexp(1) - logits.gather(1, labels[:, None])[:, 0]).mean()
 
 
-def kl(target: Tensor, model: Tensor) -> Tensor:
-    """KL(softmax(target) || softmax(model)): sum over classes, mean over the batch."""
+def kl(target: Tensor, model: Tensor, weights: Tensor | float = 1.0) -> Tensor:
+    """KL(softmax(target) || softmax(model)): sum over classes, mean over the batch of `weights` times it."""
     log_p, log_q = target.log_softmax(1), model.log_softmax(1)
-    return (log_p.exp() * (log_p - log_q)).sum(1).mean()
+    return (weights * (log_p.exp() * (log_p - log_q)).sum(1)).mean()
 
 
-def l1(target: Tensor, model: Tensor) -> Tensor:
-    return (model - target).abs().sum(1).mean()
+def l1(target: Tensor, model: Tensor, weights: Tensor | float = 1.0) -> Tensor:
+    return (weights * (model - target).abs().sum(1)).mean()
 
 
-def l2(target: Tensor, model: Tensor) -> Tensor:
-    return (model - target).square().sum(1).mean()
+def l2(target: Tensor, model: Tensor, weights: Tensor | float = 1.0) -> Tensor:
+    return (weights * (model - target).square().sum(1)).mean()
 
 
 DISTANCES = {"kl": kl, "l1": l1, "l2": l2}
@@ -44,6 +44,8 @@ def needs_clean(case: StepCase) -> bool:
         return True
     if case.method in ("ard", "adaad"):
         return case.adversarial_weight < 1
+    if case.method == "saad":
+        return case.clean_weight > 0
     return case.method in ("rslad", "trades", "iad", "adaiad", "mtard", "dgad")
 
 
@@ -78,6 +80,18 @@ def corrected(logits: Tensor, labels: Tensor) -> Tensor:
     largest = logits.argmax(1)
     swapped[rows, labels], swapped[rows, largest] = logits[rows, largest], logits[rows, labels]
     return swapped
+
+
+def sample_weights(case: StepCase, teacher: Logits | None) -> Tensor | float:
+    """What each sample counts in SAAD and in IGDM beside it (arXiv 2512.10275, section 4); 1 in the other methods."""
+    if case.method != "saad":
+        return 1.0
+    p = teacher.adversarial.softmax(1)
+    if case.entropy_order == 1:
+        entropy = torch.distributions.Categorical(probs=p).entropy()
+    else:
+        entropy = (p**case.entropy_order).sum(1).log() / (1 - case.entropy_order)
+    return case.entropy_scale * (entropy - entropy.min())
 
 
 def base_loss(
@@ -119,6 +133,12 @@ def base_loss(
         return taught + case.consistency_weight * torch.nn.functional.mse_loss(
             student.adversarial.softmax(1), student.clean.softmax(1)
         )
+    if case.method == "saad":
+        w = sample_weights(case, teacher)
+        loss = kl(teacher.adversarial, student.adversarial, w)
+        if not case.clean_weight:
+            return loss
+        return loss + case.clean_weight * kl(teacher.clean, student.clean, 1 - w / (w.max() + 1e-8))
     raise ValueError(f"method: got {case.method!r}")
 
 
@@ -129,7 +149,8 @@ def igdm_loss(case: StepCase, student: Logits, teacher: Logits | None) -> Tensor
         return distance(student.adversarial, student.clean)
     if case.term == "trades-like":
         return distance(student.adversarial, student.mirrored)
-    return distance(teacher.adversarial - teacher.mirrored, student.adversarial - student.mirrored)
+    theirs, ours = teacher.adversarial - teacher.mirrored, student.adversarial - student.mirrored
+    return distance(theirs, ours, sample_weights(case, teacher))
 
 
 def margin(logits: Tensor, labels: Tensor, kappa: float) -> Tensor:

@@ -429,7 +429,10 @@ class TrainerDetails(Struct):
         ("cutout", c_int64),
         ("cutmix", c_double),
         ("consistency_weight", c_double),
-        ("reserved", c_int64 * 15),
+        ("entropy_scale", c_double),
+        ("entropy_order", c_double),
+        ("clean_weight", c_double),
+        ("reserved", c_int64 * 12),
     ]
 
 

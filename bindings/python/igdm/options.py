@@ -12,7 +12,7 @@ class TrainingOptions(TypedDict, total=False):
     The names are those of igdm_trainer_options in igdm.h, with eps for epsilon. Epsilons are on the [0,1] pixel scale.
     """
 
-    method: Annotated[str | None, "pgd-at, trades, ard, iad, akd, rslad, adaad, adaiad, mtard or dgad"]
+    method: Annotated[str | None, "pgd-at, trades, ard, iad, akd, rslad, adaad, adaiad, mtard, dgad or saad"]
     igdm: Annotated[float | None, "alpha of IGDM, 0 = off; its weight in epoch e of E is alpha*e/E"]
     igdm_ramp: Annotated[str | None, "linear: that weight; constant: alpha throughout"]
     igdm_term: Annotated[
@@ -30,6 +30,9 @@ class TrainingOptions(TypedDict, total=False):
     introspection_power: Annotated[float | None, "IAD, AdaIAD: trust in the teacher = its probability to this power"]
     balance_rate: Annotated[float | None, "MTARD: how fast the weights of its two teachers follow the losses"]
     consistency_weight: Annotated[float | None, "beta of DGAD: weight of the distance of S(x+d) from S(x)"]
+    entropy_scale: Annotated[float | None, "SAAD: a sample counts this times the teacher's entropy above the least"]
+    entropy_order: Annotated[float | None, "SAAD: order of that entropy; 1 = Shannon's"]
+    clean_weight: Annotated[float | None, "beta of SAAD: weight of the clean images of samples that count little"]
     eps: Annotated[float | str | None, 'radius of the adversary, L-infinity: a number or a fraction such as "8/255"']
     step: Annotated[float | str | None, "step size of the adversary, at most eps; 0 = eps/4"]
     steps: Annotated[int | None, "steps of the adversary"]
