@@ -1,7 +1,8 @@
 """Random attacks beside the authors' code, in distribution: robust accuracy on the same 1000 images, three seeds.
 
 Run by `make distribution`: an hour on two idle cores. Each result goes to build/distribution.json as it comes, what is
-there is not measured again, and at the end the table of docs/attacks.md is written. How: Tests/Parity/random_attacks.py.
+there is not measured again, and at the end the table of docs/attacks.md is written.
+See Tests/Parity/random_attacks.py.
 """
 
 from __future__ import annotations

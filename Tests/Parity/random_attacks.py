@@ -1,4 +1,4 @@
-"""Random attacks of igdm and of their authors (pyautoattack, the package of github.com/fra31/auto-attack), side by side.
+"""Random attacks of igdm and of their authors (pyautoattack, the package of github.com/fra31/auto-attack).
 
 Both attack the teacher in examples/data as igdm computes it, so that what differs is the attack alone. The authors'
 code draws one window of Square for a whole batch; it is given small batches, each with a seed of its own, so that a
@@ -91,15 +91,16 @@ class Comparison:
         )  # fmt: skip
         return 100 * (1 - float(result.success.mean()))
 
-    def theirs(self, case: Case, norm: str, seed: int) -> float:
-        def predict(images: torch.Tensor) -> torch.Tensor:
-            return Network.apply(images, self.model)
+    def predict(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits, through which PyTorch differentiates."""
+        return Network.apply(images, self.model)
 
+    def theirs(self, case: Case, norm: str, seed: int) -> float:
         robust = 0
         for first in range(0, len(self.images), BATCH):
             x = torch.from_numpy(self.images[first : first + BATCH])
             y = torch.from_numpy(self.labels[first : first + BATCH])
-            attack = case.reference(predict, NORMS[norm], RADIUS[norm], seed * len(self.images) + first, case.steps)
+            attack = case.reference(self.predict, NORMS[norm], RADIUS[norm], seed * len(self.images) + first, case.steps)
             found = attack.perturb(x, y)
-            robust += int((predict(found).argmax(1) == y).sum())
+            robust += int((self.predict(found).argmax(1) == y).sum())
         return 100 * robust / len(self.images)
