@@ -100,7 +100,8 @@ class Comparison:
         for first in range(0, len(self.images), BATCH):
             x = torch.from_numpy(self.images[first : first + BATCH])
             y = torch.from_numpy(self.labels[first : first + BATCH])
-            attack = case.reference(self.predict, NORMS[norm], RADIUS[norm], seed * len(self.images) + first, case.steps)
+            of_batch = seed * len(self.images) + first
+            attack = case.reference(self.predict, NORMS[norm], RADIUS[norm], of_batch, case.steps)
             found = attack.perturb(x, y)
             robust += int((self.predict(found).argmax(1) == y).sum())
         return 100 * robust / len(self.images)
