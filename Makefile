@@ -70,9 +70,8 @@ test: $(LIBRARY) $(VENV)/ready $(STAMPS)/test-packages c-programs ## Runs every 
 parity: $(LIBRARY) $(PARITY)/ready ## Compares live with PyTorch (in an environment of its own)
 	@$(PARITY)/bin/python Scripts/run_tests.py parity-live
 
-distribution: $(LIBRARY) $(PARITY)/ready ## Compares random attacks with the authors' code: 1000 images, 3 seeds (an hour)
-	@IGDM_PARITY_SAMPLES=1000 PYTHONPATH=bindings/python $(PARITY)/bin/python -m pytest -q -s --live \
-	    Tests/Parity/test_live_autoattack.py -k distribution
+distribution: $(LIBRARY) $(PARITY)/ready ## Compares random attacks with the authors' code: 1000 images, 3 seeds (an hour; goes on where it stopped)
+	@$(PARITY)/bin/python Benchmarks/distribution.py $(ARGS)
 
 bench: $(LIBRARY) $(PARITY)/ready ## Measures speed and memory against PyTorch (ARGS="--quick", see Benchmarks/README.md)
 	@$(PARITY)/bin/python Benchmarks/bench.py $(ARGS)

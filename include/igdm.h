@@ -147,7 +147,8 @@ IGDM_API int32_t igdm_set_log_callback(igdm_log_callback callback, void *user);
  * "wrn_D_K" stands for wrn_16_2, wrn_28_10, ... */
 IGDM_API const char *igdm_architectures(void); /* "resnet8,resnet14,...": see igdm_model_create */
 IGDM_API const char *igdm_attacks(void);       /* "fgsm,pgd,cw,apgd-ce,apgd-dlr,apgd-t,fab,fab-t,square,autoattack,deepfool,ddn,
-                                                  fmn,spsa,noise-gaussian,noise-uniform,hopskipjump,gaussian_noise,..." */
+                                                  fmn,spsa,noise-gaussian,noise-uniform,hopskipjump,bim,mi-fgsm,r-fgsm,
+                                                  tpgd,gaussian_noise,..." */
 IGDM_API const char *igdm_methods(void);       /* "pgd-at,ard,rslad,adaad,trades,iad,akd,adaiad,mtard,dgad,saad" */
 
 /* ------------------------------------------------------------------------------------------------------------------
@@ -616,20 +617,25 @@ IGDM_API int32_t igdm_attack_tuning_init(igdm_attack_tuning *tuning);
 
 typedef struct igdm_attack_options {
     uint32_t struct_size;       /* set by igdm_attack_options_init */
-    int32_t random_start;       /* 1 (default): start at a random point of the ball; 0: start at x. fgsm starts at x always */
+    int32_t random_start;       /* 1 (default): start at a random point of the ball (tpgd: at x and noise of 0.001); 0: start at x.
+                                   fgsm, bim and mi-fgsm start at x always, r-fgsm at a random corner */
     const char *attack;         /* "pgd" (default); "fgsm": one step of size epsilon; "cw": PGD on the margin loss with
-                                   kappa, 30 steps. In stages, see below: "apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t",
+                                   kappa, 30 steps; "bim": PGD from x; "mi-fgsm": the same with momentum; "r-fgsm" (linf): to a
+                                   random corner of the cube of size epsilon - step, then one step; "tpgd": PGD on the loss
+                                   "kl". In stages, see below: "apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t",
                                    "square", "autoattack", "deepfool", "ddn", "fmn", "spsa", "noise-gaussian",
                                    "noise-uniform", "hopskipjump"; and corruptions */
     const char *norm;           /* "linf" (default), "l2" or "l1" (projected onto ball and box at once); fmn also "l0", the number
                                    of values changed; ddn "l2" alone; deepfool and hopskipjump "linf" and "l2" */
     const char *loss;           /* "ce" (default), "margin" (max over others minus true logit, capped at kappa), "kl" (from the
-                                   model's clean output, or from target_logits), "dlr" (difference of logits ratio). Of pgd
-                                   and fgsm; the other attacks have theirs */
+                                   model's clean output, or from target_logits), "dlr" (difference of logits ratio). Of pgd,
+                                   fgsm, bim, mi-fgsm and r-fgsm; the other attacks have theirs */
     double epsilon;             /* radius, >= 0. Default 8/255 */
-    double step;                /* step size, 0 (default) = epsilon/4; at most epsilon. 0 for attacks in stages */
-    int64_t steps;              /* iterations; 0 (default) = the attack's own: pgd 20, cw 30, square 5000 (queries), deepfool 50,
-                                   hopskipjump 64, corruptions 5, the others in stages 100 (noise-*: draws). fgsm has 1 */
+    double step;                /* step size, 0 (default) = epsilon/4 (mi-fgsm: epsilon/steps, r-fgsm: epsilon/2); at most epsilon. 0
+                                   for attacks in stages */
+    int64_t steps;              /* iterations; 0 (default) = the attack's own: pgd 20, cw 30, bim, mi-fgsm and tpgd 10, square 5000 (queries), deepfool 50,
+                                   hopskipjump 64, corruptions 5, the others in stages 100 (noise-*: draws). fgsm and
+                                   r-fgsm have 1 */
     int64_t restarts;           /* independent runs, the strongest kept. Default 1 */
     double kappa;               /* confidence of the margin loss. Default 50 */
     uint64_t seed;              /* of the random starts. Default 0 */
@@ -648,7 +654,8 @@ typedef struct igdm_attack_options {
     const char *target;         /* the class to reach: "least-likely": that with the smallest logit of the clean image, other than the
                                    label; "random": any other than the label, each as likely; "3": that one; "labels": `labels`
                                    are the classes to reach. NULL (default): any but the label. Success is then to be classified
-                                   as the target. Of fgsm, pgd and cw (losses ce and margin), apgd-ce, apgd-t, fab-t, square */
+                                   as the target. Of fgsm, pgd, cw, bim, mi-fgsm and r-fgsm (losses ce and margin), apgd-ce, apgd-t,
+                                   fab-t, square */
 } igdm_attack_options;
 
 /* Fills in the defaults. */

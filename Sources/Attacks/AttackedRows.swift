@@ -29,6 +29,8 @@ struct AttackedRows {
         let objective = try ClassifierObjective(model, loss: plan.loss, capacity: reader.capacity)
         let attack = try GradientAttack(objective, plan: plan, capacity: reader.capacity)
         let chooser = try goal.map { try TargetChooser($0, model, seed: options.seed, capacity: reader.capacity) }
+        let usesCleanOutput = plan.loss == .divergence
+        let cleanLogits = try FloatBuffer(usesCleanOutput ? reader.capacity * model.classes : 0)
         let adversarial = try FloatBuffer(reader.capacity * pixels)
         let success = try Buffer<UInt8>(reader.capacity)
         let trace = try TraceBuffers(reader.capacity)
@@ -38,7 +40,14 @@ struct AttackedRows {
         let seconds = try reader.forEachBatch(
             count: attacked.count, sample: { attacked[$0] }, stage: name, monitor
         ) { batch in
-            let aimed = try chooser?.aim(batch, monitor) ?? batch
+            var aimed = try chooser?.aim(batch, monitor) ?? batch
+            if usesCleanOutput {
+                try monitor.checkpoint?()
+                try model.forward(batch.images, count: batch.count, logits: cleanLogits.pointer, retain: false)
+                aimed = AttackBatch(
+                    images: batch.images, labels: batch.labels, targetLogits: UnsafePointer(cleanLogits.pointer),
+                    keys: batch.keys, count: batch.count)
+            }
             try attack.run(
                 aimed, into: adversarial.pointer, success: success.pointer,
                 trace: record == nil ? nil : trace.all, checkpoint: monitor.checkpoint)
@@ -49,7 +58,7 @@ struct AttackedRows {
                 goals[sample] = aimed.labels[i]
                 record.take(
                     sample, image: adversarial.pointer + i * pixels, success: success[i], trace: trace.all, at: i,
-                    passes: chooser?.takesPass == true ? 1 : 0)
+                    passes: usesCleanOutput || chooser?.takesPass == true ? 1 : 0)
             }
         }
         guard let record else { return EvaluationRow(name: name, flags: flags, seconds: seconds) }

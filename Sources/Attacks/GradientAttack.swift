@@ -9,6 +9,8 @@ public enum AttackStart: Equatable, Sendable {
     case uniform
     /// At the image plus normal deviates times `scale`.
     case gaussian(scale: Float)
+    /// At the image plus or minus `size` at every pixel, both as likely.
+    case signs(size: Float)
 }
 
 /// When a sample is done before all steps and restarts are over.
@@ -32,6 +34,8 @@ public struct AttackPlan: Sendable {
     public var restarts = 1
     public var start = AttackStart.uniform
     public var rest = AttackRest.never
+    /// Steps follow `m <- momentum m + g / ‖g‖₁` from m = 0 instead of the gradient g; nil: they do not.
+    public var momentum: Float?
     /// The labels are classes to reach, not to leave.
     public var isTargeted = false
     /// The random numbers of a start are keyed by (seed, stream, sample, attackNumber, restart).
@@ -64,6 +68,8 @@ public final class GradientAttack {
     // Of the samples still at work, packed to the front; rows says which sample of the batch each of them is.
     private let iterates: FloatBuffer
     private let gradient: FloatBuffer
+    /// The accumulated gradients, with momentum only.
+    private let accumulated: FloatBuffer
     private let logits: FloatBuffer
     private let loss: FloatBuffer
     private let rows: Buffer<Int>
@@ -81,6 +87,7 @@ public final class GradientAttack {
         classes = objective.classes
         iterates = try FloatBuffer(capacity * pixels)
         gradient = try FloatBuffer(capacity * pixels)
+        accumulated = try FloatBuffer(plan.momentum == nil ? 0 : capacity * pixels)
         logits = try FloatBuffer(capacity * classes)
         loss = try FloatBuffer(capacity)
         bestLoss = try FloatBuffer(capacity)
@@ -146,6 +153,7 @@ public final class GradientAttack {
             rows[active] = i
             active += 1
         }
+        if plan.momentum != nil { accumulated.pointer.update(repeating: 0, count: active * pixels) }
         let sub = plan.attackNumber << 16 | UInt32(truncatingIfNeeded: restart)
         WorkerPool.parallelFor(active) { i in
             let clean = batch.images + rows[i] * pixels
@@ -160,6 +168,8 @@ public final class GradientAttack {
                 plan.norm.randomStart(iterate, around: clean, radius: plan.epsilon, count: pixels, random: &random)
             case .gaussian(let scale):
                 for j in 0..<pixels { iterate[j] = clean[j] + scale * random.normal() }
+            case .signs(let size):
+                for j in 0..<pixels { iterate[j] = clean[j] + (random.below(2) == 0 ? size : -size) }
             }
             plan.norm.project(iterate, around: clean, radius: plan.epsilon, count: pixels)
         }
@@ -198,9 +208,23 @@ public final class GradientAttack {
         WorkerPool.parallelFor(active) { i in
             let iterate = iterates.pointer + i * pixels
             let clean = batch.images + rows[i] * pixels
-            plan.norm.step(iterate, along: gradient.pointer + i * pixels, size: plan.step, count: pixels)
+            plan.norm.step(iterate, along: direction(i), size: plan.step, count: pixels)
             plan.norm.project(iterate, around: clean, radius: plan.epsilon, count: pixels)
         }
+    }
+
+    /// What the step of an iterate follows: its gradient, or with momentum what has accumulated of its gradients.
+    private func direction(_ i: Int) -> UnsafePointer<Float> {
+        let slope = gradient.pointer + i * pixels
+        guard let momentum = plan.momentum else { return UnsafePointer(slope) }
+        let sum = accumulated.pointer + i * pixels
+        var length = 0.0
+        for j in 0..<pixels { length += Double(abs(slope[j])) }
+        let isUsable = length > 0 && length.isFinite
+        for j in 0..<pixels {
+            sum[j] = momentum * sum[j] + (isUsable ? Float(Double(slope[j]) / length) : 0)
+        }
+        return UnsafePointer(sum)
     }
 
     /// Keeps the misclassified iterates as results and packs the others, with their gradients; returns how many remain.
@@ -220,6 +244,10 @@ public final class GradientAttack {
                     rows[remaining] = row
                     (iterates.pointer + remaining * pixels).update(from: iterate, count: pixels)
                     (gradient.pointer + remaining * pixels).update(from: gradient.pointer + i * pixels, count: pixels)
+                    if plan.momentum != nil {
+                        (accumulated.pointer + remaining * pixels).update(
+                            from: accumulated.pointer + i * pixels, count: pixels)
+                    }
                 }
                 remaining += 1
             }

@@ -37,7 +37,7 @@ public func runAttack(
         throw EngineError(
             .invalidArgument,
             "loss: \"kl\" against the model's own clean output has no gradient at the image; "
-                + "set random_start = 1 (with pgd), give target_logits, or choose ce or margin")
+                + "set random_start = 1 (with pgd or tpgd), give target_logits, or choose ce or margin")
     }
 
     let capacity = min(max(batchSize, 1), max(count, 1))

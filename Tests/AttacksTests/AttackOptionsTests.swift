@@ -39,6 +39,20 @@ import Testing
                 $0.attack = "cw"; $0.steps = 7
             }.steps == 7)
         #expect(try plan { $0.randomStart = false }.start == .clean)
+        let momentum = try plan {
+            $0.attack = "mi-fgsm"; $0.steps = 5
+        }
+        #expect(momentum.momentum == 1)
+        #expect(momentum.start == .clean)
+        #expect(momentum.step == momentum.epsilon / 5)
+        let corner = try plan {
+            $0.attack = "r-fgsm"; $0.epsilon = 0.25; $0.step = 0.0625
+        }
+        #expect(corner.start == .signs(size: 0.1875))
+        #expect(corner.steps == 1)
+        let trades = try plan { $0.attack = "tpgd" }
+        #expect(trades.loss == .divergence)
+        #expect(trades.start == .gaussian(scale: 0.001))
     }
 
     @Test func theFloatRadiusIsNeverLarger() throws {
@@ -77,8 +91,8 @@ import Testing
         #expect(
             thrownError { _ = try plan { $0.attack = "x" } }?.message
                 == "attack: got \"x\", want one of fgsm, pgd, cw, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square, autoattack, "
-                + "deepfool, ddn, fmn, spsa, noise-gaussian, noise-uniform, hopskipjump, gaussian_noise, shot_noise, "
-                + "impulse_noise, defocus_blur, glass_blur, motion_blur, zoom_blur, fog, brightness, contrast, pixelate"
+                + "deepfool, ddn, fmn, spsa, noise-gaussian, noise-uniform, hopskipjump, bim, mi-fgsm, r-fgsm, tpgd, "
+                + "gaussian_noise, shot_noise, impulse_noise, defocus_blur, glass_blur, motion_blur, zoom_blur, fog, brightness, contrast, pixelate"
         )
         #expect(thrownError { _ = try plan { $0.norm = "x" } }?.message == "norm: got \"x\", want one of linf, l2, l1")
         #expect(

@@ -68,6 +68,58 @@ import Testing
         #expect(cw.images != images)
     }
 
+    @Test func bimIsPGDFromTheImage() throws {
+        let model = LinearClassifier(shape: shape, classes: 5, seed: 3)
+        let images = randomImages(12 * 4, seed: 2)
+        let labels = randomLabels(12, classes: 5, seed: 2)
+        let bim = try attack(model, images, labels) { $0.attack = "bim" }
+        let pgd = try attack(model, images, labels) {
+            $0.steps = 10
+            $0.randomStart = false
+        }
+        #expect(bim.images == pgd.images)
+        #expect(bim.images != images)
+    }
+
+    @Test func momentumIsEachSamplesOwn() throws {
+        // With early stop those that go on keep their own sums though others leave the batch before them.
+        let model = LinearClassifier(shape: shape, classes: 5, seed: 3)
+        let images = randomImages(12 * 4, seed: 2)
+        let labels = randomLabels(12, classes: 5, seed: 2)
+        func run(_ images: [Float], _ labels: [Int64]) throws -> [Float] {
+            try attack(model, images, labels) {
+                $0.attack = "mi-fgsm"; $0.epsilon = 0.5; $0.norm = "l2"; $0.earlyStop = true
+            }.images
+        }
+        let whole = try run(images, labels)
+        for s in 0..<12 {
+            let alone = try run(Array(images[4 * s..<4 * s + 4]), [labels[s]])
+            #expect(alone == Array(whole[4 * s..<4 * s + 4]))
+        }
+    }
+
+    @Test func randomFGSMGoesToACornerAndThenAlongTheSigns() throws {
+        let clean: [Float] = [0.5, 0.5, 0.5, 0.5]
+        var corners = Set<Float>()
+        for seed in 0..<8 {
+            let result = try attack(linear, clean, [0]) {
+                $0.attack = "r-fgsm"; $0.epsilon = 0.25; $0.step = 0.125; $0.seed = UInt64(seed)
+            }.images
+            // The gradient's signs are those of fgsmIsOneSignedStep, 0 for the third pixel.
+            #expect(result[0] == 0.75 || result[0] == 0.5)
+            #expect(result[1] == 0.25 || result[1] == 0.5)
+            #expect(result[2] == 0.375 || result[2] == 0.625)
+            corners.insert(result[2])
+        }
+        #expect(corners.count == 2)
+        #expect(
+            thrownError {
+                _ = try attack(linear, clean, [0]) {
+                    $0.attack = "r-fgsm"; $0.norm = "l2"
+                }
+            }?.message == "norm: got \"l2\", want linf for r-fgsm")
+    }
+
     @Test func marginBeyondKappaIsLeftAlone() throws {
         // Misclassified by more than kappa: the loss is flat there and the image stays.
         let clean: [Float] = [1, 0, 0.5, 1]
@@ -110,7 +162,7 @@ import Testing
         }
     }
 
-    @Test(arguments: ["fgsm", "pgd", "cw"], ["linf", "l2"])
+    @Test(arguments: ["fgsm", "pgd", "cw", "bim", "mi-fgsm", "tpgd"], ["linf", "l2"])
     func radiusZeroReturnsTheImage(name: String, norm: String) throws {
         let images = randomImages(10 * 4, seed: 6)
         let result = try attack(linear, images, randomLabels(10, classes: 2, seed: 6)) {

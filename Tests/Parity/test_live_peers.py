@@ -119,6 +119,52 @@ def test_steps_from_the_image(model: Recorder, host: igdm.HostModel, peer: str, 
     assert agree == 1 if steps <= 5 else agree >= 0.9
 
 
+@pytest.mark.parametrize("steps", [1, 5, 20])
+@pytest.mark.parametrize("name", ["bim", "mi-fgsm"])
+def test_iterative_attacks_of_torchattacks(model: Recorder, host: igdm.HostModel, name: str, steps: int) -> None:
+    """Where gradients pile up they are divided by their mean magnitude there, by their sum here: the same signs."""
+    images, labels = correct_samples(model, COUNT)
+    eps, step = RADIUS["linf"], step_of("linf")
+    kind = {"bim": torchattacks.BIM, "mi-fgsm": torchattacks.MIFGSM}[name]
+    wanted = kind(model, eps=eps, alpha=step, steps=steps)(torch.from_numpy(images), torch.from_numpy(labels)).numpy()
+    found = igdm.attack(host, images, labels, name, eps=eps, step=step, steps=steps, progress=False).images
+    errors = np.abs(found - wanted).reshape(COUNT, -1).max(1)
+    agree = float((errors <= 1e-4).mean())
+    print(f"\ntorchattacks {name}, {steps} steps: largest difference {errors.max():.1e}, within 1e-4 {agree:.3f}")
+    assert agree == 1 if steps <= 5 else agree >= 0.9
+
+
+@pytest.mark.parametrize("name", ["r-fgsm", "tpgd"])
+def test_attacks_from_random_starts(
+    model: Recorder, host: igdm.HostModel, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torchattacks' loop from the start that igdm has drawn. Its r-fgsm takes the step as ε - alpha."""
+    images, labels = correct_samples(model, COUNT)
+    eps = RADIUS["linf"]
+    x, y = torch.from_numpy(images), torch.from_numpy(labels)
+    model.seen.clear()
+    options = {"step": eps / 2} if name == "r-fgsm" else {"step": eps / 4, "steps": 5}
+    found = igdm.attack(host, images, labels, name, eps=eps, progress=False, seed=3, **options).images
+    # tpgd's first pass is over the clean images, and a gradient takes a second pass, which the recorder does not see.
+    start = torch.from_numpy(model.seen[1 if name == "tpgd" else 0])
+    change = np.abs(start.numpy() - images)
+    if name == "r-fgsm":
+        inside = (start.numpy() > 0) & (start.numpy() < 1)
+        np.testing.assert_allclose(change[inside], eps / 2, atol=1e-6)
+        monkeypatch.setattr(torch, "randn_like", lambda like: (start - like) / (eps / 2))
+        attack = torchattacks.RFGSM(model, eps=eps, alpha=eps / 2, steps=1)
+    else:
+        assert 0.0005 < change.std() < 0.0015
+        monkeypatch.setattr(torch, "randn_like", lambda like: (start - like) / 0.001)
+        attack = torchattacks.TPGD(model, eps=eps, alpha=eps / 4, steps=5)
+    wanted = attack(x, y).numpy()
+    errors = np.abs(found - wanted).reshape(COUNT, -1)
+    agree = [float((errors.max(1) <= 1e-4).mean()), float((errors <= 1e-4).mean())]
+    print(f"\ntorchattacks {name}: samples and pixels within 1e-4: {agree}")
+    # Beside the image the divergence is nearly flat: a host's logits are float32, torchattacks has the float64 ones.
+    assert agree[0] >= (1 if name == "r-fgsm" else 0.8) and agree[1] >= 0.99
+
+
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("attack", ["apgd-ce", "apgd-dlr"])
 def test_auto_pgd_of_adv_lib_from_a_given_start(model: Recorder, host: igdm.HostModel, attack: str, norm: str) -> None:

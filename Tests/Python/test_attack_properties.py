@@ -35,6 +35,10 @@ CASES = {
     "fgsm": Case(steps=None, norms=("linf", "l2"), restarts=False, target=True),  # in L1 one step is one pixel
     "pgd": Case(target=True),
     "cw": Case(target=True),
+    "bim": Case(restarts=False, target=True),
+    "mi-fgsm": Case(restarts=False, target=True),
+    "r-fgsm": Case(steps=None, norms=("linf",), target=True),
+    "tpgd": Case(),
     "apgd-ce": Case(more_steps=False, target=True),
     "apgd-dlr": Case(more_steps=False),
     "apgd-t": Case(more_steps=False, target=True),
@@ -139,7 +143,7 @@ def test_more_of_it_never_helps_the_model(teacher: igdm.Model, name: str, norm: 
     if case.restarts:
         assert not np.any(few & ~run(teacher, name, norm, images, labels, restarts=3, **weak).success)
     if case.more_steps and case.steps is not None:
-        step = {"step": radius(name, norm) / 8} if name in ("pgd", "cw") else {}
+        step = {"step": radius(name, norm) / 8} if name in ("pgd", "cw", "bim", "mi-fgsm", "tpgd") else {}
         few = run(teacher, name, norm, images, labels, steps=2, **step, **weak).success
         assert not np.any(few & ~run(teacher, name, norm, images, labels, steps=3 * case.steps, **step, **weak).success)
 

@@ -98,14 +98,16 @@ def attack(
     images         (N, C, H, W) float32 in [0,1]
     labels         (N) integers
     model          a Model, or a HostModel: any function
-    attack         "pgd", "fgsm", "cw"; "apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"; "autoattack";
+    attack         "pgd", "fgsm", "cw", "bim", "mi-fgsm", "r-fgsm", "tpgd";
+                   "apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"; "autoattack";
                    "deepfool", "ddn", "fmn", "spsa", "hopskipjump", "noise-gaussian", "noise-uniform"; a corruption
                    ("fog", ...), whose steps are the severity
     eps            radius: a number on the [0,1] pixel scale, or a string such as "8/255"
-    step           step size; 0 = eps/4
+    step           step size; 0 = eps/4 (mi-fgsm: eps/steps, r-fgsm: eps/2)
     steps          iterations; 0 = the attack's own number
-    norm           "linf", "l2" or "l1"; ddn has "l2" alone, deepfool and hopskipjump "linf" and "l2", fmn also "l0"
-    loss           "ce", "margin", "kl" or "dlr"; of pgd and fgsm
+    norm           "linf", "l2" or "l1"; r-fgsm has "linf" alone, ddn "l2" alone, deepfool and hopskipjump "linf" and
+                   "l2", fmn also "l0"
+    loss           "ce", "margin", "kl" or "dlr"; of pgd, fgsm, bim, mi-fgsm and r-fgsm
     random_start   start at a random point of the ball
     restarts       independent runs, of which the strongest counts
     kappa          confidence of the margin loss

@@ -1,0 +1,89 @@
+"""Random attacks beside the authors' code, in distribution: robust accuracy on the same 1000 images, three seeds.
+
+Run by `make distribution`: an hour on two idle cores. Each result goes to build/distribution.json as it comes, what is
+there is not measured again, and at the end the table of docs/attacks.md is written.
+See Tests/Parity/random_attacks.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from statistics import fmean, stdev
+
+import measured
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "bindings" / "python"), str(ROOT / "Tests" / "Parity")]
+
+import torch  # noqa: E402
+from fashion import RADIUS  # noqa: E402
+from igdm.runs import write_json  # noqa: E402
+from random_attacks import CASES, NORMS, Case, Comparison  # noqa: E402
+
+RESULTS = ROOT / "build" / "distribution.json"
+DOCUMENT = ROOT / "docs" / "attacks.md"
+SYMBOLS = {"linf": "L∞", "l2": "L2", "l1": "L1"}
+SEEDS = 3
+ALLOWED = 0.5
+"""Percentage points between the means."""
+
+
+def table(results: dict[str, float], cases: list[tuple[str, Case, str]], seeds: int) -> tuple[list[str], list[str]]:
+    """Lines of Markdown, and the cases whose means are too far apart."""
+    rows, failures = [], []
+    for name, case, norm in cases:
+        ours = [results[f"{name}, igdm, seed {seed}"] for seed in range(seeds)]
+        theirs = [results[f"{name}, authors, seed {seed}"] for seed in range(seeds)]
+        difference = fmean(ours) - fmean(theirs)
+        error = ((stdev(ours) ** 2 + stdev(theirs) ** 2) / seeds) ** 0.5 if seeds > 1 else float("nan")
+        if abs(difference) > ALLOWED:
+            failures.append(f"{name}: {difference:+.2f} points")
+        rows.append(
+            [
+                f"{case.attack} ({case.settings}), {SYMBOLS[norm]}",
+                *(f"{fmean(side):.2f} % ({', '.join(f'{value:.1f}' for value in side)})" for side in (ours, theirs)),
+                f"{difference:+.2f} ± {error:.2f}",
+            ]
+        )
+    return measured.markdown(["", "igdm", "authors' code", "difference ± its standard error"], rows), failures
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="cases with this in their name")
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--image-count", type=int, default=1000)
+    asked = parser.parse_args()
+    # The passes are igdm's, which uses all cores; what is left for PyTorch is too little to share.
+    torch.set_num_threads(1)
+    results: dict[str, float] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    cases = []
+    for case in CASES:
+        for norm in NORMS:
+            name = f"{case.attack} ({case.settings}), {norm} {RADIUS[norm]}, {asked.image_count} images"
+            if asked.only in name:
+                cases.append((name, case, norm))
+    comparison = Comparison(asked.image_count)
+    for seed in range(asked.seeds):
+        for name, case, norm in cases:
+            for side, measure in (("igdm", comparison.ours), ("authors", comparison.theirs)):
+                key = f"{name}, {side}, seed {seed}"
+                if key in results:
+                    continue
+                began = time.monotonic()
+                results[key] = measure(case, norm, seed)
+                write_json(RESULTS, results)
+                print(f"{key}: {results[key]:.2f} % ({time.monotonic() - began:.0f} s)", flush=True)
+    lines, failures = table(results, cases, asked.seeds)
+    print(*lines, *failures, sep="\n")
+    if len(cases) == len(CASES) * len(NORMS) and asked.image_count >= 1000:
+        measured.write(DOCUMENT, "distribution", lines)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""Random attacks of igdm and of their authors (pyautoattack, the package of github.com/fra31/auto-attack).
+
+Both attack the teacher in examples/data as igdm computes it, so that what differs is the attack alone. The authors'
+code draws one window of Square for a whole batch; it is given small batches, each with a seed of its own, so that a
+result is not that of a single sequence of windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import igdm
+import torch
+from fashion import RADIUS, TEACHER
+from pyautoattack.autopgd_base import APGDAttack
+from pyautoattack.fab_pt import FABAttack_PT
+from pyautoattack.square import SquareAttack
+
+NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
+BATCH = 50
+
+Predict = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Network(torch.autograd.Function):
+    """An igdm model as a PyTorch function of images, which may leave [0,1] by rounding."""
+
+    @staticmethod
+    def forward(context: Any, images: torch.Tensor, model: igdm.Model) -> torch.Tensor:
+        context.model = model
+        boxed = images.detach().clamp(0, 1).contiguous()
+        context.save_for_backward(boxed)
+        return torch.from_numpy(model.predict(boxed.numpy()))
+
+    @staticmethod
+    def backward(context: Any, cotangent: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (images,) = context.saved_tensors
+        return torch.from_numpy(context.model.input_gradient(images.numpy(), cotangent.contiguous().numpy())), None
+
+
+@dataclass(frozen=True)
+class Case:
+    attack: str
+    steps: int
+    reference: Callable[..., Any]
+    """The authors' attack: of predict, norm, radius, seed and number of steps."""
+    settings: str
+    options: dict[str, Any] = field(default_factory=dict)
+    """Of igdm.attack."""
+
+
+def apgd(predict: Predict, norm: str, eps: float, seed: int, steps: int) -> Any:
+    return APGDAttack(predict, n_iter=steps, norm=norm, eps=eps, seed=seed, device="cpu")
+
+
+def fab(predict: Predict, norm: str, eps: float, seed: int, steps: int) -> Any:
+    return FABAttack_PT(
+        predict, norm=norm, eps=eps, n_iter=steps, targeted=True, n_target_classes=3, seed=seed, device="cpu"
+    )
+
+
+def square(predict: Predict, norm: str, eps: float, seed: int, steps: int) -> Any:
+    return SquareAttack(
+        predict, norm=norm, eps=eps, n_queries=steps, resc_schedule=False, seed=seed, device="cpu"
+    )  # fmt: skip
+
+
+CASES = [
+    Case("square", 200, square, "200 queries"),
+    Case("apgd-ce", 20, apgd, "random start, 20 steps", {"tuning": {"reference_quirks": 1}}),
+    Case("fab-t", 20, fab, "3 targets, 20 steps", {"targets": 3}),
+]
+
+
+class Comparison:
+    """The first so many test images that the teacher classifies correctly."""
+
+    def __init__(self, image_count: int) -> None:
+        self.model = igdm.Model.load(TEACHER)
+        images, labels = igdm.datasets.fashion_mnist().test.read(0, 2 * image_count)
+        right = self.model.predict(images).argmax(1) == labels
+        self.images, self.labels = images[right][:image_count].copy(), labels[right][:image_count].copy()
+
+    def ours(self, case: Case, norm: str, seed: int) -> float:
+        """Percent of the images that stay classified correctly."""
+        result = igdm.attack(
+            self.model, self.images, self.labels, case.attack, eps=RADIUS[norm], norm=norm, steps=case.steps,
+            seed=seed, early_stop=True, progress=False, **case.options,
+        )  # fmt: skip
+        return 100 * (1 - float(result.success.mean()))
+
+    def predict(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits, through which PyTorch differentiates."""
+        return Network.apply(images, self.model)
+
+    def theirs(self, case: Case, norm: str, seed: int) -> float:
+        robust = 0
+        for first in range(0, len(self.images), BATCH):
+            x = torch.from_numpy(self.images[first : first + BATCH])
+            y = torch.from_numpy(self.labels[first : first + BATCH])
+            of_batch = seed * len(self.images) + first
+            attack = case.reference(self.predict, NORMS[norm], RADIUS[norm], of_batch, case.steps)
+            found = attack.perturb(x, y)
+            robust += int((self.predict(found).argmax(1) == y).sum())
+        return 100 * robust / len(self.images)
