@@ -1,7 +1,8 @@
 """Random attacks beside the authors' code, in distribution: robust accuracy on the same 1000 images, three seeds.
 
-Run by `make distribution`: an hour on two idle cores. Each result goes to build/distribution.json as it comes, what is
-there is not measured again, and at the end the table of docs/attacks.md is written.
+Run by `make distribution`: an hour or more on two idle cores. Each result goes to docs/distribution.json as it comes; what
+is there is not measured again, so that another machine goes on from the committed file. The table of docs/attacks.md is
+written after each seed of a case, with what there is. --show only writes it.
 See Tests/Parity/random_attacks.py.
 """
 
@@ -24,7 +25,7 @@ from fashion import RADIUS  # noqa: E402
 from igdm.runs import write_json  # noqa: E402
 from random_attacks import CASES, NORMS, Case, Comparison  # noqa: E402
 
-RESULTS = ROOT / "build" / "distribution.json"
+RESULTS = ROOT / "docs" / "distribution.json"
 DOCUMENT = ROOT / "docs" / "attacks.md"
 SYMBOLS = {"linf": "L∞", "l2": "L2", "l1": "L1"}
 SEEDS = 3
@@ -33,22 +34,27 @@ ALLOWED = 0.5
 
 
 def table(results: dict[str, float], cases: list[tuple[str, Case, str]], seeds: int) -> tuple[list[str], list[str]]:
-    """Lines of Markdown, and the cases whose means are too far apart."""
+    """Lines of Markdown, and the cases whose means over all seeds are too far apart."""
     rows, failures = [], []
     for name, case, norm in cases:
-        ours = [results[f"{name}, igdm, seed {seed}"] for seed in range(seeds)]
-        theirs = [results[f"{name}, authors, seed {seed}"] for seed in range(seeds)]
-        difference = fmean(ours) - fmean(theirs)
-        error = ((stdev(ours) ** 2 + stdev(theirs) ** 2) / seeds) ** 0.5 if seeds > 1 else float("nan")
-        if abs(difference) > ALLOWED:
-            failures.append(f"{name}: {difference:+.2f} points")
-        rows.append(
-            [
-                f"{case.attack} ({case.settings}), {SYMBOLS[norm]}",
-                *(f"{fmean(side):.2f} % ({', '.join(f'{value:.1f}' for value in side)})" for side in (ours, theirs)),
-                f"{difference:+.2f} ± {error:.2f}",
-            ]
+        ours, theirs = (
+            [results[key] for seed in range(seeds) if (key := f"{name}, {side}, seed {seed}") in results]
+            for side in ("igdm", "authors")
         )
+        verdict = "not measured yet"
+        if len(ours) == len(theirs) == seeds:
+            difference = fmean(ours) - fmean(theirs)
+            error = ((stdev(ours) ** 2 + stdev(theirs) ** 2) / seeds) ** 0.5 if seeds > 1 else float("nan")
+            verdict = f"{difference:+.2f} ± {error:.2f}"
+            if abs(difference) > ALLOWED:
+                failures.append(f"{name}: {difference:+.2f} points")
+        elif ours or theirs:
+            verdict = "not all seeds yet"
+        shown = (
+            f"{fmean(side):.2f} % ({', '.join(f'{value:.1f}' for value in side)})" if side else ""
+            for side in (ours, theirs)
+        )
+        rows.append([f"{case.attack} ({case.settings}), {SYMBOLS[norm]}", *shown, verdict])
     return measured.markdown(["", "igdm", "authors' code", "difference ± its standard error"], rows), failures
 
 
@@ -57,6 +63,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="cases with this in their name")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--image-count", type=int, default=1000)
+    parser.add_argument("--show", action="store_true", help="measure nothing")
     asked = parser.parse_args()
     # The passes are igdm's, which uses all cores; what is left for PyTorch is too little to share.
     torch.set_num_threads(1)
@@ -67,20 +74,23 @@ def main() -> int:
             name = f"{case.attack} ({case.settings}), {norm} {RADIUS[norm]}, {asked.image_count} images"
             if asked.only in name:
                 cases.append((name, case, norm))
-    comparison = Comparison(asked.image_count)
-    for seed in range(asked.seeds):
+    is_whole = len(cases) == len(CASES) * len(NORMS) and (asked.seeds, asked.image_count) == (SEEDS, 1000)
+    comparison = None if asked.show else Comparison(asked.image_count)
+    for seed in range(asked.seeds if comparison else 0):
         for name, case, norm in cases:
-            for side, measure in (("igdm", comparison.ours), ("authors", comparison.theirs)):
+            for side in ("igdm", "authors"):
                 key = f"{name}, {side}, seed {seed}"
                 if key in results:
                     continue
                 began = time.monotonic()
-                results[key] = measure(case, norm, seed)
+                results[key] = (comparison.ours if side == "igdm" else comparison.theirs)(case, norm, seed)
                 write_json(RESULTS, results)
                 print(f"{key}: {results[key]:.2f} % ({time.monotonic() - began:.0f} s)", flush=True)
+            if is_whole:
+                measured.write(DOCUMENT, "distribution", table(results, cases, asked.seeds)[0])
     lines, failures = table(results, cases, asked.seeds)
     print(*lines, *failures, sep="\n")
-    if len(cases) == len(CASES) * len(NORMS) and asked.image_count >= 1000:
+    if is_whole:
         measured.write(DOCUMENT, "distribution", lines)
     return 1 if failures else 0
 

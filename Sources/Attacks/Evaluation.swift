@@ -6,11 +6,17 @@ public protocol ImageSource {
     var shape: ImageShape { get }
     var classes: Int { get }
     var count: Int { get }
-    /// Copies samples, whose numbers are `rows`, as floats in [0,1], (rows.count, channels, height, width). Throws where
-    /// the images come from a file that can no longer be read.
-    func readImages(_ rows: some RandomAccessCollection<Int>, into images: UnsafeMutablePointer<Float>) throws
+    /// Copies `count` samples, the i-th of them number `row(i)`, as floats in [0,1], (count, channels, height, width).
+    /// Throws where the images come from a file that can no longer be read.
+    func readImages(_ count: Int, into images: UnsafeMutablePointer<Float>, row: (Int) -> Int) throws
     /// In `0..<classes`.
     func label(_ index: Int) -> Int
+}
+
+extension ImageSource {
+    func readImages(_ rows: Range<Int>, into images: UnsafeMutablePointer<Float>) throws {
+        try readImages(rows.count, into: images) { rows.lowerBound + $0 }
+    }
 }
 
 /// What a caller may choose about an evaluation. The defaults are those of the C header, section 5.
@@ -205,7 +211,7 @@ final class BatchReader {
                 keys[i] = UInt64(index)
                 labels[i] = Int64(source.label(index))
             }
-            try source.readImages((0..<size).lazy.map { [keys] in Int(keys[$0]) }, into: images.pointer)
+            try source.readImages(size, into: images.pointer) { Int(keys[$0]) }
             try body(AttackBatch(images: images.pointer, labels: labels.pointer, keys: keys.pointer, count: size))
             first += size
             try monitor.progress?(

@@ -143,9 +143,9 @@ private struct HostImages: ImageSource {
         (self.images, self.labels) = (images, labels)
     }
 
-    func readImages(_ rows: some RandomAccessCollection<Int>, into result: UnsafeMutablePointer<Float>) {
-        for (i, row) in rows.enumerated() {
-            (result + i * shape.count).update(from: images + row * shape.count, count: shape.count)
+    func readImages(_ count: Int, into result: UnsafeMutablePointer<Float>, row: (Int) -> Int) {
+        for i in 0..<count {
+            (result + i * shape.count).update(from: images + row(i) * shape.count, count: shape.count)
         }
     }
 

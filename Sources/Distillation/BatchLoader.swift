@@ -42,7 +42,7 @@ final class BatchLoader {
         let count = min(batchSize, dataset.count - batch * batchSize)
         let shape = dataset.shape
         let firstKey = UInt64(epoch) * UInt64(dataset.count)
-        try dataset.readImages(UnsafeBufferPointer(start: chosen, count: count), into: asRead.pointer)
+        try dataset.readImages(count, into: asRead.pointer) { chosen[$0] }
         WorkerPool.parallelFor(count) { i in
             augmentation.apply(
                 asRead.pointer + i * shape.count, into: images.pointer + i * shape.count, shape: shape,

@@ -91,31 +91,34 @@ public final class Dataset: @unchecked Sendable {
         return Dataset(pixels, labels, first: self.first + first, count: count, shape: shape, classes: classes)
     }
 
-    /// Copies samples, whose numbers are `rows`, all in 0 ..< count, as floats in [0,1], (rows.count, C, H, W).
+    /// Copies samples, all in 0 ..< count, as floats in [0,1], (rows.count, C, H, W). Throws as below.
+    public func readImages(_ rows: Range<Int>, into values: UnsafeMutablePointer<Float>) throws {
+        try readImages(rows.count, into: values) { rows.lowerBound + $0 }
+    }
+
+    /// Copies `count` samples, the i-th of them number `row(i)`, all in 0 ..< self.count, as floats in [0,1],
+    /// (count, C, H, W). Allocates nothing where the images lie in memory.
     ///
     /// Throws only where the images are streamed: `format` (damaged), `io` (written to since it was opened),
     /// `invalidArgument`, `notFinite` (a value), naming file and rows.
-    public func readImages(
-        _ rows: some RandomAccessCollection<Int>, into values: UnsafeMutablePointer<Float>
-    ) throws {
+    public func readImages(_ count: Int, into values: UnsafeMutablePointer<Float>, row: (Int) -> Int) throws {
         let size = shape.count
-        func row(_ i: Int) -> Int { first + rows[rows.index(rows.startIndex, offsetBy: i)] }
         switch pixels {
         case .bytes(let buffer):
-            WorkerPool.parallelFor(rows.count) { i in
-                let (source, target) = (buffer.pointer + row(i) * size, values + i * size)
+            WorkerPool.parallelFor(count) { i in
+                let (source, target) = (buffer.pointer + (first + row(i)) * size, values + i * size)
                 for j in 0..<size { target[j] = Float(source[j]) / 255 }
             }
         case .floats(let buffer):
-            WorkerPool.parallelFor(rows.count) { i in
-                (values + i * size).update(from: buffer.pointer + row(i) * size, count: size)
+            WorkerPool.parallelFor(count) { i in
+                (values + i * size).update(from: buffer.pointer + (first + row(i)) * size, count: size)
             }
         case .streamed(let images):
             // In parts, so that no memory grows with the number of rows.
             let part = 256
-            for start in stride(from: 0, to: rows.count, by: part) {
-                let places = start..<min(start + part, rows.count)
-                try images.read(places.map(row), into: values + start * size)
+            for start in stride(from: 0, to: count, by: part) {
+                let places = start..<min(start + part, count)
+                try images.read(places.map { first + row($0) }, into: values + start * size)
             }
         }
     }

@@ -129,9 +129,9 @@ struct ArraySource: ImageSource {
     let labels: [Int64]
     var count: Int { labels.count }
 
-    func readImages(_ rows: some RandomAccessCollection<Int>, into result: UnsafeMutablePointer<Float>) {
-        for (place, row) in rows.enumerated() {
-            for i in 0..<shape.count { result[place * shape.count + i] = images[row * shape.count + i] }
+    func readImages(_ count: Int, into result: UnsafeMutablePointer<Float>, row: (Int) -> Int) {
+        for place in 0..<count {
+            for i in 0..<shape.count { result[place * shape.count + i] = images[row(place) * shape.count + i] }
         }
     }
 
