@@ -1,8 +1,8 @@
 """Random attacks beside the authors' code, in distribution: robust accuracy on the same 1000 images, three seeds.
 
-Run by `make distribution`: an hour or more on two idle cores. Each result goes to docs/distribution.json as it comes; what
-is there is not measured again, so that another machine goes on from the committed file. The table of docs/attacks.md is
-written after each seed of a case, with what there is. --show only writes it.
+Run by `make distribution`: an hour or more on two idle cores. Each result goes to docs/distribution.json as it comes;
+what is there is not measured again, so that another machine goes on from the committed file. The table of
+docs/attacks.md is written after each seed of a case, with what there is. --show only writes it.
 See Tests/Parity/random_attacks.py.
 """
 
@@ -20,8 +20,9 @@ import measured
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "bindings" / "python"), str(ROOT / "Tests" / "Parity")]
 
+import igdm  # noqa: E402
 import torch  # noqa: E402
-from fashion import RADIUS  # noqa: E402
+from fashion import RADIUS, TEACHER  # noqa: E402
 from igdm.runs import write_json  # noqa: E402
 from random_attacks import CASES, NORMS, Case, Comparison  # noqa: E402
 
@@ -67,7 +68,10 @@ def main() -> int:
     asked = parser.parse_args()
     # The passes are igdm's, which uses all cores; what is left for PyTorch is too little to share.
     torch.set_num_threads(1)
-    results: dict[str, float] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    # Results on another teacher count for nothing.
+    teacher = igdm.Model.load(TEACHER).digest()
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results: dict[str, float] = kept["results"] if kept.get("teacher") == teacher else {}
     cases = []
     for case in CASES:
         for norm in NORMS:
@@ -84,7 +88,7 @@ def main() -> int:
                     continue
                 began = time.monotonic()
                 results[key] = (comparison.ours if side == "igdm" else comparison.theirs)(case, norm, seed)
-                write_json(RESULTS, results)
+                write_json(RESULTS, {"teacher": teacher, "results": results})
                 print(f"{key}: {results[key]:.2f} % ({time.monotonic() - began:.0f} s)", flush=True)
             if is_whole:
                 measured.write(DOCUMENT, "distribution", table(results, cases, asked.seeds)[0])

@@ -529,7 +529,8 @@ IGDM_API int32_t igdm_dataset_open_hdf5(const char *path, const char *images_nam
 /* The same, but the images stay in the file, of which each batch reads its own: for data larger than the memory. All results are
  * the same bits as with igdm_dataset_open_hdf5. The file stays open until the dataset, its subsets, and what works with them are
  * released. Whatever reads images may then fail too, naming file and rows: FORMAT (damaged), IO (the file was written to since it
- * was opened), INVALID_ARGUMENT and NOT_FINITE (a value of float images, which are not looked at before they are read);
+ * was opened), INVALID_ARGUMENT and NOT_FINITE (a value of float images, which are not looked at before they are read); what was
+ * read until then may lie in the images of igdm_dataset_read and igdm_evaluation_get_samples already.
  * igdm_trainer_fit then leaves the student after the last batch that was whole. It reads the whole file once at its beginning,
  * for the check sum by which igdm_trainer_resume knows the data.
  * Errors: as igdm_dataset_open_hdf5; FORMAT for chunks of more than 32 MiB (each read decompresses whole chunks: best are chunks of

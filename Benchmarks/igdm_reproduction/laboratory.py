@@ -43,7 +43,7 @@ class Measurement:
 
     @property
     def key(self) -> str:
-        """Changes with whatever changes the numbers."""
+        """Changes with what is asked for: options, students, data, teacher; not with the library and its defaults."""
         scale = self.scale
         if self.is_choice:
             measured = {"choice": scale.choice_count, "attacks": ["pgd-20"]}

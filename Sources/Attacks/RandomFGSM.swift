@@ -10,6 +10,7 @@ extension AttackDefinition {
             throw EngineError.invalid("steps", got: options.steps, want: "0 or 1 for r-fgsm; use pgd for more")
         }
         if options.step == 0 { plan.step = plan.epsilon / 2 }
-        plan.start = .signs(size: plan.epsilon - plan.step)
+        // A corner of a cube without size is the image: so says the check of losses that are flat there.
+        plan.start = plan.step == plan.epsilon ? .clean : .signs(size: plan.epsilon - plan.step)
     }
 }

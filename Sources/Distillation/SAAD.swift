@@ -58,7 +58,10 @@ struct SAAD: DistillationMethod {
             for c in 0..<classes { sum -= exp(logarithms[c]) * logarithms[c] }
             return sum
         }
-        for c in 0..<classes { sum += exp(order * logarithms[c]) }
-        return log(sum) / (1 - order)
+        // From the largest down: high powers of small probabilities would all be 0.
+        var largest = logarithms[0]
+        for c in 1..<classes { largest = max(largest, logarithms[c]) }
+        for c in 0..<classes { sum += exp(order * (logarithms[c] - largest)) }
+        return (order * largest + log(sum)) / (1 - order)
     }
 }

@@ -93,14 +93,21 @@ final class StreamedImages: @unchecked Sendable {
                 while end < order.count, order[end] == place + end - begin, rows[order[end]] == row + end - begin {
                     end += 1
                 }
-                try body(row..<row + end - begin, place)
+                do { try body(row..<row + end - begin, place) } catch {
+                    // What changed under the reader explains the error better than what HDF5 makes of it.
+                    try checkUnchanged(rows, order)
+                    throw error
+                }
                 begin = end
             }
-            guard file?.isUnchanged == true else {
-                let read = order.isEmpty ? "" : ", at rows \(rows[order[0]]) ... \(rows[order[order.count - 1]])"
-                throw EngineError(
-                    .io, "\(quoted(path)): \(name): was written to while it was streamed\(read); open it again")
-            }
+            try checkUnchanged(rows, order)
         }
+    }
+
+    private func checkUnchanged(_ rows: [Int], _ order: [Int]) throws {
+        guard file?.isUnchanged != true else { return }
+        let read = order.isEmpty ? "" : ", at rows \(rows[order[0]]) ... \(rows[order[order.count - 1]])"
+        throw EngineError(
+            .io, "\(quoted(path)): \(name): was written to while it was streamed\(read); open it again")
     }
 }

@@ -24,6 +24,13 @@ STUDENT = "resnet18"
 VALIDATION_COUNT = 1000  # of the test images, after each epoch: for the curves and best.h5
 
 
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, metavar="FOLDER", help="cifar-100-binary or cifar-100-python")
@@ -32,7 +39,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--method", default="adaad+igdm", metavar="NAME")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("runs/cifar100"), metavar="FOLDER")
-    parser.add_argument("--warm-up", type=int, default=3, metavar="N", help="steps to measure, after one that is not")
+    parser.add_argument("--warm-up", type=positive, default=3, metavar="N", help="steps to measure, after one more")
     parser.add_argument("--estimate", action="store_true", help="say how long it would take, and stop")
     parser.add_argument("--stop-after", type=int, metavar="N", help="stop the run after so many steps more")
     return parser.parse_args()

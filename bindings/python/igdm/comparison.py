@@ -56,7 +56,18 @@ class _RunFolder:
             options = {k: v for k, v in run.options.items() if k not in IGDM_OPTIONS}
             return student, run.config["train"], options
 
-        return not self.options["igdm"] and bool(other.options["igdm"]) and facts(self) == facts(other)
+        if self.options["igdm"] or not other.options["igdm"] or facts(self) != facts(other):
+            return False
+        # PGD-AT and TRADES have a teacher with IGDM only.
+        return all(
+            self.config[role] is None or _unnamed(self.config[role]) == _unnamed(other.config[role])
+            for role in ("teacher", "clean_teacher")
+        )
+
+
+def _unnamed(recorded: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A recorded model without its file's name: the same model may lie elsewhere."""
+    return None if recorded is None else {key: value for key, value in recorded.items() if key != "file"}
 
 
 def write_comparison(
@@ -152,7 +163,7 @@ def _with_bases(opened: Sequence[_RunFolder], contenders: Sequence[Contender]) -
 
 def _default_radii(eps: float) -> list[float]:
     # Short numbers, for the axis.
-    return [float(f"{factor * eps:.3g}") for factor in RADII if factor * eps <= 1]
+    return [float(f"{factor * eps:.3g}") for factor in RADII if 0 < factor * eps <= 1]
 
 
 def _kind(config: Mapping[str, Any]) -> str:

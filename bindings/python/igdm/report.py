@@ -19,6 +19,7 @@ from ._report_table import results
 from ._structures import number
 from ._style import STYLE
 from .datasets import Dataset
+from .errors import InvalidArgument
 from .models import Model
 from .sweep import WORST, Sweep
 
@@ -145,6 +146,12 @@ def _radii(contenders: Sequence[Contender]) -> str:
             for name in attacks
         }
     first = swept[0][2]
+    for _, one, sweep in swept:
+        if sweep.eps != first.eps:
+            raise InvalidArgument(
+                f"contenders: {one.name} was swept over {sweep.eps}, {swept[0][1].name} over {first.eps}; want "
+                "the same radii"
+            )
     places = [(0.0, "0"), *((number("eps", eps), str(eps)) for eps in first.eps)]
     figures = "".join(
         line_chart(title, series, percent=True, positions=places, axis="ε") for title, series in charts.items()
