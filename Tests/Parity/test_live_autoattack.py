@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from fashion import RADIUS, Recorder, correct_samples, host_of, recorder
+from pyautoattack import AutoAttack as ReferenceAutoAttack
 from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 from random_attacks import CASES, NORMS, Case, Comparison
 
@@ -82,3 +83,22 @@ def test_robust_accuracy_in_distribution(comparison: Comparison, case: Case, nor
     theirs = [comparison.theirs(case, norm, seed) for seed in seeds]
     print(f"\n{case.attack} {norm}: ours {ours}, theirs {theirs}")
     assert abs(np.mean(ours) - np.mean(theirs)) <= 100 * 3 / FEW
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_standard_autoattack_sample_by_sample(norm: str) -> None:
+    """The whole of it on a few images, all four attacks with the published numbers of steps, queries and targets: both
+    sides have to break the same ones, but for one at the border of what chance decides."""
+    few = Comparison(16)
+    x, y = torch.from_numpy(few.images), torch.from_numpy(few.labels)
+    reference = ReferenceAutoAttack(
+        few.predict, norm=NORMS[norm], eps=RADIUS[norm], version="standard", seed=0, device="cpu"
+    )
+    found, _ = reference.run_standard_evaluation(x, y, batch_size=len(x))
+    theirs = (few.predict(found).argmax(1) == y).numpy()
+    data = igdm.datasets.from_arrays(few.images, few.labels, classes=10)
+    result = igdm.autoattack(few.model, data, eps=RADIUS[norm], norm=norm, progress=False)
+    ours = np.array([breaker is None for breaker in result.broken_by])
+    print(f"\nautoattack {norm}: ours {ours.sum()}, theirs {theirs.sum()} of {len(y)} robust")
+    assert 0 < ours.sum() < len(y)
+    assert (ours != theirs).sum() <= 1
