@@ -29,8 +29,7 @@ struct AttackedRows {
         let objective = try ClassifierObjective(model, loss: plan.loss, capacity: reader.capacity)
         let attack = try GradientAttack(objective, plan: plan, capacity: reader.capacity)
         let chooser = try goal.map { try TargetChooser($0, model, seed: options.seed, capacity: reader.capacity) }
-        let usesCleanOutput = plan.loss == .divergence
-        let cleanLogits = try FloatBuffer(usesCleanOutput ? reader.capacity * model.classes : 0)
+        let target = plan.loss == .divergence ? try CleanOutput(model, capacity: reader.capacity) : nil
         let adversarial = try FloatBuffer(reader.capacity * pixels)
         let success = try Buffer<UInt8>(reader.capacity)
         let trace = try TraceBuffers(reader.capacity)
@@ -41,13 +40,7 @@ struct AttackedRows {
             count: attacked.count, sample: { attacked[$0] }, stage: name, monitor
         ) { batch in
             var aimed = try chooser?.aim(batch, monitor) ?? batch
-            if usesCleanOutput {
-                try monitor.checkpoint?()
-                try model.forward(batch.images, count: batch.count, logits: cleanLogits.pointer, retain: false)
-                aimed = AttackBatch(
-                    images: batch.images, labels: batch.labels, targetLogits: UnsafePointer(cleanLogits.pointer),
-                    keys: batch.keys, count: batch.count)
-            }
+            if let target { aimed = try target.give(to: aimed, monitor) }
             try attack.run(
                 aimed, into: adversarial.pointer, success: success.pointer,
                 trace: record == nil ? nil : trace.all, checkpoint: monitor.checkpoint)
@@ -58,7 +51,7 @@ struct AttackedRows {
                 goals[sample] = aimed.labels[i]
                 record.take(
                     sample, image: adversarial.pointer + i * pixels, success: success[i], trace: trace.all, at: i,
-                    passes: usesCleanOutput || chooser?.takesPass == true ? 1 : 0)
+                    passes: target != nil || chooser?.takesPass == true ? 1 : 0)
             }
         }
         guard let record else { return EvaluationRow(name: name, flags: flags, seconds: seconds) }

@@ -45,7 +45,7 @@ public func runAttack(
     let attack = try GradientAttack(objective, plan: plan, capacity: capacity)
     let record = try AttackRecord(count: count, pixels: pixels)
     let keys = try Buffer<UInt64>(capacity)
-    let ownTarget = try FloatBuffer(usesOwnTarget ? capacity * classes : 0)
+    let ownTarget = usesOwnTarget ? try CleanOutput(classifier, capacity: capacity) : nil
     let chooser = try goal.map { try TargetChooser($0, classifier, seed: options.seed, capacity: capacity) }
     // What the results are judged by.
     let judged = try Buffer<Int64>(outputs.quantised == nil ? 0 : count)
@@ -56,16 +56,11 @@ public func runAttack(
 
     func attackBatch() throws {
         let size = min(capacity, count - first)
-        let batchImages = images + first * pixels
-        var target = targetLogits.map { $0 + first * classes }
-        if usesOwnTarget {
-            try monitor.checkpoint?()
-            try classifier.forward(batchImages, count: size, logits: ownTarget.pointer, retain: false)
-            target = UnsafePointer(ownTarget.pointer)
-        }
         for i in 0..<size { keys[i] = firstIndex &+ UInt64(first + i) }
         var batch = AttackBatch(
-            images: batchImages, labels: labels + first, targetLogits: target, keys: keys.pointer, count: size)
+            images: images + first * pixels, labels: labels + first,
+            targetLogits: targetLogits.map { $0 + first * classes }, keys: keys.pointer, count: size)
+        if let ownTarget { batch = try ownTarget.give(to: batch, monitor) }
         if let chooser { batch = try chooser.aim(batch, monitor) }
         if outputs.quantised != nil { (judged.pointer + first).update(from: batch.labels, count: size) }
         begun = first + size

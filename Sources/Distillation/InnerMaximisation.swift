@@ -33,9 +33,11 @@ public struct InnerMaximisation: Sendable {
     ) throws -> any AttackObjective {
         switch (objective, teacher) {
         case (.divergenceFromTeacher, let teacher?):
-            return try TeacherStudentObjective(student: student, teacher: teacher, capacity: capacity)
+            return try TeacherStudentObjective(
+                student: student, teacher: AskedTeacher(teacher, capacity: capacity), capacity: capacity)
         case (.divergenceFromLinearisedTeacher, let teacher?):
-            return try LinearisedTeacherObjective(student: student, teacher: teacher, capacity: capacity)
+            return try TeacherStudentObjective(
+                student: student, teacher: LinearisedTeacher(teacher, capacity: capacity), capacity: capacity)
         default:
             return try ClassifierObjective(student, loss: loss, capacity: capacity)
         }

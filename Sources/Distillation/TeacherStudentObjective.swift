@@ -2,20 +2,18 @@ import Attacks
 import Kernels
 import Runtime
 
-/// KL(T(x') ‖ S(x')), which AdaAD maximises: both models see the iterate, and the gradient goes through both.
+/// KL(T(x') ‖ S(x')), which AdaAD and, with a linearised teacher, SAAD maximise: both sides depend on the iterate, and the
+/// gradient goes through both.
 final class TeacherStudentObjective: AttackObjective {
     let shape: ImageShape
     let classes: Int
     private let student: any DifferentiableClassifier
-    private let teacher: any DifferentiableClassifier
+    private let teacher: any IterateTeacher
     private let teacherLogits: FloatBuffer
     private let studentCotangent: FloatBuffer
     private let teacherCotangent: FloatBuffer
-    private let teacherGradient: FloatBuffer
 
-    init(
-        student: any DifferentiableClassifier, teacher: any DifferentiableClassifier, capacity: Int
-    ) throws {
+    init(student: any DifferentiableClassifier, teacher: any IterateTeacher, capacity: Int) throws {
         self.student = student
         self.teacher = teacher
         shape = student.shape
@@ -23,8 +21,9 @@ final class TeacherStudentObjective: AttackObjective {
         teacherLogits = try FloatBuffer(capacity * classes)
         studentCotangent = try FloatBuffer(capacity * classes)
         teacherCotangent = try FloatBuffer(capacity * classes)
-        teacherGradient = try FloatBuffer(capacity * shape.count)
     }
+
+    func begin(_ batch: AttackBatch) throws { try teacher.begin(batch) }
 
     func evaluate(
         _ images: UnsafePointer<Float>, rows: UnsafePointer<Int>, count: Int, of batch: AttackBatch,
@@ -33,7 +32,8 @@ final class TeacherStudentObjective: AttackObjective {
     ) throws {
         let retain = gradient != nil
         try student.forward(images, count: count, logits: logits, retain: retain)
-        try teacher.forward(images, count: count, logits: teacherLogits.pointer, retain: retain)
+        try teacher.forward(
+            images, rows: rows, count: count, of: batch, logits: teacherLogits.pointer, retain: retain)
         studentCotangent.pointer.update(repeating: 0, count: count * classes)
         teacherCotangent.pointer.update(repeating: 0, count: count * classes)
         for i in 0..<count {
@@ -44,12 +44,7 @@ final class TeacherStudentObjective: AttackObjective {
         }
         guard let gradient else { return }
         try student.inputGradient(studentCotangent.pointer, count: count, gradient: gradient)
-        try teacher.inputGradient(teacherCotangent.pointer, count: count, gradient: teacherGradient.pointer)
-        let pixels = shape.count
-        WorkerPool.parallelFor(count) { i in
-            let sum = gradient + i * pixels
-            let other = teacherGradient.pointer + i * pixels
-            for j in 0..<pixels { sum[j] += other[j] }
-        }
+        try teacher.addInputGradient(
+            teacherCotangent.pointer, rows: rows, count: count, of: batch, to: gradient)
     }
 }

@@ -76,8 +76,10 @@ import Testing
     @Test func theLinearisedTeacherFollowsTheGradientOfTheLabel() throws {
         let student = try InferencePass(try makeNetwork(seed: 1), capacity: 4)
         let teacher = try InferencePass(try makeNetwork(seed: 2), capacity: 4)
-        let linearised = try LinearisedTeacherObjective(student: student, teacher: teacher, capacity: 4)
-        let full = try TeacherStudentObjective(student: student, teacher: teacher, capacity: 4)
+        let linearised = try TeacherStudentObjective(
+            student: student, teacher: LinearisedTeacher(teacher, capacity: 4), capacity: 4)
+        let full = try TeacherStudentObjective(
+            student: student, teacher: AskedTeacher(teacher, capacity: 4), capacity: 4)
         #expect(try evaluate(linearised, at: samples.images).loss == evaluate(full, at: samples.images).loss)
 
         let moved = perturbed(samples, by: 0.5)
@@ -111,7 +113,8 @@ import Testing
         let network = try makeNetwork(seed: 1)
         let student = try InferencePass(network, capacity: 4)
         let teacher = try InferencePass(try network.copy(), capacity: 4)
-        let objective = try TeacherStudentObjective(student: student, teacher: teacher, capacity: 4)
+        let objective = try TeacherStudentObjective(
+            student: student, teacher: AskedTeacher(teacher, capacity: 4), capacity: 4)
         let result = try evaluate(objective, at: samples.images)
         #expect(result.loss.allSatisfy { $0 == 0 })
         #expect(result.gradient.allSatisfy { $0 == 0 })

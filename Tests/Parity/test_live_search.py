@@ -14,7 +14,7 @@ import pytest
 import test_live_autoattack
 import torch
 import torchattacks
-from test_live_autoattack import TEACHER, Recorder, correct_samples
+from fashion import TEACHER, Recorder, correct_samples
 
 model = test_live_autoattack.model
 host = test_live_autoattack.host
