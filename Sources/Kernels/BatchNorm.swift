@@ -32,8 +32,9 @@ private func chunkCount(_ pixels: Int) -> Int { (pixels + pixelsPerChunk - 1) / 
 /// BatchNorm over `channels` channels (Ioffe and Szegedy 2015) with its working memory; one object per layer and pass,
 /// because the backward pass needs the batch statistics of the forward pass.
 ///
-/// The forward pass has three parts, so that they can be run where their numbers are in a cache: `takeStatistics` of
-/// some samples at a time, in any order; `finish` once all have been seen; `apply`.
+/// Either pass has three parts, so that they can be run where their numbers are in a cache: `takeStatistics` of some
+/// samples at a time, in any order; `finish` once all have been seen; `apply`. Backward `takeGradientSums`,
+/// `finishGradient`, `applyGradient`; between them `apply` may be done again.
 public final class BatchNormKernel {
     let channels: Int
     let epsilon: Float
@@ -42,8 +43,9 @@ public final class BatchNormKernel {
     private let pixels: Int
     private let layout: Periodic
     private let table: KernelTable
-    /// Chunk results, [chunk][3][period], and expanded parameters, [4][period].
+    /// Chunk results, [chunk][3][period].
     private let partial: FloatBuffer
+    /// Expanded parameters: scale and shift of the forward pass; the mean; a, b and c of the backward pass.
     private let expanded: FloatBuffer
     private let mean: FloatBuffer
     private let inverseDeviation: FloatBuffer
@@ -62,7 +64,7 @@ public final class BatchNormKernel {
         let group = Self.samplesPerGroup(pixels: pixels)
         let groups = (capacity + group - 1) / group
         partial = try FloatBuffer(groups * chunkCount(group * pixels) * 3 * layout.period)
-        expanded = try FloatBuffer(4 * layout.period)
+        expanded = try FloatBuffer(6 * layout.period)
         mean = try FloatBuffer(channels)
         inverseDeviation = try FloatBuffer(channels)
         sums = .allocate(capacity: 4 * channels)
@@ -138,7 +140,10 @@ public final class BatchNormKernel {
             scale[p] = gamma[c] * inverseDeviation.pointer[c]
             shift[p] = beta[c] - mean.pointer[c] * scale[p]
         }
+        layout.expand(mean.pointer, into: centre)
     }
+
+    private var centre: UnsafeMutablePointer<Float> { expanded.pointer + 2 * layout.period }
 
     private func combine(_ samples: Int) {
         let period = layout.period
@@ -184,53 +189,66 @@ public final class BatchNormKernel {
         }
     }
 
-    /// Gradients for the output gradient g: dgamma += Σ g·x̂, dbeta += Σ g, and (unless dx is nil)
-    /// dx = γ/σ·(g − mean(g) − x̂·mean(g·x̂)), added where `accumulate`. x is the forward pass's input; dx may be g.
-    public func backward(
-        _ dx: UnsafeMutablePointer<Float>?, accumulate: Bool, gradient g: UnsafePointer<Float>,
-        _ x: UnsafePointer<Float>, pixels: Int, gamma: UnsafePointer<Float>, dgamma: UnsafeMutablePointer<Float>,
-        dbeta: UnsafeMutablePointer<Float>
+    /// Sums over the output gradient g and over g·(x − μ_B) of `count` samples, g and x (the forward pass's input) being at
+    /// the first of them, which is as in `takeStatistics`.
+    public func takeGradientSums(
+        gradient g: UnsafePointer<Float>, _ x: UnsafePointer<Float>, first: Int, count: Int
     ) {
         let period = layout.period
         let channels = channels
-        let chunks = chunkCount(pixels)
-        let centre = expanded.pointer
-        layout.expand(mean.pointer, into: centre)
-        WorkerPool.parallelFor(chunks) { chunk in
-            let start = chunk * pixelsPerChunk
-            let n = min(pixelsPerChunk, pixels - start)
-            let chunkSums = self.partial.pointer + chunk * 2 * period
-            chunkSums.update(repeating: 0, count: 2 * period)
+        let (perGroup, chunkCount) = chunks(count)
+        let results = partial.pointer + first / Self.samplesPerGroup(pixels: pixels) * perGroup * 3 * period
+        WorkerPool.parallelFor(chunkCount) { chunk in
+            let (start, n) = self.extent(chunk, of: count, perGroup)
+            let sums = results + chunk * 3 * period
+            sums.update(repeating: 0, count: 2 * period)
             self.table.periodicGradientSums(
-                chunkSums, chunkSums + period, g + start * channels, x + start * channels, centre, n * channels, period)
+                sums, sums + period, g + start * channels, x + start * channels, self.centre, n * channels, period)
         }
+    }
+
+    /// Once all samples have been seen: dgamma += Σ g·x̂, dbeta += Σ g.
+    public func finishGradient(
+        count: Int, gamma: UnsafePointer<Float>, dgamma: UnsafeMutablePointer<Float>, dbeta: UnsafeMutablePointer<Float>
+    ) {
+        let period = layout.period
         let total = sums
         let product = sums + channels
         sums.update(repeating: 0, count: 2 * channels)
-        for chunk in 0..<chunks {
-            let chunkSums = partial.pointer + chunk * 2 * period
+        for chunk in 0..<chunks(count).count {
+            let chunkSums = partial.pointer + chunk * 3 * period
             layout.fold(chunkSums, into: total)
             layout.fold(chunkSums + period, into: product)
         }
-        let a = expanded.pointer + period
+        let a = centre + period
         let b = a + period
         let c = b + period
+        let pixels = Double(count * pixels)
         for p in 0..<period {
             let channel = p % channels
             let inverse = Double(inverseDeviation.pointer[channel])
             let scale = Double(gamma[channel]) * inverse
             a[p] = Float(scale)
-            b[p] = Float(-scale * inverse * inverse * product[channel] / Double(pixels))
-            c[p] = Float(-scale * total[channel] / Double(pixels))
+            b[p] = Float(-scale * inverse * inverse * product[channel] / pixels)
+            c[p] = Float(-scale * total[channel] / pixels)
         }
         for channel in 0..<channels {
             dgamma[channel] += Float(product[channel] * Double(inverseDeviation.pointer[channel]))
             dbeta[channel] += Float(total[channel])
         }
-        guard let dx else { return }
+    }
+
+    /// dx = γ/σ·(g − mean(g) − x̂·mean(g·x̂)) with the sums that `finishGradient` has found, added where `accumulate`. x is
+    /// the forward pass's input; dx may be g.
+    public func applyGradient(
+        _ dx: UnsafeMutablePointer<Float>, accumulate: Bool, gradient g: UnsafePointer<Float>,
+        _ x: UnsafePointer<Float>, pixels: Int
+    ) {
+        let period = layout.period
+        let a = centre + period
         eachChunk(pixels) { start, count in
             self.table.normGradient(
-                dx + start, g + start, x + start, count, centre, a, b, c, period, accumulate)
+                dx + start, g + start, x + start, count, self.centre, a, a + period, a + 2 * period, period, accumulate)
         }
     }
 

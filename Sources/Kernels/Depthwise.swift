@@ -18,8 +18,6 @@ extension ConvolutionGeometry {
 
 /// Output pixels of one chunk of work.
 private let rowsPerChunk = 64
-/// Pieces of the batch whose filter gradients are summed apart, then together in order.
-private let largestPieces = 16
 
 /// out = epilogue( Σ over taps ), for all rows of all samples: the convolution, or with the tables of its backward
 /// pass its input gradient.
@@ -82,39 +80,24 @@ func depthwiseLines(
     }
 }
 
-/// dw += gradient; dw is OIHW with I = 1: [channel][tap].
+/// sums [tap][channel] += the filter gradient of some rows (output pixels) of the batch.
 func depthwiseWeightGradient(
-    _ dw: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, count: Int,
-    rows table: RowTable, _ weights: PreparedWeights
+    _ sums: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, rows range: Range<Int>,
+    _ table: RowTable, _ weights: PreparedWeights
 ) {
     let g = weights.geometry
     let channels = g.outputChannels
-    let pieces = min(count, largestPieces)
-    let floats = g.taps * channels
-    let partial = Scratch.floats(pieces * floats, .shared)
-    WorkerPool.parallelFor(pieces) { piece in
-        let sums = partial + piece * floats
-        sums.update(repeating: 0, count: floats)
-        let memory = Scratch.take(rowsPerChunk * (g.taps + 1) * MemoryLayout<Int>.stride)
-        let offsets = memory.bindMemory(to: Int.self, capacity: rowsPerChunk)
-        let pointers = (memory + rowsPerChunk * MemoryLayout<Int>.stride)
-            .bindMemory(to: UnsafePointer<Float>.self, capacity: rowsPerChunk * g.taps)
-        var first = count * piece / pieces * table.rows
-        let end = count * (piece + 1) / pieces * table.rows
-        while first < end {
-            let rows = min(rowsPerChunk, end - first)
-            table.find(
-                pointers, offsets, first: first, count: rows, x, g.input.count, g.output.count, weights.zeros.pointer)
-            weights.table.depthwiseGradient(
-                sums, UnsafePointer(pointers), rows, g.taps, dy + first * channels, channels, channels)
-            first += rows
-        }
-    }
-    for channel in 0..<channels {
-        for tap in 0..<g.taps {
-            var sum: Float = 0
-            for piece in 0..<pieces { sum += partial[piece * floats + tap * channels + channel] }
-            dw[channel * g.taps + tap] += sum
-        }
+    let memory = Scratch.take(rowsPerChunk * (g.taps + 1) * MemoryLayout<Int>.stride)
+    let offsets = memory.bindMemory(to: Int.self, capacity: rowsPerChunk)
+    let pointers = (memory + rowsPerChunk * MemoryLayout<Int>.stride)
+        .bindMemory(to: UnsafePointer<Float>.self, capacity: rowsPerChunk * g.taps)
+    var first = range.lowerBound
+    while first < range.upperBound {
+        let rows = min(rowsPerChunk, range.upperBound - first)
+        table.find(
+            pointers, offsets, first: first, count: rows, x, g.input.count, g.output.count, weights.zeros.pointer)
+        weights.table.depthwiseGradient(
+            sums, UnsafePointer(pointers), rows, g.taps, dy + first * channels, channels, channels)
+        first += rows
     }
 }

@@ -41,6 +41,9 @@ struct MemoryPlan {
     private(set) var signs: [Int?]
     /// Bytes of signs of one sample.
     private(set) var signBytes = 0
+    /// By step: where the weight gradients of the pieces of its backward segment are summed, one piece after the other.
+    private(set) var weightSums: [Int?]
+    private(set) var weightSumFloats = 0
     /// Of the forward pass, and of the backward pass, each in order of the steps.
     let segments: [Segment]
     let backwardSegments: [Segment]
@@ -50,8 +53,8 @@ struct MemoryPlan {
 
     init(_ program: Program, mode: PassMode, capacity: Int) {
         let nodes = program.graph.nodes.count
-        segments = Segment.segments(of: program, capacity: capacity)
-        backwardSegments = mode == .training ? Segment.single(program) : segments
+        segments = Segment.forward(program, capacity: capacity)
+        backwardSegments = Segment.backward(program, capacity: capacity)
         activation = .init(repeating: nil, count: nodes)
         gradient = .init(repeating: nil, count: nodes)
         remade = .init(repeating: nil, count: nodes)
@@ -61,7 +64,8 @@ struct MemoryPlan {
         masksInput = .init(repeating: false, count: program.steps.count)
         masksOutput = program.steps.map(\.rectify)
         needsGradient = .init(repeating: false, count: nodes)
-        let lifetimes = Lifetimes(program, mode: mode)
+        weightSums = .init(repeating: nil, count: program.steps.count)
+        let lifetimes = Lifetimes(program, mode: mode, backwardSegments)
         remakes = lifetimes.remakes
         if mode != .inference {
             needsGradient = lifetimes.needsGradient
@@ -81,6 +85,22 @@ struct MemoryPlan {
             }
         }
         place(lifetimes.blocks, program, capacity: capacity)
+        if mode == .training { placeWeightSums(program, capacity: capacity) }
+    }
+
+    /// The sums of one segment are added up before the next one's are made.
+    private mutating func placeWeightSums(_ program: Program, capacity: Int) {
+        for segment in backwardSegments {
+            guard let samples = segment.samples else { continue }
+            let pieces = (capacity + samples - 1) / samples
+            var floats = 0
+            for index in segment.steps {
+                guard case .convolution(let geometry, _, _, _) = program.steps[index].kind else { continue }
+                weightSums[index] = floats
+                floats += pieces * geometry.weightCount
+            }
+            weightSumFloats = max(weightSumFloats, floats)
+        }
     }
 
     /// Where the first consumer of a ReLU's output, whose backward step is the last to write that value's gradient, is a
@@ -170,7 +190,7 @@ private struct Lifetimes {
     /// value again does not count.
     private static let workThatHides = 256
 
-    init(_ program: Program, mode: PassMode) {
+    init(_ program: Program, mode: PassMode, _ backwardSegments: [Segment]) {
         let steps = program.steps
         let count = program.graph.nodes.count
         let backward = mode != .inference
@@ -219,7 +239,23 @@ private struct Lifetimes {
             }
         }
 
-        /// The last step to read a value, where all that read it in the backward pass are convolutions with much work.
+        // Steps that the backward pass runs over a few samples at a time.
+        var isInPieces = [Bool](repeating: false, count: steps.count)
+        for segment in backwardSegments where segment.samples != nil {
+            for index in segment.steps { isInPieces[index] = true }
+        }
+
+        /// Whether the gradient of the input is used up where it is made, in a cache, while that of the output comes from the
+        /// whole batch's memory: then the latter is better left there.
+        func staysInPiece(_ index: Int) -> Bool {
+            guard mode == .training, case .batchNorm = steps[index].kind else { return false }
+            return backwardSegments.contains {
+                $0.samples != nil && $0.steps.contains(index) && $0.steps.contains(producer[steps[index].input])
+            }
+        }
+
+        /// The last step to read a value, where all that read it in the backward pass are convolutions with much work, or
+        /// such that have it made again in a cache, of a few samples at a time.
         func lastReader(_ value: Int) -> Int? {
             let readers = consumers[value].filter { readsInput(steps[$0]) && steps[$0].operands.contains(value) }
             var work = 0
@@ -227,6 +263,7 @@ private struct Lifetimes {
                 guard case .convolution(let geometry, _, _, _) = steps[reader].kind else { return nil }
                 work += geometry.multiplyAdds
             }
+            if !readers.isEmpty, readers.allSatisfy({ isInPieces[$0] }) { return readers.last }
             return work >= Self.workThatHides * program.graph.nodes[value].shape.count ? readers.last : nil
         }
 
@@ -291,10 +328,13 @@ private struct Lifetimes {
         for (index, step) in steps.enumerated() where hasRemadeSigns[step.output] {
             let value = step.output
             blocks.append(Block(signs: [value], floats: (step.shape.count + 3) / 4))
-            let times = [index, isRemade[value] ? wantedBefore[value] : consumers[value][0]].map(backwardTime)
+            // A BatchNorm sums up its gradient, and so needs it whole, as soon as the last step has added to it.
+            var end = index
+            if case .batchNorm = step.kind { end = consumers[value][0] }
+            let times = [end, isRemade[value] ? wantedBefore[value] : consumers[value][0]].map(backwardTime)
             for time in times { extend(blocks.count - 1, time) }
             // From the output, at the last moment.
-            if !isRemade[value] { extend(activationBlock[value], backwardTime(index)) }
+            if !isRemade[value] { extend(activationBlock[value], backwardTime(end)) }
         }
         // The logits are read by the caller between the passes.
         if let last = steps.last {
@@ -318,7 +358,10 @@ private struct Lifetimes {
                     let soleUse = consumers[value].count == 1
                     // A sum's gradient is that of its residual too, which later steps then add to in place.
                     let passesOn = operand == 1 && keepsGradient(step) && value != step.input
-                    if passesOn || operand == 0 && worksInPlace(step) && soleUse && !keepsGradient(step) {
+                    if passesOn
+                        || operand == 0 && worksInPlace(step) && soleUse && !keepsGradient(step)
+                            && !staysInPiece(index)
+                    {
                         gradientBlock[value] = gradientBlock[step.output]
                         blocks[gradientBlock[value]].gradients.append(value)
                     } else {

@@ -11,13 +11,15 @@ final class Pass {
     /// Of the last forward pass; made anew when the network's arithmetic changes.
     private var prepared: PreparedNetwork
     let plan: MemoryPlan
-    /// The arena of the plan; behind it the signs of the outputs of ReLUs and the positions of maxima, one value after the
-    /// other, each for a whole batch.
+    /// The arena of the plan; behind it sums of weight gradients, and the signs of the outputs of ReLUs and the positions of
+    /// maxima, one value after the other, each for a whole batch.
     private let memory: PassMemory
     /// By step, in training.
     private var norms: [BatchNormKernel?] = []
-    /// By step: the BatchNorms that take the statistics of its output.
+    /// By step: the BatchNorms that take the statistics of its output, and in the backward pass those whose outputs'
+    /// gradients it is the last to add to.
     private var normsAfter: [[Int]] = []
+    private var normsBefore: [[Int]] = []
 
     init(_ network: Network, mode: PassMode, capacity: Int, memory: PassMemory) throws {
         self.network = network
@@ -26,7 +28,7 @@ final class Pass {
         prepared = try network.prepared(for: mode)
         plan = MemoryPlan(prepared.program, mode: mode, capacity: capacity)
         self.memory = memory
-        try memory.reserve(plan.size + (plan.signBytes * capacity + 3) / 4)
+        try memory.reserve(plan.size + plan.weightSumFloats + (plan.signBytes * capacity + 3) / 4)
         norms = try prepared.program.steps.map { step in
             guard case .batchNorm(let norm) = step.kind else { return nil }
             return try BatchNormKernel(
@@ -35,10 +37,16 @@ final class Pass {
         }
         let steps = prepared.program.steps
         normsAfter = steps.map { step in steps.indices.filter { norms[$0] != nil && steps[$0].input == step.output } }
+        normsBefore = steps.indices.map { index in
+            steps.indices.filter { norm in
+                norms[norm] != nil && steps.firstIndex { $0.inputs.contains(steps[norm].output) } == index
+            }
+        }
     }
 
     /// A run of samples of the batch, with the memory for what lives within a segment.
     struct Piece {
+        var number = 0
         let first: Int
         let count: Int
         let local: UnsafeMutablePointer<Float>?
@@ -86,14 +94,18 @@ final class Pass {
     }
 
     private func bytes(_ place: MemoryPlan.Place, _ piece: Piece) -> UnsafeMutablePointer<UInt8> {
-        UnsafeMutableRawPointer(memory.floats + place.start).assumingMemoryBound(to: UInt8.self)
+        if place.isLocal, let local = piece.local {
+            return UnsafeMutableRawPointer(local + place.start).assumingMemoryBound(to: UInt8.self)
+        }
+        return UnsafeMutableRawPointer(memory.floats + place.start).assumingMemoryBound(to: UInt8.self)
             + piece.first * place.stride
     }
 
     func signs(_ value: Int, _ piece: Piece) -> UnsafeMutablePointer<UInt8>? {
         guard let start = plan.signs[value] else { return nil }
         let stride = prepared.program.graph.nodes[value].shape.count
-        return UnsafeMutableRawPointer(memory.floats + plan.size).assumingMemoryBound(to: UInt8.self)
+        return UnsafeMutableRawPointer(memory.floats + plan.size + plan.weightSumFloats)
+            .assumingMemoryBound(to: UInt8.self)
             + start * capacity + piece.first * stride
     }
 
@@ -104,7 +116,9 @@ final class Pass {
         let pieces = (count + samples - 1) / samples
         func run(_ index: Int) {
             let local = Scratch.floats(plan.localSize + FloatBuffer.slack, .segment)
-            body(Piece(first: index * samples, count: min(samples, count - index * samples), local: local))
+            body(
+                Piece(
+                    number: index, first: index * samples, count: min(samples, count - index * samples), local: local))
         }
         if pieces >= WorkerPool.threads {
             WorkerPool.parallelFor(pieces, run)
@@ -189,15 +203,57 @@ final class Pass {
     ) {
         let steps = prepared.program.steps
         guard let last = steps.last else { return }
-        gradient(last.output, Piece(first: 0, count: count, local: nil))
-            .update(from: cotangent, count: count * last.shape.count)
+        let whole = Piece(first: 0, count: count, local: nil)
+        gradient(last.output, whole).update(from: cotangent, count: count * last.shape.count)
+        if norms[steps.count - 1] != nil { sumGradient(of: steps.count - 1, whole) }
         for segment in plan.backwardSegments.reversed() {
+            finishGradient(segment.steps.upperBound - 1, count, parameters)
             eachPiece(segment, count) { piece in
                 for index in segment.steps.reversed() where plan.needsGradient[steps[index].output] {
                     runBackward(index, piece, parameters, images)
+                    for norm in normsBefore[index] { sumGradient(of: norm, piece) }
                 }
             }
+            if let parameters { addWeightSums(of: segment, count, to: parameters) }
         }
+    }
+
+    /// A BatchNorm's sums over the gradient of its output, which is complete.
+    private func sumGradient(of index: Int, _ piece: Piece) {
+        let step = prepared.program.steps[index]
+        let g = gradient(step.output, piece)
+        maskGradient(index, g, piece)
+        norms[index]?.takeGradientSums(
+            gradient: g, activation(step.input, piece), first: piece.first, count: piece.count)
+    }
+
+    /// Where a BatchNorm begins a segment of the backward pass: all samples have been seen.
+    private func finishGradient(_ index: Int, _ count: Int, _ parameters: UnsafeMutablePointer<Float>?) {
+        guard let parameters, case .batchNorm(let norm) = prepared.program.steps[index].kind else { return }
+        norms[index]?.finishGradient(
+            count: count, gamma: network.pointer(to: norm.weight),
+            dgamma: parameters + network.parameters[norm.weight].offset,
+            dbeta: parameters + network.parameters[norm.bias].offset)
+    }
+
+    /// The weight gradients of a segment's pieces, in order.
+    private func addWeightSums(of segment: Segment, _ count: Int, to parameters: UnsafeMutablePointer<Float>) {
+        guard let samples = segment.samples else { return }
+        for index in segment.steps {
+            guard case .convolution(_, let weight, _, _) = prepared.program.steps[index].kind,
+                let weights = prepared.convolutions[index], let start = plan.weightSums[index]
+            else { continue }
+            addWeightGradients(
+                memory.floats + plan.size + start, parts: (count + samples - 1) / samples, weights,
+                to: parameters + network.parameters[weight].offset)
+        }
+    }
+
+    /// Applies the gradient of a ReLU at the end of a step, where no other step has.
+    private func maskGradient(_ index: Int, _ g: UnsafeMutablePointer<Float>, _ piece: Piece) {
+        let step = prepared.program.steps[index]
+        guard plan.masksOutput[index], let signs = mask(step.output, piece) else { return }
+        reluBackward(g, gradient: g, signs: signs, count: piece.count * step.shape.count, accumulate: false)
     }
 
     private func runBackward(
@@ -211,9 +267,7 @@ final class Pass {
         let wanted = plan.needsGradient[step.input]
         let accumulate = plan.accumulates[index][0]
         remakeActivations(before: index, piece)
-        if plan.masksOutput[index], let signs = mask(step.output, piece) {
-            reluBackward(g, gradient: g, signs: signs, count: floats, accumulate: false)
-        }
+        if norms[index] == nil { maskGradient(index, g, piece) }
         switch step.kind {
         case .importImages:
             if let images {
@@ -224,9 +278,14 @@ final class Pass {
             guard let weights = prepared.convolutions[index] else { return }
             passOn(g, to: step.residual, index, operand: 1, piece)
             if let parameters {
-                convolutionWeightGradient(
-                    parameters + network.parameters[weight].offset, keptActivation(step.input, piece), g, count: count,
-                    weights)
+                let x = keptActivation(step.input, piece)
+                if let start = plan.weightSums[index] {
+                    let sums = memory.floats + plan.size + start + piece.number * weights.geometry.weightCount
+                    sumWeightGradient(sums, x, g, count: count, weights)
+                } else {
+                    convolutionWeightGradient(
+                        parameters + network.parameters[weight].offset, x, g, count: count, weights)
+                }
                 if let bias { addBiasGradient(parameters + network.parameters[bias].offset, g, pixels, step) }
             }
             if wanted {
@@ -240,15 +299,12 @@ final class Pass {
         case .channelAffine:
             prepared.affines[index]?.backward(
                 gradient(step.input, piece), gradient: g, pixels: pixels, accumulate: accumulate)
-        case .batchNorm(let norm):
-            guard let parameters else { return }
+        case .batchNorm:
             passOn(g, to: step.residual, index, operand: 1, piece)
-            norms[index]?.backward(
-                wanted ? gradient(step.input, piece) : nil, accumulate: accumulate, gradient: g,
-                activation(step.input, piece),
-                pixels: pixels, gamma: network.pointer(to: norm.weight),
-                dgamma: parameters + network.parameters[norm.weight].offset,
-                dbeta: parameters + network.parameters[norm.bias].offset)
+            guard wanted else { return }
+            norms[index]?.applyGradient(
+                gradient(step.input, piece), accumulate: accumulate, gradient: g, activation(step.input, piece),
+                pixels: pixels)
         case .relu:
             guard let signs = mask(step.output, piece) else { return }
             reluBackward(

@@ -19,55 +19,85 @@ extension Segment {
     /// More samples than any batch has.
     private static let wholeBatch = Int.max
 
-    /// The segments of a program's forward pass, and in inference of its backward pass. In inference samples do not depend on
-    /// each other; in training each BatchNorm has to wait for the statistics of the whole batch.
-    static func segments(of program: Program, capacity: Int) -> [Segment] {
+    /// The segments of a program's forward pass. In inference samples do not depend on each other; in training each
+    /// BatchNorm has to wait for the statistics of the whole batch.
+    static func forward(_ program: Program, capacity: Int) -> [Segment] {
+        cut(program, Array(program.steps.indices), backward: false, capacity)
+    }
+
+    /// The segments of its backward pass, in the order of the steps. In training each BatchNorm waits for sums over the
+    /// gradients of the whole batch.
+    static func backward(_ program: Program, capacity: Int) -> [Segment] {
+        program.training
+            ? cut(program, program.steps.indices.reversed(), backward: true, capacity).reversed()
+            : forward(program, capacity: capacity)
+    }
+
+    /// `order`: the steps as they run.
+    private static func cut(_ program: Program, _ order: [Int], backward: Bool, _ capacity: Int) -> [Segment] {
         var segments: [Segment] = []
-        var start = 0
+        var run: [Int] = []
         var samples = 0
         var least = 0
-        func close(_ end: Int) {
-            guard end > start else { return }
+        func close() {
             // A few pieces for every thread, or it is not worth it.
-            if let samples = wholeGroups(samples, program, start..<end), samples <= capacity / 4 {
-                segments.append(Segment(steps: start..<end, samples: samples))
+            if let first = run.min(), let last = run.max(),
+                let samples = wholeGroups(samples, program, run, backward: backward), samples <= capacity / 4
+            {
+                segments.append(Segment(steps: first..<(last + 1), samples: samples))
             } else {
-                segments += (start..<end).map { Segment(steps: $0..<($0 + 1), samples: nil) }
+                segments += run.map { Segment(steps: $0..<($0 + 1), samples: nil) }
             }
-            start = end
+            run = []
         }
-        for (index, step) in program.steps.enumerated() {
+        for index in order {
+            let step = program.steps[index]
             let inputs = step.inputs.reduce(0) { $0 + program.graph.nodes[$1].shape.count }
-            let needed = leastSamples(step)
-            let wanted = max(needed, cacheBytes / ((inputs + step.shape.count) * MemoryLayout<Float>.stride))
+            // Backward the activations and their gradients.
+            let floats = (backward ? 2 : 1) * (inputs + step.shape.count)
+            let needed = backward ? leastSamplesBackward(step, floats) : leastSamples(step)
+            let wanted = max(needed, cacheBytes / (floats * MemoryLayout<Float>.stride))
             var waits = false
             if case .batchNorm = step.kind { waits = true }
-            if index > start, !waits, max(least, needed) <= samples {
+            if !run.isEmpty, !waits, max(least, needed) <= samples {
                 least = max(least, needed)
                 samples = max(least, min(samples, wanted))
             } else {
-                close(index)
+                close()
                 samples = wanted
                 least = needed
             }
+            run.append(index)
         }
-        close(program.steps.count)
+        close()
         return segments
     }
 
-    /// Samples rounded up to whole groups of all statistics that are taken of the steps' outputs; nil: there is no such
-    /// number worth looking for.
-    private static func wholeGroups(_ samples: Int, _ program: Program, _ steps: Range<Int>) -> Int? {
+    /// Samples rounded up to whole groups of all statistics that are taken: forward of the steps' outputs, backward of their
+    /// inputs. nil: there is no such number worth looking for.
+    private static func wholeGroups(_ samples: Int, _ program: Program, _ steps: [Int], backward: Bool) -> Int? {
         guard program.training, samples < wholeBatch else { return samples }
-        let groups = steps.map { BatchNormKernel.samplesPerGroup(pixels: program.steps[$0].shape.pixels) }
+        let shapes = steps.flatMap { index in
+            let step = program.steps[index]
+            return backward ? step.inputs.map { program.graph.nodes[$0].shape } : [step.shape]
+        }
+        let groups = shapes.map { BatchNormKernel.samplesPerGroup(pixels: $0.pixels) }
         let largest = groups.max() ?? 1
         guard groups.allSatisfy({ largest % $0 == 0 }) else { return nil }
         return (samples + largest - 1) / largest * largest
     }
 
-    /// Every step a segment: in the backward pass of training the gradients of BatchNorms and weights want the whole batch.
-    static func single(_ program: Program) -> [Segment] {
-        program.steps.indices.map { Segment(steps: $0..<($0 + 1), samples: nil) }
+    /// In the backward pass of training. Each piece sums weight gradients of its own, which must be little beside the
+    /// `floats` that its samples read and write.
+    private static func leastSamplesBackward(_ step: Step, _ floats: Int) -> Int {
+        switch step.kind {
+        case .batchNorm, .relu, .add: return 1
+        case .convolution(let g, _, bias: nil, _):
+            // Winograd's algorithm sums over the tiles of many samples.
+            if g.fitsWinograd { return wholeBatch }
+            return max(leastSamples(step), (4 * g.weightCount + floats - 1) / floats)
+        case .convolution, .importImages, .channelAffine, .layer: return wholeBatch
+        }
     }
 
     private static func leastSamples(_ step: Step) -> Int {

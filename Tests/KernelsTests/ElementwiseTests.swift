@@ -23,6 +23,22 @@ func batchNormForward(
     kernel.apply(y.pointer, x.pointer, pixels: samples * pixels)
 }
 
+/// The backward pass likewise.
+func batchNormBackward(
+    _ kernel: BatchNormKernel, _ dx: FloatBuffer, accumulate: Bool, gradient g: FloatBuffer, _ x: FloatBuffer,
+    samples: Int, pixels: Int, gamma: [Float], dgamma: FloatBuffer, dbeta: FloatBuffer
+) {
+    let group = 2 * BatchNormKernel.samplesPerGroup(pixels: pixels)
+    for first in stride(from: 0, to: samples, by: group).reversed() {
+        let start = first * pixels * gamma.count
+        kernel.takeGradientSums(
+            gradient: g.pointer + start, x.pointer + start, first: first, count: min(group, samples - first))
+    }
+    kernel.finishGradient(count: samples, gamma: gamma, dgamma: dgamma.pointer, dbeta: dbeta.pointer)
+    kernel.applyGradient(
+        dx.pointer, accumulate: accumulate, gradient: g.pointer, x.pointer, pixels: samples * pixels)
+}
+
 @Suite struct BatchNormTests {
     @Test(arguments: sizes, CPUPath.available)
     func matchesReference(_ size: (pixels: Int, channels: Int), _ path: CPUPath) throws {
@@ -50,9 +66,13 @@ func batchNormForward(
         batchNormForward(
             kernel, y, xs, samples: samples, pixels: size.pixels, gamma: gamma, beta: beta, runningMean: mean,
             runningVariance: variance)
-        kernel.backward(
-            dx.pointer, accumulate: true, gradient: gs.pointer, xs.pointer, pixels: pixels, gamma: gamma,
-            dgamma: dgamma.pointer, dbeta: dbeta.pointer)
+        batchNormBackward(
+            kernel, dx, accumulate: true, gradient: gs, xs, samples: samples, pixels: size.pixels, gamma: gamma,
+            dgamma: dgamma, dbeta: dbeta)
+        // The output can be made again.
+        let again = try FloatBuffer(n)
+        kernel.apply(again.pointer, xs.pointer, pixels: pixels)
+        #expect(array(again) == array(y))
         for c in 0..<channels {
             let rows = (0..<pixels).map { $0 * channels + c }
             let m = Double(pixels)

@@ -184,9 +184,9 @@ private func differences(_ x: [Float], _ dy: [Float], _ f: ([Double]) -> [Double
             let (xs, gs, ys, dxs) = (try buffer(x), try buffer(g), try FloatBuffer(n), try FloatBuffer(n))
             let (dgammas, dbetas) = (try FloatBuffer(channels), try FloatBuffer(channels))
             batchNormForward(kernel, ys, xs, samples: 1, pixels: pixels, gamma: gamma, beta: beta)
-            kernel.backward(
-                dxs.pointer, accumulate: false, gradient: gs.pointer, xs.pointer, pixels: pixels, gamma: gamma,
-                dgamma: dgammas.pointer, dbeta: dbetas.pointer)
+            batchNormBackward(
+                kernel, dxs, accumulate: false, gradient: gs, xs, samples: 1, pixels: pixels, gamma: gamma,
+                dgamma: dgammas, dbeta: dbetas)
             let parts = [
                 ("forward", ys, y), ("input gradient", dxs, dx), ("γ's gradient", dgammas, dgamma),
                 ("β's gradient", dbetas, dbeta),

@@ -103,6 +103,12 @@ struct NetworkCase: CustomTestStringConvertible {
         NetworkCase(architecture: "dm_preact_resnet18", shape: ImageShape(3, 8, 8), baseWidth: 3),
         NetworkCase(architecture: "dm_preact_resnet18", shape: ImageShape(2, 9, 6), baseWidth: 4),
     ]
+
+    /// A sample's activations fill half a second-level cache.
+    static let large = [
+        NetworkCase(architecture: "mobilenet_v2", shape: ImageShape(3, 20, 20), baseWidth: 16),
+        NetworkCase(architecture: "resnet50", shape: ImageShape(3, 20, 18), baseWidth: 24),
+    ]
 }
 
 @Suite struct PassTests {
@@ -249,8 +255,36 @@ struct NetworkCase: CustomTestStringConvertible {
         for capacity in [16, 1024] { #expect(try run(capacity: capacity) == small) }
     }
 
+    /// Where activations are large the backward pass of training too runs over a few samples at a time, each piece with
+    /// weight gradients of its own.
+    @Test(arguments: NetworkCase.large)
+    func piecesOfTheBackwardPassGiveTheSameGradients(_ test: NetworkCase) throws {
+        let images = randomFloats(count * test.shape.count, seed: 11)
+        let cotangent = randomFloats(count * 5, seed: 12)
+        let network = try test.network()
+        let pieces = MemoryPlan(try network.prepared(for: .training).program, mode: .training, capacity: 40)
+            .backwardSegments
+            .filter { $0.steps.count > 1 && ($0.samples ?? count) < count }
+        #expect(!pieces.isEmpty)
+        func run(capacity: Int) throws -> [Float] {
+            let pass = try TrainingPass(network, capacity: capacity)
+            var logits = [Float](repeating: 0, count: count * 5)
+            var gradient = [Float](repeating: 0, count: network.trainableCount)
+            try pass.forward(images, count: count, logits: &logits, updateStatistics: false)
+            try pass.backward(cotangent, count: count, addingTo: &gradient)
+            return gradient
+        }
+        let whole = try run(capacity: count)
+        let cut = try run(capacity: 40)
+        for parameter in network.parameters where parameter.trainable {
+            let range = parameter.offset..<parameter.offset + parameter.count
+            let scale = whole[range].map { abs($0) }.max() ?? 0
+            for i in range { #expect(abs(cut[i] - whole[i]) <= 2e-4 * scale, "\(parameter.name)") }
+        }
+    }
+
     /// Weight gradients and running statistics are the same for any number of threads, bit for bit.
-    @Test(arguments: NetworkCase.all + NetworkCase.graphs + NetworkCase.branches)
+    @Test(arguments: NetworkCase.all + NetworkCase.graphs + NetworkCase.branches + NetworkCase.large)
     func threadsDoNotChangeTraining(_ test: NetworkCase) throws {
         let images = randomFloats(33 * test.shape.count, seed: 31)
         let cotangent = randomFloats(33 * 5, seed: 32)
