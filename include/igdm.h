@@ -784,7 +784,10 @@ typedef struct igdm_evaluation igdm_evaluation;
 
 typedef struct igdm_evaluate_options {
     uint32_t struct_size;       /* set by igdm_evaluate_options_init */
-    uint32_t reserved0;
+    uint32_t keep_partial;      /* 1: where CANCELLED, NOT_FINITE or another error ends the call under an attack, `evaluation` receives
+                                   a handle all the same: the rows of the attacks that were finished, and as the last that of the
+                                   one under way, with what it had found (row.unfinished). An error before the row
+                                   "clean" is whole leaves nothing. 0 (default): `evaluation` stays untouched then */
     const char *attacks;        /* comma-separated names of attacks, those with steps also as "pgd-K" (K steps), "square-1000",
                                    ... Default "fgsm,pgd-20,cw"; "" = clean only */
     const char *norm;           /* "linf" (default), "l2" or "l1"; one that all the attacks have */
@@ -812,9 +815,10 @@ IGDM_API int32_t igdm_evaluate_options_init(igdm_evaluate_options *options);
  *   teacher     NULL, or a model with the same input shape and number of classes; then the agreement of the input gradients of the
  *               cross-entropy is measured too: GD = mean ||g_student - g_teacher||_2 and GC = mean cosine (paper, section 5)
  *   options     NULL = defaults
- *   evaluation  receives the handle
+ *   evaluation  receives the handle; with options.keep_partial also after an error on the way: set it to NULL before the call to
+ *               see whether it did
  * Errors: INVALID_ARGUMENT (unknown attack: the message lists the known ones; an option out of range), SHAPE (dataset or
- * teacher and model), NOT_FINITE (the model's output), CANCELLED. */
+ * teacher and model), NOT_FINITE (the model's output; the message names the sample), CANCELLED. */
 IGDM_API int32_t igdm_evaluate(igdm_model *model, igdm_dataset *dataset, igdm_model *teacher,
                                const igdm_evaluate_options *options, igdm_evaluation **evaluation);
 
@@ -831,11 +835,13 @@ typedef struct igdm_evaluation_row {
     double accuracy;            /* correct / count */
     double seconds;             /* time spent */
     int64_t quantised;          /* samples correct when what the attack found is rounded to bytes; -1 = not looked at: clean, or without
-                                   keep_samples. igdm_autoattack always looks */
-    int64_t reserved[3];
+                                   keep_samples, or ended before. igdm_autoattack always looks */
+    int64_t unfinished;         /* of an evaluation that an error has ended (keep_partial): samples that the attack had not finished;
+                                   they count as correct. Else 0 */
+    int64_t reserved[2];
 } igdm_evaluation_row;
 
-/* How many rows the table has: 1 + the number of attacks. */
+/* How many rows the table has: 1 + the number of attacks, fewer where an error has ended the call (keep_partial). */
 IGDM_API int32_t igdm_evaluation_row_count(igdm_evaluation *evaluation, size_t *count);
 
 /* Row `index`; 0 is "clean". Errors: INVALID_ARGUMENT (index not below the row count). */
@@ -847,14 +853,14 @@ IGDM_API int32_t igdm_evaluation_get_correct(igdm_evaluation *evaluation, size_t
 
 /* What the attack of row `index` of an igdm_evaluate has found.
  *   adversarial  (count, channels, height, width), written: the attack's result, or the clean image where it was misclassified
- *                already and so not attacked; may be NULL
+ *                already and so not attacked, or where an error came before; may be NULL
  *   count        must equal row.count
  *   report       as for igdm_attack_with_report; success is 1 where the sample counts as broken; seconds is 0
  * Errors: INVALID_ARGUMENT (index), NOT_FOUND (the row "clean"; keep_samples was 0; an igdm_autoattack), SHAPE (count). */
 IGDM_API int32_t igdm_evaluation_get_samples(igdm_evaluation *evaluation, size_t index, float *adversarial, size_t count,
                                              igdm_attack_report *report);
 
-/* Agreement with the teacher. Errors: NOT_FOUND where the evaluation had no teacher. Either pointer may be NULL. */
+/* Agreement with the teacher. Errors: NOT_FOUND where the evaluation had no teacher, or was ended by an error. Either pointer may be NULL. */
 IGDM_API int32_t igdm_evaluation_get_gradient_agreement(igdm_evaluation *evaluation, double *cosine, double *distance);
 
 typedef struct igdm_autoattack_options {

@@ -192,7 +192,7 @@ AT(igdm_host_model, reserved, 56);
 
 SIZE(igdm_evaluate_options, 128);
 AT(igdm_evaluate_options, struct_size, 0);
-AT(igdm_evaluate_options, reserved0, 4);
+AT(igdm_evaluate_options, keep_partial, 4);
 AT(igdm_evaluate_options, attacks, 8);
 AT(igdm_evaluate_options, norm, 16);
 AT(igdm_evaluate_options, epsilon, 24);
@@ -217,7 +217,8 @@ AT(igdm_evaluation_row, count, 24);
 AT(igdm_evaluation_row, accuracy, 32);
 AT(igdm_evaluation_row, seconds, 40);
 AT(igdm_evaluation_row, quantised, 48);
-AT(igdm_evaluation_row, reserved, 56);
+AT(igdm_evaluation_row, unfinished, 56);
+AT(igdm_evaluation_row, reserved, 64);
 
 SIZE(igdm_autoattack_options, 160);
 AT(igdm_autoattack_options, struct_size, 0);

@@ -9,6 +9,7 @@ final class LinearClassifier: DifferentiableClassifier {
     let shape: ImageShape
     let weights: [Float]
     let bias: [Float]
+    var hasGradient = true
     private(set) var passes = 0
 
     init(shape: ImageShape, weights: [[Float]], bias: [Float]? = nil) {

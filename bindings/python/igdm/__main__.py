@@ -310,12 +310,23 @@ def _evaluate(given: argparse.Namespace) -> None:
         swept = igdm.sweep(model, data, given.eps.split(","), **options)
         evaluation, result = swept.evaluations[-1], swept
     else:
-        evaluation = igdm.evaluate(model, data, eps=given.eps, keep_samples=given.samples is not None, **options)
+        try:
+            evaluation = igdm.evaluate(model, data, eps=given.eps, keep_samples=given.samples is not None, **options)
+        except BaseException as error:
+            partial = getattr(error, "partial", None)
+            if partial is not None:
+                _tell(given, partial, partial)
+            raise
         result = evaluation
-    if given.samples is not None:
-        igdm.save_samples(given.samples, evaluation)
     if given.report is not None:
         _write_report(given.report, model, teacher, data, evaluation, swept)
+    _tell(given, evaluation, result)
+
+
+def _tell(given: argparse.Namespace, evaluation: Evaluation, result: Evaluation | igdm.Sweep) -> None:
+    """Writes the samples and prints the table."""
+    if given.samples is not None:
+        igdm.save_samples(given.samples, evaluation)
     print(json.dumps(result.to_dict(), indent=2) if given.json else result)
 
 

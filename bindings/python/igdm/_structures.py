@@ -349,7 +349,7 @@ class HostModel(Struct):
 class EvaluateOptions(Struct):
     _fields_ = [
         ("struct_size", c_uint32),
-        ("reserved0", c_uint32),
+        ("keep_partial", c_uint32),
         ("attacks", c_char_p),
         ("norm", c_char_p),
         ("epsilon", c_double),
@@ -377,7 +377,8 @@ class EvaluationRow(Struct):
         ("accuracy", c_double),
         ("seconds", c_double),
         ("quantised", c_int64),
-        ("reserved", c_int64 * 3),
+        ("unfinished", c_int64),
+        ("reserved", c_int64 * 2),
     ]
 
 

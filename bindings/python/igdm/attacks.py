@@ -202,8 +202,9 @@ class Report:
 
     def result(self, adversarial: Floats) -> Adversarial:
         told = dict(self._told, success=self._told["success"].astype(bool))
-        quantised = self._told.get("quantised")
-        told["quantised"] = None if quantised is None else quantised.astype(bool)
+        # Not looked at where that was not asked for, or where an error came before.
+        looked_at = self.structure.quantised_successes >= 0
+        told["quantised"] = self._told["quantised"].astype(bool) if looked_at else None
         return Adversarial(images=adversarial, seconds=self.structure.seconds, **told)
 
 
