@@ -11,7 +11,7 @@
  *   1. Library        version, build, errors, threads, logging
  *   2. Models         create (by name or from a layer graph), load, save, exact arithmetic, predict, gradients, weights by name
  *   3. Datasets       arrays, IDX, CIFAR and HDF5 files
- *   4. Attacks        FGSM, PGD, C&W-inf, Auto-PGD, FAB, Square, DeepFool, DDN, FMN, SPSA, HopSkipJump; on the library's models and on those of the host
+ *   4. Attacks        FGSM, PGD, C&W-inf, Auto-PGD, FAB, Square, DeepFool, DDN, FMN, C&W-L2, SPSA, HopSkipJump; on the library's models and on those of the host
  *   5. Evaluation     a table of accuracies under a list of attacks, gradient agreement with a teacher, AutoAttack
  *   6. Distillation   PGD-AT, TRADES, ARD, IAD, AKD, RSLAD, AdaAD, AdaIAD, MTARD, DGAD, each with and without IGDM
  *
@@ -148,7 +148,7 @@ IGDM_API int32_t igdm_set_log_callback(igdm_log_callback callback, void *user);
 IGDM_API const char *igdm_architectures(void); /* "resnet8,resnet14,...": see igdm_model_create */
 IGDM_API const char *igdm_attacks(void);       /* "fgsm,pgd,cw,apgd-ce,apgd-dlr,apgd-t,fab,fab-t,square,autoattack,deepfool,ddn,
                                                   fmn,spsa,noise-gaussian,noise-uniform,hopskipjump,bim,mi-fgsm,r-fgsm,
-                                                  tpgd,gaussian_noise,..." */
+                                                  tpgd,cw-l2,gaussian_noise,..." */
 IGDM_API const char *igdm_methods(void);       /* "pgd-at,ard,rslad,adaad,trades,iad,akd,adaiad,mtard,dgad,saad" */
 
 /* ------------------------------------------------------------------------------------------------------------------
@@ -590,7 +590,12 @@ typedef struct igdm_search_tuning {
     int64_t jump_directions;    /* hopskipjump: directions tried in the first step; the n-th takes sqrt(n) times as many. Default 100 */
     int64_t jump_most_directions; /* and no step more than that. Default 10000 */
     double jump_gamma;          /* hopskipjump: how exactly the border is found (gamma of the paper). Default 1 */
-    int64_t reserved[8];
+    double cw_rate;             /* cw-l2: Adam's learning rate. Default 0.01 */
+    double cw_constant;         /* the first weight c of the margin beside the squared distance. Default 0.001 */
+    int64_t cw_searches;        /* how many c are tried, each for `steps` steps: tenfold until one succeeds, then halving. Default 9 */
+    double cw_confidence;       /* the margin of the logits that a success must have (kappa of the paper). Default 0 */
+    int64_t cw_abort_early;     /* 1 (default): a c is given up when a tenth of its steps has not lowered the objective; 0: never */
+    int64_t reserved[3];
 } igdm_search_tuning;
 
 /* Fills in the defaults. */
@@ -624,10 +629,10 @@ typedef struct igdm_attack_options {
                                    kappa, 30 steps; "bim": PGD from x; "mi-fgsm": the same with momentum; "r-fgsm" (linf): to a
                                    random corner of the cube of size epsilon - step, then one step; "tpgd": PGD on the loss
                                    "kl". In stages, see below: "apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t",
-                                   "square", "autoattack", "deepfool", "ddn", "fmn", "spsa", "noise-gaussian",
+                                   "square", "autoattack", "deepfool", "ddn", "fmn", "cw-l2", "spsa", "noise-gaussian",
                                    "noise-uniform", "hopskipjump"; and corruptions */
     const char *norm;           /* "linf" (default), "l2" or "l1" (projected onto ball and box at once); fmn also "l0", the number
-                                   of values changed; ddn "l2" alone; deepfool and hopskipjump "linf" and "l2" */
+                                   of values changed; ddn and cw-l2 "l2" alone; deepfool and hopskipjump "linf" and "l2" */
     const char *loss;           /* "ce" (default), "margin" (max over others minus true logit, capped at kappa), "kl" (from the
                                    model's clean output, or from target_logits), "dlr" (difference of logits ratio). Of pgd,
                                    fgsm, bim, mi-fgsm and r-fgsm; the other attacks have theirs */
@@ -635,7 +640,7 @@ typedef struct igdm_attack_options {
     double step;                /* step size, 0 (default) = epsilon/4 (mi-fgsm: epsilon/steps, r-fgsm: epsilon/2); at most epsilon. 0
                                    for attacks in stages */
     int64_t steps;              /* iterations; 0 (default) = the attack's own: pgd 20, cw 30, bim, mi-fgsm and tpgd 10, square 5000 (queries), deepfool 50,
-                                   hopskipjump 64, corruptions 5, the others in stages 100 (noise-*: draws). fgsm and
+                                   hopskipjump 64, cw-l2 1000 (for each c), corruptions 5, the others in stages 100 (noise-*: draws). fgsm and
                                    r-fgsm have 1 */
     int64_t restarts;           /* independent runs, the strongest kept. Default 1 */
     double kappa;               /* confidence of the margin loss. Default 50 */
@@ -656,7 +661,7 @@ typedef struct igdm_attack_options {
                                    label; "random": any other than the label, each as likely; "3": that one; "labels": `labels`
                                    are the classes to reach. NULL (default): any but the label. Success is then to be classified
                                    as the target. Of fgsm, pgd, cw, bim, mi-fgsm and r-fgsm (losses ce and margin), apgd-ce, apgd-t,
-                                   fab-t, square */
+                                   fab-t, square, cw-l2 */
 } igdm_attack_options;
 
 /* Fills in the defaults. */
@@ -671,11 +676,12 @@ IGDM_API int32_t igdm_attack_options_init(igdm_attack_options *options);
  *   fab, fab-t                  FAB (Croce and Hein 2020, "Minimally distorted ..."), untargeted and targeted
  *   square                      Square attack (Andriushchenko et al. 2020): random search, no gradients
  *   autoattack                  apgd-ce, apgd-t, fab-t, square, each on what those before it have not broken
- * Others in stages. The first three and hopskipjump look for the nearest misclassified point, and succeed where that lies in the
+ * Others in stages. The first four and hopskipjump look for the nearest misclassified point, and succeed where that lies in the
  * ball: with a large epsilon the report's distances are those of the nearest points found. Restarts begin at random points.
  *   deepfool                    DeepFool (Moosavi-Dezfooli et al. 2016): to the nearest border, taken for a hyperplane
  *   ddn                         DDN (Rony et al. 2019), in L2
  *   fmn                         FMN (Pintor et al. 2021)
+ *   cw-l2                       C&W in L2 (Carlini and Wagner 2017): Adam over w, x' = (tanh w + 1) / 2, for several weights c
  *   hopskipjump                 HopSkipJump (Chen et al. 2020): sees only which class the model chooses
  *   spsa                        SPSA (Uesato et al. 2018): climbs the margin by differences, no gradients
  *   noise-gaussian, -uniform    random images at the distance epsilon

@@ -112,7 +112,12 @@ AT(igdm_search_tuning, spsa_directions, 80);
 AT(igdm_search_tuning, jump_directions, 88);
 AT(igdm_search_tuning, jump_most_directions, 96);
 AT(igdm_search_tuning, jump_gamma, 104);
-AT(igdm_search_tuning, reserved, 112);
+AT(igdm_search_tuning, cw_rate, 112);
+AT(igdm_search_tuning, cw_constant, 120);
+AT(igdm_search_tuning, cw_searches, 128);
+AT(igdm_search_tuning, cw_confidence, 136);
+AT(igdm_search_tuning, cw_abort_early, 144);
+AT(igdm_search_tuning, reserved, 152);
 
 SIZE(igdm_attack_tuning, 80);
 AT(igdm_attack_tuning, struct_size, 0);

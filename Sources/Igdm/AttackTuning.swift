@@ -21,6 +21,11 @@ private func defaultSearchTuning() -> igdm_search_tuning {
     tuning.jump_directions = Int64(defaults.jumpDirections)
     tuning.jump_most_directions = Int64(defaults.jumpMostDirections)
     tuning.jump_gamma = defaults.jumpGamma
+    tuning.cw_rate = defaults.cwRate
+    tuning.cw_constant = defaults.cwConstant
+    tuning.cw_searches = Int64(defaults.cwSearches)
+    tuning.cw_confidence = defaults.cwConfidence
+    tuning.cw_abort_early = defaults.cwAbortEarly ? 1 : 0
     return tuning
 }
 
@@ -70,7 +75,7 @@ private func searchTuning(_ tuning: UnsafePointer<igdm_search_tuning>?, _ argume
         tuning, argument, defaults: defaultSearchTuning(), firstSize: FirstSize.searchTuning)
     let r = given.reserved
     try checkReserved(
-        Int64(given.reserved0), r.0, r.1, r.2, r.3, r.4, r.5, r.6, r.7, argument: argument)
+        Int64(given.reserved0), r.0, r.1, r.2, argument: argument)
     var chosen = SearchTuning()
     chosen.deepFoolOvershoot = given.deepfool_overshoot
     chosen.ddnGamma = given.ddn_gamma
@@ -85,5 +90,13 @@ private func searchTuning(_ tuning: UnsafePointer<igdm_search_tuning>?, _ argume
     chosen.jumpDirections = Int(given.jump_directions)
     chosen.jumpMostDirections = Int(given.jump_most_directions)
     chosen.jumpGamma = given.jump_gamma
+    chosen.cwRate = given.cw_rate
+    chosen.cwConstant = given.cw_constant
+    chosen.cwSearches = Int(given.cw_searches)
+    chosen.cwConfidence = given.cw_confidence
+    guard given.cw_abort_early == 0 || given.cw_abort_early == 1 else {
+        throw EngineError.invalid("\(argument).cw_abort_early", got: given.cw_abort_early, want: "0 or 1")
+    }
+    chosen.cwAbortEarly = given.cw_abort_early == 1
     return chosen
 }

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import SHAPE, make_arrays
 
-SMALL = {"spsa_directions": 16, "spsa_rate": 0.1, "jump_directions": 10}
+SMALL = {"spsa_directions": 16, "spsa_rate": 0.1, "jump_directions": 10, "cw_rate": 0.1}
 DISTANCES = {"linf": "linf", "l2": "l2", "l1": "l1"}
 CASES = [
     ("pgd", "l1", 8.0, 8),
@@ -17,6 +17,7 @@ CASES = [
     ("deepfool", "linf", 0.3, 8),
     ("deepfool", "l2", 3.0, 8),
     ("ddn", "l2", 3.0, 20),
+    ("cw-l2", "l2", 3.0, 30),
     ("fmn", "linf", 0.3, 30),
     ("fmn", "l2", 3.0, 30),
     ("fmn", "l1", 20.0, 30),
@@ -67,11 +68,18 @@ def test_tuning_is_taken(teacher: igdm.Model) -> None:
     many = igdm.attack(teacher, images, labels, "spsa", eps=0.3, steps=1, tuning={"spsa_directions": 9})
     assert few.forwards.max() == 1 + 2 * 2 + 2
     assert many.forwards.max() == 1 + 2 * 9 + 2
+    quick = {"cw_searches": 3, "cw_abort_early": 0}
+    long = igdm.attack(teacher, images, labels, "cw-l2", eps=0.01, norm="l2", steps=7, tuning=quick)
+    assert long.forwards.max() == 1 + 3 * 7
+    short = igdm.attack(teacher, images, labels, "cw-l2", eps=0.01, norm="l2", steps=7, tuning=quick | {"cw_rate": 0.5})
+    assert (short.images != long.images).any() or not long.success.any()
     for tuning, message in [
         ({"ddn_gamma": 1.5}, "ddn_gamma: got 1.5"),
+        ({"cw_searches": 0}, "cw_searches: got 0"),
+        ({"cw_abort_early": 2}, "cw_abort_early: got 2"),
         ({"spsa_directions": 0}, "spsa_directions: got 0"),
         ({"large_radii": 1}, "large_radii"),
-        ({"gamma": 1}, "want one of reference_quirks, .*jump_gamma"),
+        ({"gamma": 1}, "want one of reference_quirks, .*cw_abort_early"),
     ]:
         with pytest.raises(igdm.InvalidArgument, match=message):
             igdm.attack(teacher, images, labels, "apgd-ce", tuning=tuning)

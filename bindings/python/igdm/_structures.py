@@ -248,7 +248,12 @@ class SearchTuning(Struct):
         ("jump_directions", c_int64),
         ("jump_most_directions", c_int64),
         ("jump_gamma", c_double),
-        ("reserved", c_int64 * 8),
+        ("cw_rate", c_double),
+        ("cw_constant", c_double),
+        ("cw_searches", c_int64),
+        ("cw_confidence", c_double),
+        ("cw_abort_early", c_int64),
+        ("reserved", c_int64 * 3),
     ]
 
 

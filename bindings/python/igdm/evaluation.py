@@ -87,7 +87,7 @@ class Evaluation:
             lines.insert(1, f"under all of them {100 * self.worst.mean():.2f} %")
         last = self.rows[-1]
         if last.unfinished:
-            lines.append(f"{last.name} was stopped: {last.unfinished} samples that it had not finished count as correct")
+            lines.append(f"{last.name} was stopped: {last.unfinished} samples not finished count as correct")
         if self.gradient_cosine is not None:
             lines.append(
                 f"input gradients against the teacher's: cosine {self.gradient_cosine:.3f}, "
@@ -130,9 +130,9 @@ def evaluate(
     progress    True, False, or None = on a terminal
     callback    called with a Progress after each internal batch; a true result cancels (Cancelled is raised)
 
-    An exception that comes while attacks run (Cancelled, NotFiniteError, what a callback or a HostModel raises) has as its
-    attribute `partial` the Evaluation so far: the rows of the attacks that were finished, and as the last that of the
-    one under way, with what it had found (Row.unfinished).
+    An exception that comes while attacks run (Cancelled, NotFiniteError, what a callback or a HostModel raises) has as
+    its attribute `partial` the Evaluation so far: the rows of the attacks that were finished, and as the last that of
+    the one under way, with what it had found (Row.unfinished).
     """
     require_dataset("data", data)
     options = structures.EvaluateOptions()
