@@ -601,7 +601,7 @@ typedef struct igdm_search_tuning {
 /* Fills in the defaults. */
 IGDM_API int32_t igdm_search_tuning_init(igdm_search_tuning *tuning);
 
-/* What the authors of Auto-PGD, FAB and Square have settled; to be changed for experiments only. */
+/* What the authors of Auto-PGD, FAB, Square and MI-FGSM have settled; to be changed for experiments only. */
 typedef struct igdm_attack_tuning {
     uint32_t struct_size;       /* set by igdm_attack_tuning_init */
     int32_t reference_quirks;   /* 1: apgd-* judge their first window as the published code does, which compares the first loss
@@ -615,7 +615,9 @@ typedef struct igdm_attack_tuning {
     int32_t large_radii;        /* apgd-* in l1: 1: 3 and 2 times epsilon for 30 % of the steps each, from the best point of one to
                                    the next, and only then epsilon, as in AutoAttack; 0 (default) */
     int32_t reserved0;
-    int64_t reserved[2];
+    double momentum_decay;      /* mi-fgsm: what remains of the accumulated gradients from step to step (mu of the paper), 0 ... 10.
+                                   Default 1 */
+    int64_t reserved[1];
 } igdm_attack_tuning;
 
 /* Fills in the defaults. */
@@ -654,8 +656,8 @@ typedef struct igdm_attack_options {
     const volatile int32_t *cancel; /* a flag that any thread may set non-zero to stop, or NULL (default) */
     int64_t targets;            /* apgd-t, fab-t: how many classes to go for, those with the largest clean logits first; 0
                                    (default) = 9, or all others where they are fewer */
-    int64_t eot;                /* attacks in stages: passes over which a gradient is averaged, for models that are random.
-                                   0 (default) = 1 */
+    int64_t eot;                /* passes over which a gradient is averaged, for models that are random (expectation over
+                                   transformation, Athalye et al. 2018). 0 (default) = 1 */
     const igdm_attack_tuning *tuning; /* or NULL (default): see there */
     const char *target;         /* the class to reach: "least-likely": that with the smallest logit of the clean image, other than the
                                    label; "random": any other than the label, each as likely; "3": that one; "labels": `labels`

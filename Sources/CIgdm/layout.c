@@ -130,7 +130,8 @@ AT(igdm_attack_tuning, square_share, 40);
 AT(igdm_attack_tuning, search, 48);
 AT(igdm_attack_tuning, large_radii, 56);
 AT(igdm_attack_tuning, reserved0, 60);
-AT(igdm_attack_tuning, reserved, 64);
+AT(igdm_attack_tuning, momentum_decay, 64);
+AT(igdm_attack_tuning, reserved, 72);
 
 SIZE(igdm_attack_options, 160);
 AT(igdm_attack_options, struct_size, 0);

@@ -40,6 +40,7 @@ private func defaultAttackTuning() -> igdm_attack_tuning {
     tuning.fab_beta = defaults.fabBeta
     tuning.square_share = defaults.squareShare
     tuning.large_radii = defaults.largeRadii ? 1 : 0
+    tuning.momentum_decay = defaults.momentumDecay
     return tuning
 }
 
@@ -59,7 +60,7 @@ func apply(
 ) throws {
     let given = try Igdm.options(
         tuning, argument, defaults: defaultAttackTuning(), firstSize: FirstSize.attackTuning)
-    try checkReserved(Int64(given.reserved0), given.reserved.0, given.reserved.1, argument: argument)
+    try checkReserved(Int64(given.reserved0), given.reserved, argument: argument)
     chosen.referenceQuirks = try flag(given.reference_quirks, "\(argument).reference_quirks")
     chosen.rho = given.rho
     chosen.fabAlpha = given.fab_alpha
@@ -67,6 +68,7 @@ func apply(
     chosen.fabBeta = given.fab_beta
     chosen.squareShare = given.square_share
     chosen.largeRadii = try flag(given.large_radii, "\(argument).large_radii")
+    chosen.momentumDecay = given.momentum_decay
     chosen.search = try searchTuning(given.search, "\(argument).search")
 }
 

@@ -78,6 +78,8 @@ import Testing
             ),
             ("restarts", { $0.restarts = 0 }), ("restarts", { $0.restarts = 65536 }),
             ("kappa", { $0.kappa = -1 }), ("kappa", { $0.kappa = .infinity }),
+            ("eot", { $0.expectation = 0 }), ("eot", { $0.expectation = 65536 }),
+            ("momentum_decay", { $0.momentumDecay = -0.1 }), ("momentum_decay", { $0.momentumDecay = .nan }),
             ("attack", { $0.attack = "pdg" }), ("norm", { $0.norm = "l7" }), ("loss", { $0.loss = "dlr2" }),
         ]
         for (name, change) in cases {

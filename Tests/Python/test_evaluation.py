@@ -99,7 +99,7 @@ def test_what_was_found_outlives_a_model_that_breaks_down(
     seen = set()
     for at in range(1, 40):
         broken = Breaking(teacher, at, error)
-        host = igdm.HostModel(broken, teacher.input_gradient, classes=teacher.info.classes, input_shape=data.image_shape)
+        host = igdm.HostModel(broken, teacher.input_gradient, classes=data.classes, input_shape=data.image_shape)
         try:
             igdm.evaluate(host, data, **options)
             break

@@ -269,7 +269,8 @@ class AttackTuning(Struct):
         ("search", POINTER(SearchTuning)),
         ("large_radii", c_int32),
         ("reserved0", c_int32),
-        ("reserved", c_int64 * 2),
+        ("momentum_decay", c_double),
+        ("reserved", c_int64 * 1),
     ]
 
 

@@ -105,8 +105,8 @@ def attack(
     eps            radius: a number on the [0,1] pixel scale, or a string such as "8/255"
     step           step size; 0 = eps/4 (mi-fgsm: eps/steps, r-fgsm: eps/2)
     steps          iterations; 0 = the attack's own number
-    norm           "linf", "l2" or "l1"; r-fgsm has "linf" alone, ddn and cw-l2 "l2" alone, deepfool and hopskipjump "linf" and
-                   "l2", fmn also "l0"
+    norm           "linf", "l2" or "l1"; r-fgsm has "linf" alone, ddn and cw-l2 "l2" alone, deepfool and hopskipjump
+                   "linf" and "l2", fmn also "l0"
     loss           "ce", "margin", "kl" or "dlr"; of pgd, fgsm, bim, mi-fgsm and r-fgsm
     random_start   start at a random point of the ball
     restarts       independent runs, of which the strongest counts
