@@ -812,7 +812,11 @@ typedef struct igdm_evaluate_options {
                                    to its target; samples of that class are left alone. NULL (default) = not targeted */
     int64_t keep_samples;       /* 1: keep what each attack finds, for igdm_evaluation_get_samples, and evaluate it once more rounded to
                                    bytes (row.quantised). Takes the memory of the images for each attack. Default 0 */
-    int64_t reserved[2];
+    const igdm_evaluation *smaller; /* the result of the same call with a smaller epsilon (same model, dataset, attacks, norm,
+                                   target), or NULL (default). What an attack has broken there counts as broken here, because
+                                   what lies in a ball lies in a larger one, and is not attacked again; its samples are those
+                                   found there. So accuracy never rises with epsilon. The handle may be released after the call */
+    int64_t reserved[1];
 } igdm_evaluate_options;
 
 /* Fills in the defaults. */

@@ -1,7 +1,8 @@
 import Kernels
 import Runtime
 
-/// The rows of an evaluation under attack: each attack gets the samples that are classified correctly.
+/// The rows of an evaluation under attack: each attack gets the samples that are classified correctly, and that it has not broken
+/// at a smaller radius.
 struct AttackedRows {
     private let model: any DifferentiableClassifier
     private let reader: BatchReader
@@ -9,17 +10,32 @@ struct AttackedRows {
     private let goal: AttackTarget?
     private let options: EvaluationOptions
     private let monitor: RunMonitor
-    /// Which samples are attacked: those that are correct, and not of the class to be reached.
-    private let attacked: Buffer<Int>
+    private let smaller: Evaluation?
 
     init(
         _ model: any DifferentiableClassifier, _ reader: BatchReader, clean: Buffer<UInt8>, goal: AttackTarget?,
-        _ options: EvaluationOptions, _ monitor: RunMonitor
-    ) throws {
+        _ options: EvaluationOptions, _ monitor: RunMonitor, smaller: Evaluation?
+    ) {
         (self.model, self.reader, self.clean) = (model, reader, clean)
-        (self.goal, self.options, self.monitor) = (goal, options, monitor)
-        attacked = try Buffer(
-            copying: clean.indices.lazy.filter { clean[$0] == 1 && goal != .fixed(reader.source.label($0)) })
+        (self.goal, self.options, self.monitor, self.smaller) = (goal, options, monitor, smaller)
+    }
+
+    /// Which samples are attacked: those that are left, and not of the class to be reached.
+    private func attacked(_ left: Buffer<UInt8>) throws -> Buffer<Int> {
+        try Buffer(copying: left.indices.lazy.filter { left[$0] == 1 && goal != .fixed(reader.source.label($0)) })
+    }
+
+    private func row(
+        _ name: String, _ flags: Buffer<UInt8>, _ began: Double, _ samples: (any AttackResults)?, left: Buffer<UInt8>,
+        after smaller: EvaluationRow?, unfinished: Int
+    ) -> EvaluationRow {
+        var samples = samples
+        if let outer = samples, let inner = smaller?.samples {
+            samples = NestedSamples(inner: inner, outer: outer, left: left)
+        }
+        return EvaluationRow(
+            name: name, flags: flags, seconds: monotonicSeconds() - began, samples: samples,
+            survivors: survivors(samples), unfinished: unfinished)
     }
 
     /// Under an attack of the loop. Where an error ends it, the row has what it had found.
@@ -32,7 +48,10 @@ struct AttackedRows {
         let adversarial = try FloatBuffer(reader.capacity * pixels)
         let success = try Buffer<UInt8>(reader.capacity)
         let trace = try TraceBuffers(reader.capacity)
-        let flags = try Buffer(copying: clean)
+        let before = smaller?.rows[rows.count]
+        let left = before?.flags ?? clean
+        let attacked = try attacked(left)
+        let flags = try Buffer(copying: left)
         let record = options.keepsSamples ? try keepClean() : nil
         let goals = try Buffer<Int64>(record == nil ? 0 : clean.count)
         var unfinished = attacked.count
@@ -50,11 +69,8 @@ struct AttackedRows {
 
         let began = monotonicSeconds()
         defer {
-            rows.append(
-                EvaluationRow(
-                    name: name, flags: flags, seconds: monotonicSeconds() - began,
-                    samples: record.map { RecordedSamples(source: reader.source, record: $0) },
-                    survivors: survivors(record?.quantised), unfinished: unfinished))
+            let samples = record.map { RecordedSamples(source: reader.source, record: $0) }
+            rows.append(row(name, flags, began, samples, left: left, after: before, unfinished: unfinished))
         }
         _ = try reader.forEachBatch(
             count: attacked.count, sample: { attacked[$0] }, stage: name, monitor
@@ -86,16 +102,16 @@ struct AttackedRows {
             model, source: reader.source, stages: stages, expectation: 1, aim: goal.map { ($0, options.seed) },
             batchSize: reader.capacity, state: state)
         let silent = RunMonitor(checkpoint: monitor.checkpoint)
-        let flags = try Buffer(copying: clean)
+        let before = smaller?.rows[rows.count]
+        let left = before?.flags ?? clean
+        let attacked = try attacked(left)
+        let flags = try Buffer(copying: left)
         let began = monotonicSeconds()
         defer {
             for i in 0..<clean.count where state.breaker[i] >= 0 { flags[i] = 0 }
-            rows.append(
-                EvaluationRow(
-                    name: name, flags: flags, seconds: monotonicSeconds() - began,
-                    samples: options.keepsSamples ? AttackedSamples(reader.source, state) : nil,
-                    survivors: survivors(state.quantised),
-                    unfinished: state.stage.count { Int($0) < stages.count }))
+            let samples = options.keepsSamples ? AttackedSamples(reader.source, state) : nil
+            let unfinished = state.stage.count { Int($0) < stages.count }
+            rows.append(row(name, flags, began, samples, left: left, after: before, unfinished: unfinished))
         }
         do {
             // With a target the cascade would attack what is misclassified, and take what has that label for broken.
@@ -123,9 +139,9 @@ struct AttackedRows {
     }
 
     /// How many are correct once what was found is rounded to bytes; -1 where that has not been looked at.
-    private func survivors(_ quantised: Buffer<UInt8>?) -> Int {
-        guard let quantised else { return -1 }
-        return clean.indices.count { clean[$0] == 1 && quantised[$0] != 1 }
+    private func survivors(_ samples: (any AttackResults)?) -> Int {
+        guard let samples, samples.isQuantised else { return -1 }
+        return clean.indices.count { clean[$0] == 1 && !samples.outcome($0).isQuantisedSuccess }
     }
 }
 

@@ -212,7 +212,8 @@ AT(igdm_evaluate_options, user, 80);
 AT(igdm_evaluate_options, cancel, 88);
 AT(igdm_evaluate_options, target, 96);
 AT(igdm_evaluate_options, keep_samples, 104);
-AT(igdm_evaluate_options, reserved, 112);
+AT(igdm_evaluate_options, smaller, 112);
+AT(igdm_evaluate_options, reserved, 120);
 
 SIZE(igdm_evaluation_row, 80);
 AT(igdm_evaluation_row, struct_size, 0);

@@ -79,6 +79,7 @@ public func igdm_evaluate_host_model(
 private struct EvaluateCall {
     private let data: DatasetHandle
     private let options: EvaluationOptions
+    private let smaller: Evaluation?
     private let keepsPartial: Bool
     private let monitor: RunMonitor
     private let evaluation: UnsafeMutablePointer<OpaquePointer?>
@@ -93,8 +94,13 @@ private struct EvaluateCall {
             options, "options", defaults: defaultEvaluateOptions(),
             firstSize: FirstSize.evaluateOptions)
         self.evaluation = try pointer(evaluation, "evaluation")
-        let r = given.reserved
-        try checkReserved(r.0, r.1, argument: "options")
+        try checkReserved(given.reserved, argument: "options")
+        if let given = given.smaller {
+            let handle: EvaluationHandle = try HandleTable.get(given, "options.smaller")
+            smaller = handle.evaluation
+        } else {
+            smaller = nil
+        }
         var chosen = EvaluationOptions()
         chosen.attacks = try text(given.attacks, "options.attacks")
         chosen.norm = try text(given.norm, "options.norm")
@@ -118,7 +124,7 @@ private struct EvaluateCall {
     func run(on model: any DifferentiableClassifier, teacher: (any DifferentiableClassifier)?) throws {
         func give(_ result: Evaluation) { evaluation.pointee = HandleTable.register(EvaluationHandle(result)) }
         let result = try evaluate(
-            model, on: data.dataset, teacher: teacher, options: options, monitor: monitor,
+            model, on: data.dataset, teacher: teacher, options: options, after: smaller, monitor: monitor,
             interrupted: keepsPartial ? give : nil)
         give(result)
     }

@@ -200,6 +200,45 @@ import Testing
         #expect(unfinished == Set(1..<rows.count))
     }
 
+    @Test(arguments: ["", "least-likely"])
+    func whatASmallerRadiusHasBrokenIsNotAttackedAgain(target: String) throws {
+        let shape = ImageShape(1, 3, 3)
+        let model = centres(shape)
+        let (images, labels) = try samples(model, 40)
+        let source = ArraySource(shape: shape, classes: 5, images: images, labels: labels)
+        func run(_ epsilon: Double, after smaller: Evaluation? = nil) throws -> Evaluation {
+            let chosen = options {
+                ($0.attacks, $0.target, $0.epsilon) = ("pgd-2,apgd-t-2", target, epsilon)
+                $0.keepsSamples = true
+            }
+            return try evaluate(model, on: source, options: chosen, after: smaller)
+        }
+        let small = try run(0.1)
+        let (alone, nested) = (try run(0.15), try run(0.15, after: small))
+        for i in 1...2 {
+            let (inner, outer, whole) = (
+                try found(small.rows[i], 9), try found(alone.rows[i], 9), try found(nested.rows[i], 9)
+            )
+            let left = small.rows[i].flags
+            #expect(left.contains(0) && nested.rows[i].flags.contains(1))
+            var survivors = 0
+            for s in 0..<40 {
+                let there = left[s] == 1 ? outer : inner
+                #expect(nested.rows[i].flags[s] == left[s] & alone.rows[i].flags[s])
+                #expect(whole.success[s] == there.success[s])
+                #expect(whole.images[9 * s..<9 * s + 9] == there.images[9 * s..<9 * s + 9])
+                survivors += Int(nested.rows[i].flags[s])
+            }
+            let totals = try #require(nested.rows[i].samples).totals(seconds: 0)
+            #expect(totals.successes == whole.success.count { $0 == 1 })
+            #expect(nested.rows[i].correctQuantised >= survivors)
+        }
+        #expect(nested.rows[1].correct < small.rows[1].correct)
+        #expect(
+            thrownError { _ = try run(0.05, after: small) }?.message.hasPrefix("smaller: got one at epsilon 0.1")
+                == true)
+    }
+
     /// What the attack of a row has found.
     private func found(_ row: EvaluationRow, _ pixels: Int) throws -> (images: [Float], success: [UInt8]) {
         var images = [Float](repeating: -1, count: row.count * pixels)

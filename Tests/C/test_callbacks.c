@@ -233,6 +233,29 @@ static void evaluation_keeps_what_it_found(void) {
         igdm_evaluation_release(partial);
     }
     CHECK(kept > 0 && kept < calls && cut > 2);
+
+    /* Nor does a larger radius attack again what a smaller one has broken; the handle may go. */
+    igdm_evaluation *larger = NULL;
+    igdm_evaluation_row here = {.struct_size = sizeof here}, there = {.struct_size = sizeof there};
+    watch = new_watch(0), options.epsilon = 0.3, options.smaller = whole;
+    OK(igdm_evaluate(model, data, NULL, &options, &larger));
+    CHECK(watch.calls < calls);
+    OK(igdm_evaluation_get_row(whole, 1, &there));
+    OK(igdm_evaluation_get_row(larger, 1, &here));
+    CHECK(here.correct <= there.correct);
+    options.epsilon = 0.1;
+    FAILS(igdm_evaluate(model, data, NULL, &options, &larger), IGDM_ERROR_INVALID_ARGUMENT, "smaller");
+    options.epsilon = 0.3, options.attacks = "pgd-4,square-3,fgsm";
+    FAILS(igdm_evaluate(model, data, NULL, &options, &larger), IGDM_ERROR_INVALID_ARGUMENT, "pgd-4");
+    options.attacks = "pgd-3,square-3,fgsm", options.norm = "l2";
+    FAILS(igdm_evaluate(model, data, NULL, &options, &larger), IGDM_ERROR_INVALID_ARGUMENT, "linf");
+    options.norm = "linf", options.keep_samples = 1;
+    FAILS(igdm_evaluate(model, data, NULL, &options, &larger), IGDM_ERROR_INVALID_ARGUMENT, "keep_samples");
+    options.keep_samples = 0;
+    FAILS(igdm_evaluate(teacher, data, NULL, &options, &larger), IGDM_ERROR_INVALID_ARGUMENT, "another model");
+    igdm_evaluation_release(whole);
+    FAILS(igdm_evaluate(model, data, NULL, &options, &larger), IGDM_ERROR_INVALID_ARGUMENT, "options.smaller");
+    options.smaller = NULL;
     options.keep_partial = 2;
     FAILS(igdm_evaluate(model, data, teacher, &options, &whole), IGDM_ERROR_INVALID_ARGUMENT, "keep_partial");
 }

@@ -369,7 +369,8 @@ class EvaluateOptions(Struct):
         ("cancel", POINTER(c_int32)),
         ("target", c_char_p),
         ("keep_samples", c_int64),
-        ("reserved", c_int64 * 2),
+        ("smaller", Evaluation),
+        ("reserved", c_int64 * 1),
     ]
 
 

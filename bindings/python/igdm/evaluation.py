@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -134,6 +135,36 @@ def evaluate(
     its attribute `partial` the Evaluation so far: the rows of the attacks that were finished, and as the last that of
     the one under way, with what it had found (Row.unfinished).
     """
+    with measured(
+        None, model, data, attacks=attacks, eps=eps, step=step, norm=norm, restarts=restarts, count=count,
+        batch_size=batch_size, seed=seed, target=target, keep_samples=keep_samples, teacher=teacher,
+        progress=progress, callback=callback,
+    ) as (result, _):  # fmt: skip
+        return result
+
+
+@contextmanager
+def measured(
+    smaller: Any,
+    model: Model | HostModel,
+    data: Dataset,
+    *,
+    attacks: Sequence[str] | str | None = None,
+    eps: float | str | None = None,
+    step: float | str | None = None,
+    norm: str | None = None,
+    restarts: int | None = None,
+    count: int | None = None,
+    batch_size: int | None = None,
+    seed: int | None = None,
+    target: str | int | None = None,
+    keep_samples: bool = False,
+    teacher: Model | None = None,
+    progress: bool | None = None,
+    callback: Watcher | None = None,
+) -> Generator[tuple[Evaluation, Any], None, None]:
+    """evaluate(), with the library's handle of the result as long as the block lasts. `smaller`: None, or the handle of
+    the same evaluation at a smaller radius, whose broken samples are not attacked again."""
     require_dataset("data", data)
     options = structures.EvaluateOptions()
     call("igdm_evaluate_options_init", options)
@@ -146,6 +177,8 @@ def evaluate(
     if teacher is not None and isinstance(model, HostModel):
         raise InvalidArgument("teacher: got one for a HostModel, want none")
     options.keep_partial = 1
+    if smaller is not None:
+        options.smaller = smaller
     made = structures.Evaluation()
 
     def result(has_agreement: bool) -> Evaluation:
@@ -154,12 +187,11 @@ def evaluate(
         asked["eps"] = asked.pop("epsilon") if eps is None else eps
         if step is not None:
             asked["step"] = step
-        with Handle(made, "igdm_evaluation_release"):
-            rows, flags = read_rows(made)
-            cosine, distance = ctypes.c_double(), ctypes.c_double()
-            if has_agreement:
-                call("igdm_evaluation_get_gradient_agreement", made, cosine, distance)
-            samples = _read_samples(made, rows, data.image_shape) if keep_samples else {}
+        rows, flags = read_rows(made)
+        cosine, distance = ctypes.c_double(), ctypes.c_double()
+        if has_agreement:
+            call("igdm_evaluation_get_gradient_agreement", made, cosine, distance)
+        samples = _read_samples(made, rows, data.image_shape) if keep_samples else {}
         return Evaluation(
             rows,
             flags,
@@ -180,9 +212,11 @@ def evaluate(
     except BaseException as error:
         # Out here, because what a host model raises comes out of its context.
         if made:
-            error.partial = result(has_agreement=False)  # type: ignore[attr-defined]
+            with Handle(made, "igdm_evaluation_release"):
+                error.partial = result(has_agreement=False)  # type: ignore[attr-defined]
         raise
-    return result(has_agreement=teacher is not None)
+    with Handle(made, "igdm_evaluation_release"):
+        yield result(has_agreement=teacher is not None), made
 
 
 def _read_samples(evaluation: Any, rows: Sequence[Row], shape: tuple[int, int, int]) -> dict[str, Adversarial]:
