@@ -11,7 +11,7 @@
  *   1. Library        version, build, errors, threads, logging
  *   2. Models         create (by name or from a layer graph), load, save, exact arithmetic, predict, gradients, weights by name
  *   3. Datasets       arrays, IDX, CIFAR and HDF5 files
- *   4. Attacks        FGSM, PGD, C&W-inf, Auto-PGD, FAB, Square, DeepFool, DDN, FMN, SPSA, HopSkipJump; on the library's models and on those of the host
+ *   4. Attacks        FGSM, PGD, C&W-inf, Auto-PGD, FAB, Square, DeepFool, DDN, FMN, C&W-L2, SPSA, HopSkipJump; on the library's models and on those of the host
  *   5. Evaluation     a table of accuracies under a list of attacks, gradient agreement with a teacher, AutoAttack
  *   6. Distillation   PGD-AT, TRADES, ARD, IAD, AKD, RSLAD, AdaAD, AdaIAD, MTARD, DGAD, each with and without IGDM
  *
@@ -148,7 +148,7 @@ IGDM_API int32_t igdm_set_log_callback(igdm_log_callback callback, void *user);
 IGDM_API const char *igdm_architectures(void); /* "resnet8,resnet14,...": see igdm_model_create */
 IGDM_API const char *igdm_attacks(void);       /* "fgsm,pgd,cw,apgd-ce,apgd-dlr,apgd-t,fab,fab-t,square,autoattack,deepfool,ddn,
                                                   fmn,spsa,noise-gaussian,noise-uniform,hopskipjump,bim,mi-fgsm,r-fgsm,
-                                                  tpgd,gaussian_noise,..." */
+                                                  tpgd,cw-l2,gaussian_noise,..." */
 IGDM_API const char *igdm_methods(void);       /* "pgd-at,ard,rslad,adaad,trades,iad,akd,adaiad,mtard,dgad,saad" */
 
 /* ------------------------------------------------------------------------------------------------------------------
@@ -590,13 +590,18 @@ typedef struct igdm_search_tuning {
     int64_t jump_directions;    /* hopskipjump: directions tried in the first step; the n-th takes sqrt(n) times as many. Default 100 */
     int64_t jump_most_directions; /* and no step more than that. Default 10000 */
     double jump_gamma;          /* hopskipjump: how exactly the border is found (gamma of the paper). Default 1 */
-    int64_t reserved[8];
+    double cw_rate;             /* cw-l2: Adam's learning rate. Default 0.01 */
+    double cw_constant;         /* the first weight c of the margin beside the squared distance. Default 0.001 */
+    int64_t cw_searches;        /* how many c are tried, each for `steps` steps: tenfold until one succeeds, then halving. Default 9 */
+    double cw_confidence;       /* the margin of the logits that a success must have (kappa of the paper). Default 0 */
+    int64_t cw_abort_early;     /* 1 (default): a c is given up when a tenth of its steps has not lowered the objective; 0: never */
+    int64_t reserved[3];
 } igdm_search_tuning;
 
 /* Fills in the defaults. */
 IGDM_API int32_t igdm_search_tuning_init(igdm_search_tuning *tuning);
 
-/* What the authors of Auto-PGD, FAB and Square have settled; to be changed for experiments only. */
+/* What the authors of Auto-PGD, FAB, Square and MI-FGSM have settled; to be changed for experiments only. */
 typedef struct igdm_attack_tuning {
     uint32_t struct_size;       /* set by igdm_attack_tuning_init */
     int32_t reference_quirks;   /* 1: apgd-* judge their first window as the published code does, which compares the first loss
@@ -610,7 +615,9 @@ typedef struct igdm_attack_tuning {
     int32_t large_radii;        /* apgd-* in l1: 1: 3 and 2 times epsilon for 30 % of the steps each, from the best point of one to
                                    the next, and only then epsilon, as in AutoAttack; 0 (default) */
     int32_t reserved0;
-    int64_t reserved[2];
+    double momentum_decay;      /* mi-fgsm: what remains of the accumulated gradients from step to step (mu of the paper), 0 ... 10.
+                                   Default 1 */
+    int64_t reserved[1];
 } igdm_attack_tuning;
 
 /* Fills in the defaults. */
@@ -624,10 +631,10 @@ typedef struct igdm_attack_options {
                                    kappa, 30 steps; "bim": PGD from x; "mi-fgsm": the same with momentum; "r-fgsm" (linf): to a
                                    random corner of the cube of size epsilon - step, then one step; "tpgd": PGD on the loss
                                    "kl". In stages, see below: "apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t",
-                                   "square", "autoattack", "deepfool", "ddn", "fmn", "spsa", "noise-gaussian",
+                                   "square", "autoattack", "deepfool", "ddn", "fmn", "cw-l2", "spsa", "noise-gaussian",
                                    "noise-uniform", "hopskipjump"; and corruptions */
     const char *norm;           /* "linf" (default), "l2" or "l1" (projected onto ball and box at once); fmn also "l0", the number
-                                   of values changed; ddn "l2" alone; deepfool and hopskipjump "linf" and "l2" */
+                                   of values changed; ddn and cw-l2 "l2" alone; deepfool and hopskipjump "linf" and "l2" */
     const char *loss;           /* "ce" (default), "margin" (max over others minus true logit, capped at kappa), "kl" (from the
                                    model's clean output, or from target_logits), "dlr" (difference of logits ratio). Of pgd,
                                    fgsm, bim, mi-fgsm and r-fgsm; the other attacks have theirs */
@@ -635,7 +642,7 @@ typedef struct igdm_attack_options {
     double step;                /* step size, 0 (default) = epsilon/4 (mi-fgsm: epsilon/steps, r-fgsm: epsilon/2); at most epsilon. 0
                                    for attacks in stages */
     int64_t steps;              /* iterations; 0 (default) = the attack's own: pgd 20, cw 30, bim, mi-fgsm and tpgd 10, square 5000 (queries), deepfool 50,
-                                   hopskipjump 64, corruptions 5, the others in stages 100 (noise-*: draws). fgsm and
+                                   hopskipjump 64, cw-l2 1000 (for each c), corruptions 5, the others in stages 100 (noise-*: draws). fgsm and
                                    r-fgsm have 1 */
     int64_t restarts;           /* independent runs, the strongest kept. Default 1 */
     double kappa;               /* confidence of the margin loss. Default 50 */
@@ -649,14 +656,14 @@ typedef struct igdm_attack_options {
     const volatile int32_t *cancel; /* a flag that any thread may set non-zero to stop, or NULL (default) */
     int64_t targets;            /* apgd-t, fab-t: how many classes to go for, those with the largest clean logits first; 0
                                    (default) = 9, or all others where they are fewer */
-    int64_t eot;                /* attacks in stages: passes over which a gradient is averaged, for models that are random.
-                                   0 (default) = 1 */
+    int64_t eot;                /* passes over which a gradient is averaged, for models that are random (expectation over
+                                   transformation, Athalye et al. 2018). 0 (default) = 1 */
     const igdm_attack_tuning *tuning; /* or NULL (default): see there */
     const char *target;         /* the class to reach: "least-likely": that with the smallest logit of the clean image, other than the
                                    label; "random": any other than the label, each as likely; "3": that one; "labels": `labels`
                                    are the classes to reach. NULL (default): any but the label. Success is then to be classified
                                    as the target. Of fgsm, pgd, cw, bim, mi-fgsm and r-fgsm (losses ce and margin), apgd-ce, apgd-t,
-                                   fab-t, square */
+                                   fab-t, square, cw-l2 */
 } igdm_attack_options;
 
 /* Fills in the defaults. */
@@ -671,11 +678,12 @@ IGDM_API int32_t igdm_attack_options_init(igdm_attack_options *options);
  *   fab, fab-t                  FAB (Croce and Hein 2020, "Minimally distorted ..."), untargeted and targeted
  *   square                      Square attack (Andriushchenko et al. 2020): random search, no gradients
  *   autoattack                  apgd-ce, apgd-t, fab-t, square, each on what those before it have not broken
- * Others in stages. The first three and hopskipjump look for the nearest misclassified point, and succeed where that lies in the
+ * Others in stages. The first four and hopskipjump look for the nearest misclassified point, and succeed where that lies in the
  * ball: with a large epsilon the report's distances are those of the nearest points found. Restarts begin at random points.
  *   deepfool                    DeepFool (Moosavi-Dezfooli et al. 2016): to the nearest border, taken for a hyperplane
  *   ddn                         DDN (Rony et al. 2019), in L2
  *   fmn                         FMN (Pintor et al. 2021)
+ *   cw-l2                       C&W in L2 (Carlini and Wagner 2017): Adam over w, x' = (tanh w + 1) / 2, for several weights c
  *   hopskipjump                 HopSkipJump (Chen et al. 2020): sees only which class the model chooses
  *   spsa                        SPSA (Uesato et al. 2018): climbs the margin by differences, no gradients
  *   noise-gaussian, -uniform    random images at the distance epsilon
@@ -784,7 +792,10 @@ typedef struct igdm_evaluation igdm_evaluation;
 
 typedef struct igdm_evaluate_options {
     uint32_t struct_size;       /* set by igdm_evaluate_options_init */
-    uint32_t reserved0;
+    uint32_t keep_partial;      /* 1: where CANCELLED, NOT_FINITE or another error ends the call under an attack, `evaluation` receives
+                                   a handle all the same: the rows of the attacks that were finished, and as the last that of the
+                                   one under way, with what it had found (row.unfinished). An error before the row
+                                   "clean" is whole leaves nothing. 0 (default): `evaluation` stays untouched then */
     const char *attacks;        /* comma-separated names of attacks, those with steps also as "pgd-K" (K steps), "square-1000",
                                    ... Default "fgsm,pgd-20,cw"; "" = clean only */
     const char *norm;           /* "linf" (default), "l2" or "l1"; one that all the attacks have */
@@ -801,7 +812,11 @@ typedef struct igdm_evaluate_options {
                                    to its target; samples of that class are left alone. NULL (default) = not targeted */
     int64_t keep_samples;       /* 1: keep what each attack finds, for igdm_evaluation_get_samples, and evaluate it once more rounded to
                                    bytes (row.quantised). Takes the memory of the images for each attack. Default 0 */
-    int64_t reserved[2];
+    const igdm_evaluation *smaller; /* the result of the same call with a smaller epsilon (same model, dataset, attacks, norm,
+                                   target), or NULL (default). What an attack has broken there counts as broken here, because
+                                   what lies in a ball lies in a larger one, and is not attacked again; its samples are those
+                                   found there. So accuracy never rises with epsilon. The handle may be released after the call */
+    int64_t reserved[1];
 } igdm_evaluate_options;
 
 /* Fills in the defaults. */
@@ -812,9 +827,10 @@ IGDM_API int32_t igdm_evaluate_options_init(igdm_evaluate_options *options);
  *   teacher     NULL, or a model with the same input shape and number of classes; then the agreement of the input gradients of the
  *               cross-entropy is measured too: GD = mean ||g_student - g_teacher||_2 and GC = mean cosine (paper, section 5)
  *   options     NULL = defaults
- *   evaluation  receives the handle
+ *   evaluation  receives the handle; with options.keep_partial also after an error on the way: set it to NULL before the call to
+ *               see whether it did
  * Errors: INVALID_ARGUMENT (unknown attack: the message lists the known ones; an option out of range), SHAPE (dataset or
- * teacher and model), NOT_FINITE (the model's output), CANCELLED. */
+ * teacher and model), NOT_FINITE (the model's output; the message names the sample), CANCELLED. */
 IGDM_API int32_t igdm_evaluate(igdm_model *model, igdm_dataset *dataset, igdm_model *teacher,
                                const igdm_evaluate_options *options, igdm_evaluation **evaluation);
 
@@ -831,11 +847,13 @@ typedef struct igdm_evaluation_row {
     double accuracy;            /* correct / count */
     double seconds;             /* time spent */
     int64_t quantised;          /* samples correct when what the attack found is rounded to bytes; -1 = not looked at: clean, or without
-                                   keep_samples. igdm_autoattack always looks */
-    int64_t reserved[3];
+                                   keep_samples, or ended before. igdm_autoattack always looks */
+    int64_t unfinished;         /* of an evaluation that an error has ended (keep_partial): samples that the attack had not finished;
+                                   they count as correct. Else 0 */
+    int64_t reserved[2];
 } igdm_evaluation_row;
 
-/* How many rows the table has: 1 + the number of attacks. */
+/* How many rows the table has: 1 + the number of attacks, fewer where an error has ended the call (keep_partial). */
 IGDM_API int32_t igdm_evaluation_row_count(igdm_evaluation *evaluation, size_t *count);
 
 /* Row `index`; 0 is "clean". Errors: INVALID_ARGUMENT (index not below the row count). */
@@ -847,14 +865,14 @@ IGDM_API int32_t igdm_evaluation_get_correct(igdm_evaluation *evaluation, size_t
 
 /* What the attack of row `index` of an igdm_evaluate has found.
  *   adversarial  (count, channels, height, width), written: the attack's result, or the clean image where it was misclassified
- *                already and so not attacked; may be NULL
+ *                already and so not attacked, or where an error came before; may be NULL
  *   count        must equal row.count
  *   report       as for igdm_attack_with_report; success is 1 where the sample counts as broken; seconds is 0
  * Errors: INVALID_ARGUMENT (index), NOT_FOUND (the row "clean"; keep_samples was 0; an igdm_autoattack), SHAPE (count). */
 IGDM_API int32_t igdm_evaluation_get_samples(igdm_evaluation *evaluation, size_t index, float *adversarial, size_t count,
                                              igdm_attack_report *report);
 
-/* Agreement with the teacher. Errors: NOT_FOUND where the evaluation had no teacher. Either pointer may be NULL. */
+/* Agreement with the teacher. Errors: NOT_FOUND where the evaluation had no teacher, or was ended by an error. Either pointer may be NULL. */
 IGDM_API int32_t igdm_evaluation_get_gradient_agreement(igdm_evaluation *evaluation, double *cosine, double *distance);
 
 typedef struct igdm_autoattack_options {

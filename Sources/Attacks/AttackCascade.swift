@@ -12,7 +12,7 @@ final class AttackCascade {
     private let source: any ImageSource
     private let stages: [AttackStage]
     private let state: CascadeState
-    private let expectation: Int
+    private let mean: GradientMean
     private let firstKey: UInt64
     private let aim: (target: AttackTarget, seed: UInt64)?
     private let (pixels, classes): (Int, Int)
@@ -22,7 +22,6 @@ final class AttackCascade {
     // Of one pass.
     private let images: FloatBuffer
     private let gradient: FloatBuffer
-    private let gradientSum: FloatBuffer
     private let logits: FloatBuffer
     private let slopes: FloatBuffer
     private let loss: FloatBuffer
@@ -43,7 +42,6 @@ final class AttackCascade {
         self.source = source
         self.stages = stages
         self.state = state
-        self.expectation = expectation
         self.firstKey = firstKey
         self.aim = aim
         (pixels, classes) = (classifier.shape.count, classifier.classes)
@@ -57,7 +55,7 @@ final class AttackCascade {
         }
         images = try FloatBuffer(capacity * pixels)
         gradient = try FloatBuffer(capacity * pixels)
-        gradientSum = try FloatBuffer(expectation > 1 ? capacity * pixels : 0)
+        mean = try GradientMean(passes: expectation, count: capacity * pixels)
         logits = try FloatBuffer(capacity * classes)
         slopes = try FloatBuffer(capacity * classes)
         loss = try FloatBuffer(capacity)
@@ -168,11 +166,10 @@ final class AttackCascade {
     /// One evaluation of the model for every run of the pool, and their answer to it.
     private func pass(_ pool: RunPool, _ monitor: RunMonitor) throws {
         let active = pool.runs.count
-        let times = pool.usesGradient ? expectation : 1
         WorkerPool.parallelFor(active) { i in
             (images.pointer + i * pixels).update(from: pool.runs[i].run.query, count: pixels)
         }
-        for time in 0..<times {
+        func evaluate() throws {
             try monitor.checkpoint?()
             try classifier.forward(images.pointer, count: active, logits: logits.pointer, retain: pool.usesGradient)
             try checkLogits(pool)
@@ -181,9 +178,13 @@ final class AttackCascade {
                 loss.pointer[i] = pool.runs[i].run.loss(
                     logits.pointer + i * classes, slope: pool.usesGradient ? slopes.pointer + i * classes : nil)
             }
-            guard pool.usesGradient else { break }
+            guard pool.usesGradient else { return }
             try classifier.inputGradient(slopes.pointer, count: active, gradient: gradient.pointer)
-            if times > 1 { average(active, time: time, of: times) }
+        }
+        if pool.usesGradient {
+            try mean.take(gradient.pointer, count: active * pixels, pass: evaluate)
+        } else {
+            try evaluate()
         }
         let told = pool.usesGradient ? UnsafePointer(gradient.pointer) : nil
         WorkerPool.parallelFor(active) { i in
@@ -202,23 +203,13 @@ final class AttackCascade {
         }
     }
 
-    /// After the last pass `gradient` is the mean.
-    private func average(_ active: Int, time: Int, of times: Int) {
-        let count = active * pixels
-        let (sum, new) = (gradientSum.pointer, gradient.pointer)
-        if time == 0 { sum.update(repeating: 0, count: count) }
-        for i in 0..<count { sum[i] += new[i] }
-        guard time == times - 1 else { return }
-        for i in 0..<count { new[i] = sum[i] / Float(times) }
-    }
-
     private func noteTime(_ pool: RunPool, _ seconds: Double) {
         let share = seconds / Double(pool.runs.count)
         for slot in pool.runs { state.seconds[Int(state.stage[slot.sample])] += share }
     }
 
     private func noteResults(_ pool: RunPool) {
-        let times = Int64(pool.usesGradient ? expectation : 1)
+        let times = Int64(pool.usesGradient ? mean.passes : 1)
         var kept = 0
         for i in 0..<pool.runs.count {
             var slot = pool.runs[i]

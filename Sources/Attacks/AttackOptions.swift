@@ -25,12 +25,15 @@ public struct AttackOptions {
     /// The class to reach: "least-likely", "random", "labels", or its number; "" = any other than the label.
     public var target = ""
 
+    /// Passes over which a gradient is averaged, for models that are random (Athalye, Carlini, Wagner 2018).
+    public var expectation = 1
+    /// MI-FGSM: what remains of the gradients accumulated from step to step, μ of the paper.
+    public var momentumDecay = 1.0
+
     // Of the attacks in stages only.
 
     /// How many classes a targeted attack goes for, the nearest first; 0 means 9, or all others where they are fewer.
     public var targets = 0
-    /// Passes over which a gradient is averaged, for models that are random (Athalye, Carlini, Wagner 2018).
-    public var expectation = 1
     /// Auto-PGD: the part of the steps that must raise the loss for the step to stay.
     public var rho = 0.75
     /// Auto-PGD: judge the first window as the published code does.
@@ -66,11 +69,18 @@ public struct AttackOptions {
         guard kappa.isFinite, kappa >= 0 else {
             throw EngineError.invalid("kappa", got: kappa, want: "a finite number >= 0")
         }
+        guard (1...Self.mostRestarts).contains(expectation) else {
+            throw EngineError.invalid("eot", got: expectation, want: "1 ... \(Self.mostRestarts)")
+        }
+        guard momentumDecay >= 0, momentumDecay <= 10 else {
+            throw EngineError.invalid("momentum_decay", got: momentumDecay, want: "0 ... 10")
+        }
         var plan = AttackPlan(
             norm: try AttackNorms.named(norm, pixelCount: attack == AttackDefinition.fastMinimumNorm.name),
             loss: try AttackLoss(name: loss, kappa: Float(kappa)),
             epsilon: radius.epsilon, step: radius.step, steps: steps == 0 ? definition.steps : steps)
         plan.restarts = restarts
+        plan.expectation = expectation
         plan.start = randomStart ? .uniform : .clean
         plan.rest = earlyStop ? .atFirstSuccess : .never
         plan.seed = seed
@@ -97,9 +107,6 @@ public struct AttackOptions {
         _ = try plan()
         guard (0...Self.mostTargets).contains(targets) else {
             throw EngineError.invalid("targets", got: targets, want: "1 ... \(Self.mostTargets), or 0 for 9")
-        }
-        guard (1...Self.mostRestarts).contains(expectation) else {
-            throw EngineError.invalid("eot", got: expectation, want: "1 ... \(Self.mostRestarts)")
         }
         guard restarts * targetCount(classes) <= Self.mostRestarts else {
             throw EngineError.invalid(

@@ -48,7 +48,7 @@ public enum AttackRegistry {
     private static let adversaries: [AttackDefinition] = [
         .fgsm, .pgd, .carliniWagner, .autoPGD, .autoPGDRatio, .autoPGDTargeted, .fab, .fabTargeted, .square,
         .autoAttack, .deepFool, .decoupled, .fastMinimumNorm, .spsa, .gaussianNoise, .uniformNoise, .hopSkipJump,
-        .basicIterative, .momentumIterative, .randomFGSM, .tradesPGD,
+        .basicIterative, .momentumIterative, .randomFGSM, .tradesPGD, .carliniWagnerEuclidean,
     ]
     public static var names: [String] { all.map(\.name) }
 

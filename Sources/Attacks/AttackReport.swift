@@ -49,6 +49,18 @@ public struct AttackTotals: Sendable {
     public internal(set) var seconds = 0.0
     /// Successes that outlive rounding to bytes; -1 where that was not asked for.
     public internal(set) var quantised = -1
+
+    init(count: Int, isQuantised: Bool, seconds: Double, outcome: (Int) -> AttackOutcome) {
+        self.seconds = seconds
+        if isQuantised { quantised = 0 }
+        for i in 0..<count {
+            let one = outcome(i)
+            successes += one.isSuccess ? 1 : 0
+            forwards += Int(one.forwards)
+            backwards += Int(one.backwards)
+            if isQuantised { quantised += one.isQuantisedSuccess ? 1 : 0 }
+        }
+    }
 }
 
 /// The samples after an attack.
@@ -59,7 +71,24 @@ public protocol AttackResults {
     /// Writes what is wanted. `outputs.adversarial` may be the memory of the source's images. Throws what reading the
     /// source throws.
     func write(to outputs: AttackOutputs) throws
-    func totals(seconds: Double) -> AttackTotals
+    /// Whether the results have been looked at rounded to bytes.
+    var isQuantised: Bool { get }
+    func outcome(_ sample: Int) -> AttackOutcome
+}
+
+extension AttackResults {
+    public func totals(seconds: Double) -> AttackTotals {
+        AttackTotals(count: count, isQuantised: isQuantised, seconds: seconds, outcome: outcome)
+    }
+}
+
+/// What an attack comes to on one sample.
+public struct AttackOutcome {
+    let isSuccess: Bool
+    /// Whether it outlives rounding to bytes, where that has been looked at.
+    let isQuantisedSuccess: Bool
+    let forwards: Int64
+    let backwards: Int64
 }
 
 /// The results of an attack on `count` samples while it runs: the caller's memory is written at the end, all at once.
@@ -131,16 +160,14 @@ final class AttackRecord {
         quantised = flags
     }
 
+    func outcome(_ sample: Int) -> AttackOutcome {
+        AttackOutcome(
+            isSuccess: success[sample] == 1, isQuantisedSuccess: quantised?[sample] == 1, forwards: forwards[sample],
+            backwards: backwards[sample])
+    }
+
     func totals(seconds: Double) -> AttackTotals {
-        var totals = AttackTotals()
-        for i in 0..<count {
-            totals.successes += Int(success[i])
-            totals.forwards += Int(forwards[i])
-            totals.backwards += Int(backwards[i])
-        }
-        totals.seconds = seconds
-        if let quantised { totals.quantised = quantised.reduce(0) { $0 + Int($1) } }
-        return totals
+        AttackTotals(count: count, isQuantised: quantised != nil, seconds: seconds, outcome: outcome)
     }
 
     /// - Parameter clean: the images that were attacked, (count, pixels).
@@ -181,7 +208,8 @@ struct RecordedSamples: AttackResults {
         record.write(to: outputs, clean: UnsafePointer(adversarial))
     }
 
-    func totals(seconds: Double) -> AttackTotals { record.totals(seconds: seconds) }
+    var isQuantised: Bool { record.quantised != nil }
+    func outcome(_ sample: Int) -> AttackOutcome { record.outcome(sample) }
 }
 
 /// The samples after an attack in stages.
@@ -221,15 +249,10 @@ public struct AttackedSamples: AttackResults {
         if let quantised = state.quantised { outputs.quantised?.update(from: quantised.pointer, count: state.count) }
     }
 
-    public func totals(seconds: Double) -> AttackTotals {
-        var totals = AttackTotals()
-        for i in 0..<state.count {
-            totals.successes += state.isMisclassified(i) ? 1 : 0
-            totals.forwards += Int(state.forwards[i])
-            totals.backwards += Int(state.backwards[i])
-        }
-        totals.seconds = seconds
-        if let quantised = state.quantised { totals.quantised = quantised.reduce(0) { $0 + Int($1) } }
-        return totals
+    public var isQuantised: Bool { state.quantised != nil }
+    public func outcome(_ sample: Int) -> AttackOutcome {
+        AttackOutcome(
+            isSuccess: state.isMisclassified(sample), isQuantisedSuccess: state.quantised?[sample] == 1,
+            forwards: state.forwards[sample], backwards: state.backwards[sample])
     }
 }

@@ -1,7 +1,8 @@
 import Kernels
 import Runtime
 
-/// The rows of an evaluation under attack: each attack gets the samples that are classified correctly.
+/// The rows of an evaluation under attack: each attack gets the samples that are classified correctly, and that it has not broken
+/// at a smaller radius.
 struct AttackedRows {
     private let model: any DifferentiableClassifier
     private let reader: BatchReader
@@ -9,22 +10,36 @@ struct AttackedRows {
     private let goal: AttackTarget?
     private let options: EvaluationOptions
     private let monitor: RunMonitor
-    /// Which samples are attacked: those that are correct, and not of the class to be reached.
-    private let attacked: Buffer<Int>
+    private let smaller: Evaluation?
 
     init(
         _ model: any DifferentiableClassifier, _ reader: BatchReader, clean: Buffer<UInt8>, goal: AttackTarget?,
-        _ options: EvaluationOptions, _ monitor: RunMonitor
-    ) throws {
+        _ options: EvaluationOptions, _ monitor: RunMonitor, smaller: Evaluation?
+    ) {
         (self.model, self.reader, self.clean) = (model, reader, clean)
-        (self.goal, self.options, self.monitor) = (goal, options, monitor)
-        attacked = try Buffer(
-            copying: clean.indices.lazy.filter { clean[$0] == 1 && goal != .fixed(reader.source.label($0)) })
+        (self.goal, self.options, self.monitor, self.smaller) = (goal, options, monitor, smaller)
     }
 
-    /// Under an attack of the loop.
-    func row(_ name: String, _ plan: AttackPlan) throws -> EvaluationRow {
-        try model.requireGradient(for: name)
+    /// Which samples are attacked: those that are left, and not of the class to be reached.
+    private func attacked(_ left: Buffer<UInt8>) throws -> Buffer<Int> {
+        try Buffer(copying: left.indices.lazy.filter { left[$0] == 1 && goal != .fixed(reader.source.label($0)) })
+    }
+
+    private func row(
+        _ name: String, _ flags: Buffer<UInt8>, _ began: Double, _ samples: (any AttackResults)?, left: Buffer<UInt8>,
+        after smaller: EvaluationRow?, unfinished: Int
+    ) -> EvaluationRow {
+        var samples = samples
+        if let outer = samples, let inner = smaller?.samples {
+            samples = NestedSamples(inner: inner, outer: outer, left: left)
+        }
+        return EvaluationRow(
+            name: name, flags: flags, seconds: monotonicSeconds() - began, samples: samples,
+            survivors: survivors(samples), unfinished: unfinished)
+    }
+
+    /// Under an attack of the loop. Where an error ends it, the row has what it had found.
+    func addRow(_ name: String, _ plan: AttackPlan, to rows: inout [EvaluationRow]) throws {
         let pixels = model.shape.count
         let objective = try ClassifierObjective(model, loss: plan.loss, capacity: reader.capacity)
         let attack = try GradientAttack(objective, plan: plan, capacity: reader.capacity)
@@ -33,62 +48,84 @@ struct AttackedRows {
         let adversarial = try FloatBuffer(reader.capacity * pixels)
         let success = try Buffer<UInt8>(reader.capacity)
         let trace = try TraceBuffers(reader.capacity)
-        let flags = try Buffer(copying: clean)
+        let before = smaller?.rows[rows.count]
+        let left = before?.flags ?? clean
+        let attacked = try attacked(left)
+        let flags = try Buffer(copying: left)
         let record = options.keepsSamples ? try keepClean() : nil
         let goals = try Buffer<Int64>(record == nil ? 0 : clean.count)
-        let seconds = try reader.forEachBatch(
+        var unfinished = attacked.count
+
+        func take(_ i: Int, of batch: AttackBatch) {
+            let sample = Int(batch.keys[i])
+            flags[sample] = 1 - success[i]
+            unfinished -= 1
+            guard let record else { return }
+            goals[sample] = batch.labels[i]
+            record.take(
+                sample, image: adversarial.pointer + i * pixels, success: success[i], trace: trace.all, at: i,
+                passes: target != nil || chooser?.takesPass == true ? 1 : 0)
+        }
+
+        let began = monotonicSeconds()
+        defer {
+            let samples = record.map { RecordedSamples(source: reader.source, record: $0) }
+            rows.append(row(name, flags, began, samples, left: left, after: before, unfinished: unfinished))
+        }
+        _ = try reader.forEachBatch(
             count: attacked.count, sample: { attacked[$0] }, stage: name, monitor
         ) { batch in
             var aimed = try chooser?.aim(batch, monitor) ?? batch
             if let target { aimed = try target.give(to: aimed, monitor) }
-            try attack.run(
-                aimed, into: adversarial.pointer, success: success.pointer,
-                trace: record == nil ? nil : trace.all, checkpoint: monitor.checkpoint)
-            for i in 0..<batch.count {
-                let sample = Int(batch.keys[i])
-                flags[sample] = 1 - success[i]
-                guard let record else { continue }
-                goals[sample] = aimed.labels[i]
-                record.take(
-                    sample, image: adversarial.pointer + i * pixels, success: success[i], trace: trace.all, at: i,
-                    passes: target != nil || chooser?.takesPass == true ? 1 : 0)
+            do {
+                try attack.run(
+                    aimed, into: adversarial.pointer, success: success.pointer,
+                    trace: record == nil ? nil : trace.all, checkpoint: monitor.checkpoint)
+            } catch {
+                // What is broken stays so; of the others nothing can be said.
+                for i in 0..<batch.count where success[i] == 1 { take(i, of: aimed) }
+                throw error
             }
+            for i in 0..<batch.count { take(i, of: aimed) }
         }
-        guard let record else { return EvaluationRow(name: name, flags: flags, seconds: seconds) }
         // Of those that were attacked; the others are what they were.
-        try record.quantise(
+        try record?.quantise(
             model, capacity: reader.capacity, label: { clean[$0] == 1 ? Int(goals[$0]) : reader.source.label($0) },
             isTargeted: { clean[$0] == 1 && plan.isTargeted }, RunMonitor(checkpoint: monitor.checkpoint))
-        return EvaluationRow(
-            name: name, flags: flags, seconds: seconds, samples: RecordedSamples(source: reader.source, record: record),
-            survivors: survivors(record.quantised))
     }
 
-    /// Under an attack in stages.
-    func row(_ name: String, _ stages: [AttackStage]) throws -> EvaluationRow {
+    /// Under an attack in stages. Where an error ends it, the row has what it had found.
+    func addRow(_ name: String, _ stages: [AttackStage], to rows: inout [EvaluationRow]) throws {
         let state = try CascadeState(
             count: clean.count, classes: model.classes, pixels: model.shape.count, stages: stages.count)
         let cascade = try AttackCascade(
             model, source: reader.source, stages: stages, expectation: 1, aim: goal.map { ($0, options.seed) },
             batchSize: reader.capacity, state: state)
         let silent = RunMonitor(checkpoint: monitor.checkpoint)
+        let before = smaller?.rows[rows.count]
+        let left = before?.flags ?? clean
+        let attacked = try attacked(left)
+        let flags = try Buffer(copying: left)
         let began = monotonicSeconds()
-        _ = try cascade.runClean(silent)
-        // With a target the cascade would attack what is misclassified, and take what has that label for broken.
-        state.clean.pointer.update(from: clean.pointer, count: clean.count)
-        for i in 0..<clean.count { state.stage[i] = Int32(stages.count) }
-        for i in attacked { state.stage[i] = 0 }
+        defer {
+            for i in 0..<clean.count where state.breaker[i] >= 0 { flags[i] = 0 }
+            let samples = options.keepsSamples ? AttackedSamples(reader.source, state) : nil
+            let unfinished = state.stage.count { Int($0) < stages.count }
+            rows.append(row(name, flags, began, samples, left: left, after: before, unfinished: unfinished))
+        }
+        do {
+            // With a target the cascade would attack what is misclassified, and take what has that label for broken.
+            defer {
+                state.clean.pointer.update(from: clean.pointer, count: clean.count)
+                for i in 0..<clean.count { state.stage[i] = Int32(stages.count) }
+                for i in attacked { state.stage[i] = 0 }
+            }
+            _ = try cascade.runClean(silent)
+        }
         try cascade.run(monitor) { seconds in
             try monitor.progress?(state.progress(of: name, stages: stages.count, seconds))
         }
-        let flags = try Buffer(copying: clean)
-        for i in 0..<clean.count where state.breaker[i] >= 0 { flags[i] = 0 }
-        let seconds = monotonicSeconds() - began
-        guard options.keepsSamples else { return EvaluationRow(name: name, flags: flags, seconds: seconds) }
-        try cascade.quantise(silent)
-        return EvaluationRow(
-            name: name, flags: flags, seconds: seconds, samples: AttackedSamples(reader.source, state),
-            survivors: survivors(state.quantised))
+        if options.keepsSamples { try cascade.quantise(silent) }
     }
 
     /// A record in which nothing has been attacked yet.
@@ -101,8 +138,10 @@ struct AttackedRows {
         return record
     }
 
-    private func survivors(_ quantised: Buffer<UInt8>?) -> Int {
-        clean.indices.count { clean[$0] == 1 && quantised?[$0] != 1 }
+    /// How many are correct once what was found is rounded to bytes; -1 where that has not been looked at.
+    private func survivors(_ samples: (any AttackResults)?) -> Int {
+        guard let samples, samples.isQuantised else { return -1 }
+        return clean.indices.count { clean[$0] == 1 && !samples.outcome($0).isQuantisedSuccess }
     }
 }
 

@@ -62,6 +62,21 @@ public struct EvaluationOptions {
 private enum EvaluatedAttack {
     case loop(String, AttackPlan)
     case stages(String, [AttackStage])
+
+    var name: String {
+        switch self {
+        case .loop(let name, _), .stages(let name, _): name
+        }
+    }
+
+    /// Throws `invalidArgument` for one that follows gradients where there are none.
+    func check(on model: any DifferentiableClassifier) throws {
+        switch self {
+        case .loop(let name, _): try model.requireGradient(for: name)
+        case .stages(_, let stages):
+            for stage in stages where stage.usesGradient { try model.requireGradient(for: stage.name) }
+        }
+    }
 }
 
 /// Accuracy under one attack, or clean.
@@ -77,15 +92,20 @@ public struct EvaluationRow {
     public let samples: (any AttackResults)?
     /// How many are still correct once the results are rounded to bytes; -1 where that has not been looked at.
     public let correctQuantised: Int
+    /// Samples that an attack which was interrupted has not finished: they count as correct. 0 of one that came to its end.
+    public let unfinished: Int
 
-    init(name: String, flags: Buffer<UInt8>, seconds: Double, samples: (any AttackResults)? = nil, survivors: Int = -1)
-    {
+    init(
+        name: String, flags: Buffer<UInt8>, seconds: Double, samples: (any AttackResults)? = nil, survivors: Int = -1,
+        unfinished: Int = 0
+    ) {
         self.name = name
         self.flags = flags
         self.seconds = seconds
         self.samples = samples
         correct = flags.reduce(0) { $0 + Int($1) }
         correctQuantised = survivors
+        self.unfinished = unfinished
     }
 
     public var accuracy: Double { count == 0 ? 0 : Double(correct) / Double(count) }
@@ -95,11 +115,13 @@ public struct EvaluationRow {
 public struct Evaluation {
     /// "clean", then one row per attack.
     public let rows: [EvaluationRow]
-    /// With a teacher only.
+    /// With a teacher only, and not where the evaluation was interrupted.
     public let agreement: GradientAgreement?
     /// What makes the numbers doubtful. Of `autoAttack` only, as is `samples`.
     public var warnings: [String] = []
     public var samples: AttackedSamples?
+    /// What was asked for; not of `autoAttack`.
+    var options: EvaluationOptions?
 }
 
 /// Measures the accuracy of `model`, clean and under each attack.
@@ -107,11 +129,17 @@ public struct Evaluation {
 /// Samples that are misclassified clean are not attacked and count as misclassified under every attack; of each run the
 /// last iterate counts. With a target a sample is broken when it is taken for its target; one whose label that is stays. With a teacher the agreement of the input gradients is measured on all samples.
 ///
-/// The classifiers must take batches of `options.batchSize`. Throws `invalidArgument` (options), `shape` (source, model
+/// - Parameters:
+///   - smaller: the same evaluation at a smaller radius. What an attack has broken there counts as broken here, since what lies
+///     in a ball lies in a larger one, and is not attacked again.
+///   - interrupted: where an error ends the evaluation after its clean row, called with the rows so far before the error
+///     is thrown. The attack that was under way has a row too, the last one: with what it had found, the rest `unfinished`.
+/// The classifiers must take batches of `options.batchSize`. Throws `invalidArgument` (options, `smaller`), `shape` (source, model
 /// and teacher do not fit), `notFinite`, `outOfMemory`, and whatever the monitor throws.
 public func evaluate(
     _ model: any DifferentiableClassifier, on source: any ImageSource, teacher: (any DifferentiableClassifier)? = nil,
-    options: EvaluationOptions, monitor: RunMonitor = RunMonitor()
+    options: EvaluationOptions, after smaller: Evaluation? = nil, monitor: RunMonitor = RunMonitor(),
+    interrupted: ((Evaluation) -> Void)? = nil
 ) throws -> Evaluation {
     let attacks = try AttackRegistry.parse(list: options.attacks).map {
         try options.attack($0.name, $0.attack, steps: $0.steps, classes: model.classes)
@@ -123,6 +151,7 @@ public func evaluate(
     guard options.batchSize >= 1 else {
         throw EngineError.invalid("batch_size", got: options.batchSize, want: "at least 1")
     }
+    for attack in attacks { try attack.check(on: model) }
     try checkFit(model, "model", source)
     if let teacher { try checkFit(teacher, "teacher", source) }
 
@@ -135,17 +164,54 @@ public func evaluate(
     }
     let reader = try BatchReader(source, capacity: min(options.batchSize, max(count, 1)))
     var rows = [try cleanRow(model, reader, count: count, monitor)]
-    let attacked = try AttackedRows(model, reader, clean: rows[0].flags, goal: goal, options, monitor)
-    for attack in attacks {
-        switch attack {
-        case .loop(let name, let plan): rows.append(try attacked.row(name, plan))
-        case .stages(let name, let stages): rows.append(try attacked.row(name, stages))
+    try smaller?.checkPrecedes(options, attacks: attacks.map(\.name), clean: rows[0].flags)
+    let attacked = AttackedRows(
+        model, reader, clean: rows[0].flags, goal: goal, options, monitor, smaller: smaller)
+    do {
+        for attack in attacks {
+            switch attack {
+            case .loop(let name, let plan): try attacked.addRow(name, plan, to: &rows)
+            case .stages(let name, let stages): try attacked.addRow(name, stages, to: &rows)
+            }
+        }
+        let agreement = try teacher.map {
+            try GradientAgreement.measure(student: model, teacher: $0, reader, count: count, monitor)
+        }
+        return Evaluation(rows: rows, agreement: agreement, options: options)
+    } catch {
+        interrupted?(Evaluation(rows: rows, agreement: nil, options: options))
+        throw error
+    }
+}
+
+extension Evaluation {
+    /// Throws `invalidArgument` unless this is an evaluation of the same samples under the same attacks, at no larger a radius.
+    fileprivate func checkPrecedes(_ asked: EvaluationOptions, attacks: [String], clean: Buffer<UInt8>) throws {
+        func refuse(_ got: String, _ want: String) -> EngineError {
+            EngineError.invalid("smaller", got: got, want: want)
+        }
+        guard let options else { throw refuse("an AutoAttack", "an evaluation") }
+        let names = rows.dropFirst().map(\.name)
+        guard names == attacks, rows.allSatisfy({ $0.unfinished == 0 }) else {
+            throw refuse(
+                "an evaluation under \(names.joined(separator: ","))",
+                "one that has finished under \(attacks.joined(separator: ",")), the attacks asked for")
+        }
+        guard options.norm == asked.norm, options.target == asked.target else {
+            throw refuse(
+                "one in \(options.norm), target \"\(options.target)\"",
+                "\(asked.norm), \"\(asked.target)\", as asked for")
+        }
+        guard options.epsilon <= asked.epsilon else {
+            throw refuse("one at epsilon \(options.epsilon)", "at most \(asked.epsilon), that asked for")
+        }
+        guard options.keepsSamples || !asked.keepsSamples else {
+            throw refuse("one without samples", "one with keep_samples, as asked for")
+        }
+        guard rows[0].flags.elementsEqual(clean) else {
+            throw refuse("one of another model or of other samples (others are right clean)", "one of the same")
         }
     }
-    let agreement = try teacher.map {
-        try GradientAgreement.measure(student: model, teacher: $0, reader, count: count, monitor)
-    }
-    return Evaluation(rows: rows, agreement: agreement)
 }
 
 func checkFit(

@@ -34,6 +34,8 @@ public struct AttackPlan: Sendable {
     public var restarts = 1
     public var start = AttackStart.uniform
     public var rest = AttackRest.never
+    /// Passes over which a gradient is averaged; what else a pass tells is that of the last one.
+    public var expectation = 1
     /// Steps follow `m <- momentum m + g / ‖g‖₁` from m = 0 instead of the gradient g; nil: they do not.
     public var momentum: Float?
     /// The labels are classes to reach, not to leave.
@@ -68,6 +70,7 @@ public final class GradientAttack {
     // Of the samples still at work, packed to the front; rows says which sample of the batch each of them is.
     private let iterates: FloatBuffer
     private let gradient: FloatBuffer
+    private let mean: GradientMean
     /// The accumulated gradients, with momentum only.
     private let accumulated: FloatBuffer
     private let logits: FloatBuffer
@@ -87,6 +90,7 @@ public final class GradientAttack {
         classes = objective.classes
         iterates = try FloatBuffer(capacity * pixels)
         gradient = try FloatBuffer(capacity * pixels)
+        mean = try GradientMean(passes: plan.expectation, count: capacity * pixels)
         accumulated = try FloatBuffer(plan.momentum == nil ? 0 : capacity * pixels)
         logits = try FloatBuffer(capacity * classes)
         loss = try FloatBuffer(capacity)
@@ -179,27 +183,32 @@ public final class GradientAttack {
     private func evaluate(
         _ active: Int, of batch: AttackBatch, withGradient: Bool, _ checkpoint: (() throws -> Void)?
     ) throws {
-        try checkpoint?()
-        try objective.evaluate(
-            iterates.pointer, rows: rows.pointer, count: active, of: batch, loss: loss.pointer,
-            gradient: withGradient ? gradient.pointer : nil, logits: logits.pointer)
-        for i in 0..<active {
-            guard loss.pointer[i].isFinite, Validation.isFinite(logits.pointer + i * classes, count: classes) else {
-                throw EngineError(
-                    .notFinite, "attack: the model's output for sample \(batch.keys[rows[i]]) is NaN or infinite")
+        func pass() throws {
+            try checkpoint?()
+            try objective.evaluate(
+                iterates.pointer, rows: rows.pointer, count: active, of: batch, loss: loss.pointer,
+                gradient: withGradient ? gradient.pointer : nil, logits: logits.pointer)
+            for i in 0..<active {
+                guard loss.pointer[i].isFinite, Validation.isFinite(logits.pointer + i * classes, count: classes) else {
+                    throw EngineError(
+                        .notFinite, "attack: the model's output for sample \(batch.keys[rows[i]]) is NaN or infinite")
+                }
             }
         }
+        guard withGradient else { return try pass() }
+        try mean.take(gradient.pointer, count: active * pixels, pass: pass)
     }
 
-    /// Writes down the pass just made, after so many steps of the samples.
+    /// Writes down the evaluation just made, after so many steps of the samples.
     private func note(
         _ active: Int, of batch: AttackBatch, steps: Int, withGradient: Bool, in trace: AttackTrace?
     ) {
         guard let trace else { return }
+        let passes = Int64(withGradient ? plan.expectation : 1)
         for i in 0..<active {
             let row = rows[i]
-            trace.forwards[row] += 1
-            trace.backwards[row] += withGradient ? 1 : 0
+            trace.forwards[row] += passes
+            trace.backwards[row] += withGradient ? passes : 0
             if trace.firstSuccess[row] < 0, isMisclassified(i, of: batch) { trace.firstSuccess[row] = Int64(steps) }
         }
     }

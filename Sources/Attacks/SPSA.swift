@@ -29,10 +29,9 @@ final class SPSARun: AttackRun {
     private let probe: UnsafeMutablePointer<Float>
     private let direction: UnsafeMutablePointer<Float>
     private let gradient: UnsafeMutablePointer<Float>
-    private let mean: UnsafeMutablePointer<Float>
-    private let meanSquare: UnsafeMutablePointer<Float>
     private let adversarial: UnsafeMutablePointer<Float>
 
+    private var adam: AdamAscent
     private var random: CounterRandom
     private var taken = 0
     /// Of the step: the directions done, and the loss ahead on the one under way.
@@ -56,11 +55,10 @@ final class SPSARun: AttackRun {
         probe = memory + pixels
         direction = memory + 2 * pixels
         gradient = memory + 3 * pixels
-        mean = memory + 4 * pixels
-        meanSquare = memory + 5 * pixels
+        adam = AdamAscent(rate: tuning.spsaRate, count: pixels, memory: memory + 4 * pixels)
         adversarial = memory + 6 * pixels
         random = plan.random(sample, run: run, stream: .search)
-        gradient.update(repeating: 0, count: 3 * pixels)
+        gradient.update(repeating: 0, count: pixels)
         plan.beginSearch(iterate, sample, run: run, atRandom: run > 0)
     }
 
@@ -108,30 +106,12 @@ final class SPSARun: AttackRun {
         for i in 0..<pixels { point[i] = min(max(iterate[i] + length * direction[i], 0), 1) }
     }
 
-    /// Adam's step (Kingma and Ba 2015), upwards.
     private func move() {
         taken += 1
         tried = 0
         asks = .iterate
-        let (corrected, correctedSquare) = (1 - power(0.9, taken), 1 - power(0.999, taken))
-        for i in 0..<pixels {
-            let slope = gradient[i] / Float(tuning.spsaDirections)
-            gradient[i] = 0
-            mean[i] = 0.9 * mean[i] + 0.1 * slope
-            meanSquare[i] = 0.999 * meanSquare[i] + 0.001 * slope * slope
-            let scale = (Double(meanSquare[i]) / correctedSquare).squareRoot() + 1e-8
-            iterate[i] += Float(tuning.spsaRate * (Double(mean[i]) / corrected) / scale)
-        }
+        adam.climb(iterate) { gradient[$0] / Float(tuning.spsaDirections) }
+        gradient.update(repeating: 0, count: pixels)
         plan.norm.project(iterate, around: sample.clean, radius: plan.epsilon, count: pixels)
-    }
-
-    private func power(_ base: Double, _ exponent: Int) -> Double {
-        var (result, factor, left) = (1.0, base, exponent)
-        while left > 0 {
-            if left & 1 == 1 { result *= factor }
-            factor *= factor
-            left >>= 1
-        }
-        return result
     }
 }

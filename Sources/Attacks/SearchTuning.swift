@@ -21,6 +21,13 @@ public struct SearchTuning: Sendable {
     public var jumpDirections = 100
     public var jumpMostDirections = 10000
     public var jumpGamma = 1.0
+    /// C&W in L2: Adam's learning rate, the first c, how many are tried, the margin that a success must have, and whether to give up
+    /// a c whose objective no longer falls.
+    public var cwRate = 0.01
+    public var cwConstant = 0.001
+    public var cwSearches = 9
+    public var cwConfidence = 0.0
+    public var cwAbortEarly = true
 
     public init() {}
 
@@ -34,7 +41,7 @@ public struct SearchTuning: Sendable {
         }
         let lengths = [
             ("ddn_radius", ddnRadius), ("fmn_step", fmnStep), ("fmn_last_step", fmnLastStep), ("spsa_delta", spsaDelta),
-            ("spsa_rate", spsaRate), ("jump_gamma", jumpGamma),
+            ("spsa_rate", spsaRate), ("jump_gamma", jumpGamma), ("cw_rate", cwRate), ("cw_constant", cwConstant),
         ]
         for (name, value) in lengths {
             guard value > 0, value.isFinite else {
@@ -43,6 +50,12 @@ public struct SearchTuning: Sendable {
         }
         guard deepFoolOvershoot >= 0, deepFoolOvershoot <= 10 else {
             throw EngineError.invalid("deepfool_overshoot", got: deepFoolOvershoot, want: "0 ... 10")
+        }
+        guard (1...100).contains(cwSearches) else {
+            throw EngineError.invalid("cw_searches", got: cwSearches, want: "1 ... 100")
+        }
+        guard cwConfidence >= 0, cwConfidence.isFinite else {
+            throw EngineError.invalid("cw_confidence", got: cwConfidence, want: "a finite number >= 0")
         }
         let counts = [
             ("spsa_directions", spsaDirections), ("jump_directions", jumpDirections),

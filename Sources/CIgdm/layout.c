@@ -112,7 +112,12 @@ AT(igdm_search_tuning, spsa_directions, 80);
 AT(igdm_search_tuning, jump_directions, 88);
 AT(igdm_search_tuning, jump_most_directions, 96);
 AT(igdm_search_tuning, jump_gamma, 104);
-AT(igdm_search_tuning, reserved, 112);
+AT(igdm_search_tuning, cw_rate, 112);
+AT(igdm_search_tuning, cw_constant, 120);
+AT(igdm_search_tuning, cw_searches, 128);
+AT(igdm_search_tuning, cw_confidence, 136);
+AT(igdm_search_tuning, cw_abort_early, 144);
+AT(igdm_search_tuning, reserved, 152);
 
 SIZE(igdm_attack_tuning, 80);
 AT(igdm_attack_tuning, struct_size, 0);
@@ -125,7 +130,8 @@ AT(igdm_attack_tuning, square_share, 40);
 AT(igdm_attack_tuning, search, 48);
 AT(igdm_attack_tuning, large_radii, 56);
 AT(igdm_attack_tuning, reserved0, 60);
-AT(igdm_attack_tuning, reserved, 64);
+AT(igdm_attack_tuning, momentum_decay, 64);
+AT(igdm_attack_tuning, reserved, 72);
 
 SIZE(igdm_attack_options, 160);
 AT(igdm_attack_options, struct_size, 0);
@@ -192,7 +198,7 @@ AT(igdm_host_model, reserved, 56);
 
 SIZE(igdm_evaluate_options, 128);
 AT(igdm_evaluate_options, struct_size, 0);
-AT(igdm_evaluate_options, reserved0, 4);
+AT(igdm_evaluate_options, keep_partial, 4);
 AT(igdm_evaluate_options, attacks, 8);
 AT(igdm_evaluate_options, norm, 16);
 AT(igdm_evaluate_options, epsilon, 24);
@@ -206,7 +212,8 @@ AT(igdm_evaluate_options, user, 80);
 AT(igdm_evaluate_options, cancel, 88);
 AT(igdm_evaluate_options, target, 96);
 AT(igdm_evaluate_options, keep_samples, 104);
-AT(igdm_evaluate_options, reserved, 112);
+AT(igdm_evaluate_options, smaller, 112);
+AT(igdm_evaluate_options, reserved, 120);
 
 SIZE(igdm_evaluation_row, 80);
 AT(igdm_evaluation_row, struct_size, 0);
@@ -217,7 +224,8 @@ AT(igdm_evaluation_row, count, 24);
 AT(igdm_evaluation_row, accuracy, 32);
 AT(igdm_evaluation_row, seconds, 40);
 AT(igdm_evaluation_row, quantised, 48);
-AT(igdm_evaluation_row, reserved, 56);
+AT(igdm_evaluation_row, unfinished, 56);
+AT(igdm_evaluation_row, reserved, 64);
 
 SIZE(igdm_autoattack_options, 160);
 AT(igdm_autoattack_options, struct_size, 0);

@@ -21,6 +21,11 @@ private func defaultSearchTuning() -> igdm_search_tuning {
     tuning.jump_directions = Int64(defaults.jumpDirections)
     tuning.jump_most_directions = Int64(defaults.jumpMostDirections)
     tuning.jump_gamma = defaults.jumpGamma
+    tuning.cw_rate = defaults.cwRate
+    tuning.cw_constant = defaults.cwConstant
+    tuning.cw_searches = Int64(defaults.cwSearches)
+    tuning.cw_confidence = defaults.cwConfidence
+    tuning.cw_abort_early = defaults.cwAbortEarly ? 1 : 0
     return tuning
 }
 
@@ -35,6 +40,7 @@ private func defaultAttackTuning() -> igdm_attack_tuning {
     tuning.fab_beta = defaults.fabBeta
     tuning.square_share = defaults.squareShare
     tuning.large_radii = defaults.largeRadii ? 1 : 0
+    tuning.momentum_decay = defaults.momentumDecay
     return tuning
 }
 
@@ -54,7 +60,7 @@ func apply(
 ) throws {
     let given = try Igdm.options(
         tuning, argument, defaults: defaultAttackTuning(), firstSize: FirstSize.attackTuning)
-    try checkReserved(Int64(given.reserved0), given.reserved.0, given.reserved.1, argument: argument)
+    try checkReserved(Int64(given.reserved0), given.reserved, argument: argument)
     chosen.referenceQuirks = try flag(given.reference_quirks, "\(argument).reference_quirks")
     chosen.rho = given.rho
     chosen.fabAlpha = given.fab_alpha
@@ -62,6 +68,7 @@ func apply(
     chosen.fabBeta = given.fab_beta
     chosen.squareShare = given.square_share
     chosen.largeRadii = try flag(given.large_radii, "\(argument).large_radii")
+    chosen.momentumDecay = given.momentum_decay
     chosen.search = try searchTuning(given.search, "\(argument).search")
 }
 
@@ -70,7 +77,7 @@ private func searchTuning(_ tuning: UnsafePointer<igdm_search_tuning>?, _ argume
         tuning, argument, defaults: defaultSearchTuning(), firstSize: FirstSize.searchTuning)
     let r = given.reserved
     try checkReserved(
-        Int64(given.reserved0), r.0, r.1, r.2, r.3, r.4, r.5, r.6, r.7, argument: argument)
+        Int64(given.reserved0), r.0, r.1, r.2, argument: argument)
     var chosen = SearchTuning()
     chosen.deepFoolOvershoot = given.deepfool_overshoot
     chosen.ddnGamma = given.ddn_gamma
@@ -85,5 +92,13 @@ private func searchTuning(_ tuning: UnsafePointer<igdm_search_tuning>?, _ argume
     chosen.jumpDirections = Int(given.jump_directions)
     chosen.jumpMostDirections = Int(given.jump_most_directions)
     chosen.jumpGamma = given.jump_gamma
+    chosen.cwRate = given.cw_rate
+    chosen.cwConstant = given.cw_constant
+    chosen.cwSearches = Int(given.cw_searches)
+    chosen.cwConfidence = given.cw_confidence
+    guard given.cw_abort_early == 0 || given.cw_abort_early == 1 else {
+        throw EngineError.invalid("\(argument).cw_abort_early", got: given.cw_abort_early, want: "0 or 1")
+    }
+    chosen.cwAbortEarly = given.cw_abort_early == 1
     return chosen
 }

@@ -79,6 +79,8 @@ public func igdm_evaluate_host_model(
 private struct EvaluateCall {
     private let data: DatasetHandle
     private let options: EvaluationOptions
+    private let smaller: Evaluation?
+    private let keepsPartial: Bool
     private let monitor: RunMonitor
     private let evaluation: UnsafeMutablePointer<OpaquePointer?>
     var batchSize: Int { options.batchSize }
@@ -92,8 +94,13 @@ private struct EvaluateCall {
             options, "options", defaults: defaultEvaluateOptions(),
             firstSize: FirstSize.evaluateOptions)
         self.evaluation = try pointer(evaluation, "evaluation")
-        let r = given.reserved
-        try checkReserved(Int64(given.reserved0), r.0, r.1, argument: "options")
+        try checkReserved(given.reserved, argument: "options")
+        if let given = given.smaller {
+            let handle: EvaluationHandle = try HandleTable.get(given, "options.smaller")
+            smaller = handle.evaluation
+        } else {
+            smaller = nil
+        }
         var chosen = EvaluationOptions()
         chosen.attacks = try text(given.attacks, "options.attacks")
         chosen.norm = try text(given.norm, "options.norm")
@@ -108,14 +115,18 @@ private struct EvaluateCall {
             throw EngineError.invalid("options.keep_samples", got: given.keep_samples, want: "0 or 1")
         }
         chosen.keepsSamples = given.keep_samples == 1
+        keepsPartial = try flag(Int32(bitPattern: given.keep_partial), "options.keep_partial")
         self.options = chosen
         monitor = Callbacks.monitor(
             given.progress, given.user, cancel: try optionalPointer(given.cancel, "options.cancel"))
     }
 
     func run(on model: any DifferentiableClassifier, teacher: (any DifferentiableClassifier)?) throws {
-        let result = try evaluate(model, on: data.dataset, teacher: teacher, options: options, monitor: monitor)
-        evaluation.pointee = HandleTable.register(EvaluationHandle(result))
+        func give(_ result: Evaluation) { evaluation.pointee = HandleTable.register(EvaluationHandle(result)) }
+        let result = try evaluate(
+            model, on: data.dataset, teacher: teacher, options: options, after: smaller, monitor: monitor,
+            interrupted: keepsPartial ? give : nil)
+        give(result)
     }
 }
 
@@ -141,6 +152,7 @@ public func igdm_evaluation_get_row(
         result.accuracy = source.accuracy
         result.seconds = source.seconds
         result.quantised = Int64(source.correctQuantised)
+        result.unfinished = Int64(source.unfinished)
         try fill(row, "row", result, firstSize: FirstSize.evaluationRow)
     }
 }
@@ -207,7 +219,10 @@ public func igdm_evaluation_get_gradient_agreement(
         let cosine = try optionalPointer(cosine, "cosine")
         let distance = try optionalPointer(distance, "distance")
         guard let agreement = handle.evaluation.agreement else {
-            throw EngineError(.notFound, "evaluation: it was made without a teacher; give igdm_evaluate one")
+            throw EngineError(
+                .notFound,
+                "evaluation: has no gradient agreement: it was made without a teacher, or ended before; "
+                    + "give igdm_evaluate one")
         }
         cosine?.pointee = agreement.cosine
         distance?.pointee = agreement.distance

@@ -78,6 +78,8 @@ import Testing
             ),
             ("restarts", { $0.restarts = 0 }), ("restarts", { $0.restarts = 65536 }),
             ("kappa", { $0.kappa = -1 }), ("kappa", { $0.kappa = .infinity }),
+            ("eot", { $0.expectation = 0 }), ("eot", { $0.expectation = 65536 }),
+            ("momentum_decay", { $0.momentumDecay = -0.1 }), ("momentum_decay", { $0.momentumDecay = .nan }),
             ("attack", { $0.attack = "pdg" }), ("norm", { $0.norm = "l7" }), ("loss", { $0.loss = "dlr2" }),
         ]
         for (name, change) in cases {
@@ -92,7 +94,7 @@ import Testing
             thrownError { _ = try plan { $0.attack = "x" } }?.message
                 == "attack: got \"x\", want one of fgsm, pgd, cw, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square, autoattack, "
                 + "deepfool, ddn, fmn, spsa, noise-gaussian, noise-uniform, hopskipjump, bim, mi-fgsm, r-fgsm, tpgd, "
-                + "gaussian_noise, shot_noise, impulse_noise, defocus_blur, glass_blur, motion_blur, zoom_blur, fog, brightness, contrast, pixelate"
+                + "cw-l2, gaussian_noise, shot_noise, impulse_noise, defocus_blur, glass_blur, motion_blur, zoom_blur, fog, brightness, contrast, pixelate"
         )
         #expect(thrownError { _ = try plan { $0.norm = "x" } }?.message == "norm: got \"x\", want one of linf, l2, l1")
         #expect(

@@ -142,6 +142,122 @@ import Testing
         }
     }
 
+    /// Attacks on samples of which some fall at once, some late and some never, stopped at any pass.
+    @Test(arguments: [("fgsm,pgd-3,apgd-ce-4,square-6", ""), ("pgd-3,apgd-t-3,pgd-2", "least-likely")])
+    func anEvaluationThatIsStoppedKeepsWhatItFound(attacks: String, target: String) throws {
+        let shape = ImageShape(1, 3, 3)
+        let model = centres(shape)
+        let (images, labels) = try samples(model, 30)
+        let source = ArraySource(shape: shape, classes: 5, images: images, labels: labels)
+        func run(stopAt: Int) throws -> (evaluation: Evaluation?, error: EngineError?, calls: Int) {
+            var calls = 0
+            var kept: Evaluation?
+            let monitor = RunMonitor(checkpoint: {
+                calls += 1
+                if calls == stopAt { throw EngineError(.cancelled, "stop") }
+            })
+            let chosen = options {
+                ($0.attacks, $0.target, $0.epsilon, $0.batchSize) = (attacks, target, 0.2, 8)
+                ($0.restarts, $0.keepsSamples) = (2, true)
+            }
+            let error = thrownError {
+                kept = try evaluate(model, on: source, options: chosen, monitor: monitor) { kept = $0 }
+            }
+            return (kept, error, calls)
+        }
+        let whole = try run(stopAt: 0)
+        let rows = try #require(whole.evaluation).rows
+        #expect(whole.error == nil && rows.allSatisfy { $0.unfinished == 0 })
+        let all = try rows.dropFirst().map { try found($0, shape.count) }
+        var unfinished = Set<Int>()
+        for stop in 1...whole.calls {
+            let stopped = try run(stopAt: stop)
+            #expect(stopped.error?.code == .cancelled)
+            guard let kept = stopped.evaluation else {
+                // The clean row takes four passes.
+                #expect(stop <= 4)
+                continue
+            }
+            #expect(stop > 4 && kept.rows.count >= 2)
+            for (i, row) in kept.rows.enumerated() {
+                #expect(row.name == rows[i].name)
+                let isLast = i == kept.rows.count - 1
+                if row.unfinished > 0 { unfinished.insert(i) }
+                if !isLast || row.unfinished == 0 { #expect(Array(row.flags) == Array(rows[i].flags)) }
+                #expect((rows[i].correct...rows[i].correct + row.unfinished).contains(row.correct))
+                #expect(row.correctQuantised == (isLast ? -1 : rows[i].correctQuantised))
+                guard i > 0 else { continue }
+                let here = try found(row, shape.count)
+                for s in 0..<30 {
+                    #expect(row.flags[s] >= rows[i].flags[s])
+                    #expect(here.success[s] == 1 - row.flags[s])
+                    let image = Array(here.images[s * 9..<s * 9 + 9])
+                    let isLeft = image == Array(images[s * 9..<s * 9 + 9])
+                    #expect(image == Array(all[i - 1].images[s * 9..<s * 9 + 9]) || (isLeft && row.unfinished > 0))
+                }
+            }
+        }
+        #expect(unfinished == Set(1..<rows.count))
+    }
+
+    @Test(arguments: ["", "least-likely"])
+    func whatASmallerRadiusHasBrokenIsNotAttackedAgain(target: String) throws {
+        let shape = ImageShape(1, 3, 3)
+        let model = centres(shape)
+        let (images, labels) = try samples(model, 40)
+        let source = ArraySource(shape: shape, classes: 5, images: images, labels: labels)
+        func run(_ epsilon: Double, after smaller: Evaluation? = nil) throws -> Evaluation {
+            let chosen = options {
+                ($0.attacks, $0.target, $0.epsilon) = ("pgd-2,apgd-t-2", target, epsilon)
+                $0.keepsSamples = true
+            }
+            return try evaluate(model, on: source, options: chosen, after: smaller)
+        }
+        let small = try run(0.1)
+        let (alone, nested) = (try run(0.15), try run(0.15, after: small))
+        for i in 1...2 {
+            let (inner, outer, whole) = (
+                try found(small.rows[i], 9), try found(alone.rows[i], 9), try found(nested.rows[i], 9)
+            )
+            let left = small.rows[i].flags
+            #expect(left.contains(0) && nested.rows[i].flags.contains(1))
+            var survivors = 0
+            for s in 0..<40 {
+                let there = left[s] == 1 ? outer : inner
+                #expect(nested.rows[i].flags[s] == left[s] & alone.rows[i].flags[s])
+                #expect(whole.success[s] == there.success[s])
+                #expect(whole.images[9 * s..<9 * s + 9] == there.images[9 * s..<9 * s + 9])
+                survivors += Int(nested.rows[i].flags[s])
+            }
+            let totals = try #require(nested.rows[i].samples).totals(seconds: 0)
+            #expect(totals.successes == whole.success.count { $0 == 1 })
+            #expect(nested.rows[i].correctQuantised >= survivors)
+        }
+        #expect(nested.rows[1].correct < small.rows[1].correct)
+        #expect(
+            thrownError { _ = try run(0.05, after: small) }?.message.hasPrefix("smaller: got one at epsilon 0.1")
+                == true)
+    }
+
+    /// What the attack of a row has found.
+    private func found(_ row: EvaluationRow, _ pixels: Int) throws -> (images: [Float], success: [UInt8]) {
+        var images = [Float](repeating: -1, count: row.count * pixels)
+        var success = [UInt8](repeating: 9, count: row.count)
+        let samples = try #require(row.samples)
+        try withOutputs(&images, &success) { try samples.write(to: $0) }
+        return (images, success)
+    }
+
+    @Test func attacksWithoutTheGradientThatTheyNeedAreRefusedAtOnce() throws {
+        let blind = LinearClassifier(shape: shape, classes: 2, seed: 1)
+        blind.hasGradient = false
+        for list in ["square-2,pgd-2", "square-2,apgd-ce-2"] {
+            let error = thrownError { _ = try evaluate(blind, on: source, options: options { $0.attacks = list }) }
+            #expect(error?.message.contains("has no gradient") == true)
+        }
+        #expect(blind.passes == 0)
+    }
+
     @Test func badArgumentsAreRefused() {
         func error(_ teacher: LinearClassifier? = nil, _ change: (inout EvaluationOptions) -> Void) -> EngineError? {
             thrownError { _ = try evaluate(model, on: source, teacher: teacher, options: options(change)) }

@@ -82,20 +82,117 @@ import Testing
     }
 
     @Test func momentumIsEachSamplesOwn() throws {
-        // With early stop those that go on keep their own sums though others leave the batch before them.
-        let model = LinearClassifier(shape: shape, classes: 5, seed: 3)
-        let images = randomImages(12 * 4, seed: 2)
-        let labels = randomLabels(12, classes: 5, seed: 2)
-        func run(_ images: [Float], _ labels: [Int64]) throws -> [Float] {
-            try attack(model, images, labels) {
-                $0.attack = "mi-fgsm"; $0.epsilon = 0.5; $0.norm = "l2"; $0.earlyStop = true
-            }.images
+        // With early stop those that go on keep their own sums though others leave the batch before them, on a model whose
+        // gradients turn on the way, so that a sum of another sample leads elsewhere.
+        let shape = ImageShape(1, 3, 3)
+        let model = centres(shape)
+        let (images, labels) = try samples(model, 40)
+        func run(_ range: Range<Int>) throws -> (images: [Float], firstSuccess: [Int64]) {
+            let count = range.count
+            var result = Array(images[9 * range.lowerBound..<9 * range.upperBound])
+            var firstSuccess = [Int64](repeating: 0, count: count)
+            try result.withUnsafeMutableBufferPointer { result in
+                try firstSuccess.withUnsafeMutableBufferPointer { firstSuccess in
+                    let memory = try #require(result.baseAddress)
+                    var outputs = AttackOutputs(adversarial: memory)
+                    outputs.firstSuccess = firstSuccess.baseAddress
+                    var options = AttackOptions()
+                    (options.attack, options.norm, options.epsilon, options.step) = ("mi-fgsm", "l2", 0.6, 0.03)
+                    (options.steps, options.earlyStop) = (12, true)
+                    try runAttack(
+                        on: model, images: memory, labels: Array(labels[range]), count: count, options: options,
+                        batchSize: count, outputs: outputs)
+                }
+            }
+            return (result, firstSuccess)
         }
-        let whole = try run(images, labels)
-        for s in 0..<12 {
-            let alone = try run(Array(images[4 * s..<4 * s + 4]), [labels[s]])
-            #expect(alone == Array(whole[4 * s..<4 * s + 4]))
+        let whole = try run(0..<40)
+        // They leave in many different steps, and some never.
+        #expect(Set(whole.firstSuccess).count >= 6 && whole.firstSuccess.contains(-1))
+        for s in 0..<40 {
+            let alone = try run(s..<s + 1)
+            #expect(alone.images == Array(whole.images[9 * s..<9 * s + 9]))
+            #expect(alone.firstSuccess[0] == whole.firstSuccess[s])
         }
+    }
+
+    /// On the margin the gradients are those of the weights, (2, -4, 0, 1), and in the first pixel less the shift.
+    @Test func gradientsAreAveragedOverPasses() throws {
+        func step(_ shifts: [Float], eot: Int) throws -> (images: [Float], passes: Int) {
+            let model = RandomisedClassifier(linear, shifts: shifts)
+            let result = try attack(model, [0.5, 0.5, 0.5, 0.5], [0]) {
+                ($0.attack, $0.norm, $0.loss, $0.expectation) = ("fgsm", "l2", "margin", eot)
+                $0.epsilon = 0.25
+            }
+            return (result.images, model.passes)
+        }
+        func moved(_ slopes: [Float]) -> [Float] {
+            let length = slopes.reduce(0) { $0 + $1 * $1 }.squareRoot()
+            return slopes.map { 0.5 + 0.25 * $0 / length }
+        }
+        func expect(_ images: [Float], _ wanted: [Float]) {
+            for (value, other) in zip(images, wanted) { #expect(abs(value - other) < 1e-6) }
+        }
+        let first = try step([8, 0, -2], eot: 1)
+        expect(first.images, moved([2 - 8, -4, 0, 1]))
+        // One pass more judges the result.
+        #expect(first.passes == 2)
+        let mean = try step([8, 0, -2, 5], eot: 3)
+        expect(mean.images, moved([2 - 2, -4, 0, 1]))
+        #expect(mean.passes == 4)
+    }
+
+    @Test func passesOverWhichGradientsAreAveragedAreCounted() throws {
+        var (forwards, backwards): ([Int64], [Int64]) = ([0, 0], [0, 0])
+        var images = randomImages(8, seed: 1)
+        try images.withUnsafeMutableBufferPointer { images in
+            try forwards.withUnsafeMutableBufferPointer { forwards in
+                try backwards.withUnsafeMutableBufferPointer { backwards in
+                    let memory = try #require(images.baseAddress)
+                    var outputs = AttackOutputs(adversarial: memory)
+                    (outputs.forwards, outputs.backwards) = (forwards.baseAddress, backwards.baseAddress)
+                    var options = AttackOptions()
+                    (options.steps, options.expectation, options.restarts) = (4, 5, 2)
+                    try runAttack(
+                        on: linear, images: memory, labels: [0, 1], count: 2, options: options, batchSize: 2,
+                        outputs: outputs)
+                }
+            }
+        }
+        #expect(forwards == [42, 42])
+        #expect(backwards == [40, 40])
+    }
+
+    /// Gradients over their L1 length, by hand, on a model whose gradient turns on the way.
+    @Test(arguments: [0, 0.5, 1])
+    func momentumDecaysAsAsked(decay: Double) throws {
+        let shape = ImageShape(1, 1, 2)
+        let model = NearestCentre(shape: shape, centres: [[0.2, 0.9], [0.9, 0.8], [0.6, 0.1]], sharpness: 6)
+        let start: [Float] = [0.45, 0.6]
+        let (step, steps) = (0.05, 8)
+        let result = try attack(model, start, [0]) {
+            ($0.attack, $0.norm, $0.loss, $0.epsilon, $0.step, $0.steps) = ("mi-fgsm", "l2", "ce", 0.6, step, steps)
+            $0.momentumDecay = decay
+        }.images
+        var (x, sum) = (start.map { Double($0) }, [0.0, 0.0])
+        for _ in 0..<steps {
+            var logits = [Float](repeating: 0, count: 3)
+            try model.forward(x.map { Float($0) }, count: 1, logits: &logits, retain: true)
+            var (cotangent, slope): ([Float], [Float]) = ([0, 0, 0], [0, 0])
+            _ = crossEntropy(logits, label: 0, classes: 3, scale: 1, gradient: &cotangent)
+            try model.inputGradient(cotangent, count: 1, gradient: &slope)
+            let length = Double(slope.reduce(0) { $0 + abs($1) })
+            for i in 0..<2 { sum[i] = decay * sum[i] + Double(slope[i]) / length }
+            let size = (sum[0] * sum[0] + sum[1] * sum[1]).squareRoot()
+            for i in 0..<2 { x[i] += step * sum[i] / size }
+        }
+        for i in 0..<2 { #expect(abs(Double(result[i]) - x[i]) < 1e-5) }
+        let plain = try attack(model, start, [0]) {
+            ($0.attack, $0.norm, $0.epsilon, $0.step, $0.steps) = ("bim", "l2", 0.6, step, steps)
+        }.images
+        // Without decay nothing accumulates; with it the path is another.
+        let difference = zip(result, plain).map { abs($0 - $1) }.max() ?? 0
+        #expect(decay == 0 ? difference < 1e-6 : difference > 1e-3)
     }
 
     @Test func randomFGSMGoesToACornerAndThenAlongTheSigns() throws {
@@ -118,6 +215,25 @@ import Testing
                     $0.attack = "r-fgsm"; $0.norm = "l2"
                 }
             }?.message == "norm: got \"l2\", want linf for r-fgsm")
+    }
+
+    /// A cube without size has one corner, the image: what remains is FGSM.
+    @Test func randomFGSMWithoutRoomForACornerIsFGSM() throws {
+        let images = randomImages(10 * 4, seed: 6)
+        let labels = randomLabels(10, classes: 2, seed: 6)
+        func run(_ name: String, _ change: (inout AttackOptions) -> Void = { _ in }) throws -> [Float] {
+            try attack(linear, images, labels) {
+                ($0.attack, $0.epsilon) = (name, 0.25)
+                change(&$0)
+            }.images
+        }
+        let whole = try run("r-fgsm") { $0.step = 0.25 }
+        let (fgsm, half, nowhere) = (try run("fgsm"), try run("r-fgsm"), try run("r-fgsm") { $0.epsilon = 0 })
+        #expect(whole == fgsm && whole != images && whole != half)
+        #expect(nowhere == images)
+        // So is the loss that is flat at the image refused.
+        let error = thrownError { _ = try run("r-fgsm") { ($0.step, $0.loss) = (0.25, "kl") } }
+        #expect(error?.message.contains("no gradient at the image") == true)
     }
 
     @Test func marginBeyondKappaIsLeftAlone() throws {

@@ -1,3 +1,4 @@
+import Glibc
 import Kernels
 import Runtime
 import Testing
@@ -35,7 +36,8 @@ import Testing
     }
 
     @Test(arguments: [
-        ("deepfool", "linf", 1.03), ("deepfool", "l2", 1.03), ("ddn", "l2", 1.02), ("fmn", "linf", 1.02),
+        ("deepfool", "linf", 1.03), ("deepfool", "l2", 1.03), ("ddn", "l2", 1.02), ("cw-l2", "l2", 1.02),
+        ("fmn", "linf", 1.02),
         ("fmn", "l2", 1.02),
         ("fmn", "l1", 1.1), ("fab", "linf", 1.06), ("fab", "l2", 1.06), ("fab", "l1", 1.06),
         ("hopskipjump", "linf", 1.5),
@@ -49,6 +51,8 @@ import Testing
             $0.norm = norm
             $0.epsilon = 10
             $0.search.jumpDirections = 50
+            // Adam's first step moves all pixels at once: by less than the border is away.
+            $0.search.cwRate = 0.001
             $0.steps = name == "hopskipjump" ? 30 : 0
         }
         for s in 0..<count {
@@ -75,6 +79,59 @@ import Testing
         }
         #expect(result.success == [1])
         #expect(zip(result.images, image).count { $0 != $1 } == 1)
+    }
+
+    /// Adam's first step moves every w by the learning rate, whatever the gradient's length.
+    @Test func theFirstStepOfCarliniAndWagnerByHand() throws {
+        let image: [Float] = (0..<shape.count).map { 0.1 + 0.02 * Float($0) }
+        let gradient: [Float] = (0..<shape.count).map { $0 % 2 == 0 ? 3 : -0.5 }
+        var options = AttackOptions()
+        (options.attack, options.norm, options.epsilon) = ("cw-l2", "l2", 1)
+        options.search.cwConstant = 10
+        let plan = try options.plan()
+        let memory = try FloatBuffer(CarliniWagnerRun.planes * shape.count)
+        try image.withUnsafeBufferPointer { clean in
+            let start = try #require(clean.baseAddress)
+            let sample = AttackSample(clean: start, logits: start, label: 1, key: 0, shape: shape, classes: 2)
+            let run = CarliniWagnerRun(sample, plan, options.search, run: 0, memory: memory.pointer)
+            for i in 0..<shape.count { #expect(abs(run.query[i] - image[i]) < 1e-6) }
+            #expect(run.receive(logits: [0, 1], loss: -1, gradient: gradient))
+            for i in 0..<shape.count {
+                let w = atanh(2 * Double(image[i]) - 1) + (i % 2 == 0 ? 0.01 : -0.01)
+                #expect(abs(Double(run.query[i]) - (tanh(w) + 1) / 2) < 1e-6)
+            }
+        }
+    }
+
+    @Test func carliniAndWagnerSucceedWithTheMarginAskedFor() throws {
+        let model = centres(shape)
+        let (images, labels) = try samples(model, 12)
+        func run(_ confidence: Double, target: String = "") throws -> (images: [Float], success: [UInt8]) {
+            try attack(model, images, labels) {
+                ($0.attack, $0.norm, $0.epsilon, $0.steps, $0.target) = ("cw-l2", "l2", 3, 60, target)
+                ($0.search.cwConfidence, $0.search.cwRate, $0.search.cwSearches) = (confidence, 0.03, 5)
+            }
+        }
+        let before = try predictions(model, images)
+        let (plain, sure) = (try run(0), try run(0.5))
+        var compared = 0
+        for s in 0..<12 where before[s] == labels[s] && sure.success[s] == 1 {
+            var logits = [Float](repeating: 0, count: 5)
+            let found = Array(sure.images[s * shape.count..<(s + 1) * shape.count])
+            try model.forward(found, count: 1, logits: &logits, retain: false)
+            #expect(marginLoss(logits, label: Int(labels[s]), classes: 5, kappa: 9, scale: 1, gradient: nil) >= 0.5)
+            func length(_ result: [Float]) -> Double {
+                exactLength(
+                    (s * shape.count..<(s + 1) * shape.count).map { Double(result[$0]) - Double(images[$0]) }, "l2")
+            }
+            #expect(plain.success[s] == 1 && length(plain.images) < length(sure.images))
+            compared += 1
+        }
+        #expect(compared > 5)
+        let aimed = try run(0, target: "3")
+        let after = try predictions(model, aimed.images)
+        #expect(aimed.success.contains(1))
+        for s in 0..<12 { #expect((aimed.success[s] == 1) == (after[s] == 3)) }
     }
 
     @Test func spsaClimbsWithoutAGradient() throws {
@@ -141,6 +198,9 @@ import Testing
             ("spsa_rate", { $0.spsaRate = -1 }), ("spsa_directions", { $0.spsaDirections = 0 }),
             ("jump_directions", { $0.jumpDirections = 1_000_001 }),
             ("jump_most_directions", { $0.jumpMostDirections = 0 }), ("jump_gamma", { $0.jumpGamma = .infinity }),
+            ("cw_rate", { $0.cwRate = 0 }), ("cw_constant", { $0.cwConstant = -1 }),
+            ("cw_searches", { $0.cwSearches = 0 }),
+            ("cw_confidence", { $0.cwConfidence = -1 }), ("cw_confidence", { $0.cwConfidence = .infinity }),
         ]
         for (name, change) in changes {
             var options = AttackOptions()

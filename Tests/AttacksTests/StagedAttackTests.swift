@@ -15,7 +15,8 @@ import Testing
         private var isSlow: Bool { ["square", "noise-gaussian", "noise-uniform"].contains(name) }
         var steps: Int {
             if Corruption.all.contains(where: { $0.name == name }) { return 5 }
-            return isSlow ? 60 : name == "hopskipjump" || name == "spsa" ? 4 : ["ddn": 40, "fmn": 150][name] ?? 12
+            return isSlow
+                ? 60 : name == "hopskipjump" || name == "spsa" ? 4 : ["ddn": 40, "fmn": 150, "cw-l2": 20][name] ?? 12
         }
         var radius: Double {
             let noise: [String: Double] = ["linf": 0.2, "l2": 1.4, "l1": 10]
@@ -30,6 +31,7 @@ import Testing
             options.steps = name == "autoattack" ? 0 : steps
             options.search.spsaDirections = 8
             options.search.jumpDirections = 20
+            (options.search.cwSearches, options.search.cwConstant, options.search.cwRate) = (3, 1, 0.05)
             // The borders of the toys are nearer than those of networks.
             if norm == "l2" { (options.search.fmnStep, options.search.fmnLastStep) = (0.05, 0.0005) }
         }
@@ -38,7 +40,8 @@ import Testing
     static let norms = [
         "apgd-ce": ["linf", "l2", "l1"], "apgd-dlr": ["linf", "l2", "l1"], "apgd-t": ["linf", "l2", "l1"],
         "fab": ["linf", "l2", "l1"], "fab-t": ["linf", "l2", "l1"], "square": ["linf", "l2", "l1"],
-        "deepfool": ["linf", "l2"], "ddn": ["l2"], "fmn": ["linf", "l2", "l1", "l0"], "spsa": ["linf", "l2", "l1"],
+        "deepfool": ["linf", "l2"], "ddn": ["l2"], "cw-l2": ["l2"], "fmn": ["linf", "l2", "l1", "l0"],
+        "spsa": ["linf", "l2", "l1"],
         "noise-gaussian": ["linf", "l2", "l1"], "noise-uniform": ["linf", "l2", "l1"], "hopskipjump": ["linf", "l2"],
     ]
     static let cases = norms.sorted { $0.key < $1.key }.flatMap { attack in
@@ -121,7 +124,7 @@ import Testing
         let few = try run(restarts: 1, steps: 4)
         for (a, b) in zip(few, try run(restarts: 4, steps: 4)) { #expect(b >= a) }
         // These plan their whole schedule by the number of steps: there more of them promise nothing for one sample.
-        guard !one.name.hasPrefix("apgd"), !["ddn", "fmn"].contains(one.name) else { return }
+        guard !one.name.hasPrefix("apgd"), !["ddn", "fmn", "cw-l2"].contains(one.name) else { return }
         for (a, b) in zip(few, try run(restarts: 1, steps: 30)) { #expect(b >= a) }
     }
 

@@ -9,6 +9,7 @@ final class LinearClassifier: DifferentiableClassifier {
     let shape: ImageShape
     let weights: [Float]
     let bias: [Float]
+    var hasGradient = true
     private(set) var passes = 0
 
     init(shape: ImageShape, weights: [[Float]], bias: [Float]? = nil) {
@@ -94,6 +95,34 @@ final class NearestCentre: DifferentiableClassifier {
                 gradient[s * shape.count + i] = sum
             }
         }
+    }
+}
+
+/// A model that is random: to each pass its logits get the next of `shifts` times the image's first pixel, for class 0.
+final class RandomisedClassifier: DifferentiableClassifier {
+    let model: LinearClassifier
+    let shifts: [Float]
+    var classes: Int { model.classes }
+    var shape: ImageShape { model.shape }
+    private(set) var passes = 0
+    private var shift: Float = 0
+
+    init(_ model: LinearClassifier, shifts: [Float]) { (self.model, self.shifts) = (model, shifts) }
+
+    func forward(
+        _ images: UnsafePointer<Float>, count: Int, logits: UnsafeMutablePointer<Float>, retain: Bool
+    ) throws {
+        shift = shifts[passes % shifts.count]
+        passes += 1
+        try model.forward(images, count: count, logits: logits, retain: retain)
+        for s in 0..<count { logits[s * classes] += shift * images[s * shape.count] }
+    }
+
+    func inputGradient(
+        _ cotangent: UnsafePointer<Float>, count: Int, gradient: UnsafeMutablePointer<Float>
+    ) throws {
+        try model.inputGradient(cotangent, count: count, gradient: gradient)
+        for s in 0..<count { gradient[s * shape.count] += shift * cotangent[s * classes] }
     }
 }
 

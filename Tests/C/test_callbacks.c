@@ -193,6 +193,73 @@ static void evaluation_cancels_at_every_call(void) {
     }
 }
 
+/* With keep_partial the handle is there from the first batch under attack on, and says what it lacks. */
+static void evaluation_keeps_what_it_found(void) {
+    igdm_model *model = new_model("small_cnn", 0), *teacher = new_model("small_cnn", 1);
+    igdm_dataset *data = new_dataset();
+    igdm_evaluation *whole = NULL;
+    struct watch watch = new_watch(0);
+    igdm_evaluate_options options;
+    OK(igdm_evaluate_options_init(&options));
+    options.attacks = "pgd-3,square-3,fgsm", options.epsilon = 0.2, options.batch_size = 1;
+    options.progress = on_progress, options.user = &watch, options.keep_partial = 1;
+    OK(igdm_evaluate(model, data, teacher, &options, &whole));
+    int calls = watch.calls, kept = 0, cut = 0;
+    for (int k = 1; k <= calls; k++) {
+        igdm_evaluation *partial = NULL;
+        size_t rows = 0;
+        watch = new_watch(k);
+        FAILS(igdm_evaluate(model, data, teacher, &options, &partial), IGDM_ERROR_CANCELLED, "callback");
+        if (partial == NULL) {
+            CHECK(kept == 0);
+            continue;
+        }
+        kept++;
+        OK(igdm_evaluation_row_count(partial, &rows));
+        for (size_t i = 0; i < rows; i++) {
+            igdm_evaluation_row here = {.struct_size = sizeof here}, there = {.struct_size = sizeof there};
+            uint8_t flags[COUNT], all[COUNT];
+            OK(igdm_evaluation_get_row(partial, i, &here));
+            OK(igdm_evaluation_get_row(whole, i, &there));
+            CHECK(strcmp(here.name, there.name) == 0 && here.count == there.count && there.unfinished == 0);
+            CHECK(i + 1 == rows || here.unfinished == 0);
+            CHECK(here.correct >= there.correct && here.correct <= there.correct + here.unfinished);
+            cut += here.unfinished > 0;
+            OK(igdm_evaluation_get_correct(partial, i, flags, COUNT));
+            OK(igdm_evaluation_get_correct(whole, i, all, COUNT));
+            for (size_t s = 0; s < COUNT; s++) CHECK(flags[s] >= all[s]);
+        }
+        FAILS(igdm_evaluation_get_gradient_agreement(partial, NULL, NULL), IGDM_ERROR_NOT_FOUND, "teacher");
+        igdm_evaluation_release(partial);
+    }
+    CHECK(kept > 0 && kept < calls && cut > 2);
+
+    /* Nor does a larger radius attack again what a smaller one has broken; the handle may go. */
+    igdm_evaluation *larger = NULL;
+    igdm_evaluation_row here = {.struct_size = sizeof here}, there = {.struct_size = sizeof there};
+    watch = new_watch(0), options.epsilon = 0.3, options.smaller = whole;
+    OK(igdm_evaluate(model, data, NULL, &options, &larger));
+    CHECK(watch.calls < calls);
+    OK(igdm_evaluation_get_row(whole, 1, &there));
+    OK(igdm_evaluation_get_row(larger, 1, &here));
+    CHECK(here.correct <= there.correct);
+    options.epsilon = 0.1;
+    FAILS(igdm_evaluate(model, data, NULL, &options, &larger), IGDM_ERROR_INVALID_ARGUMENT, "smaller");
+    options.epsilon = 0.3, options.attacks = "pgd-4,square-3,fgsm";
+    FAILS(igdm_evaluate(model, data, NULL, &options, &larger), IGDM_ERROR_INVALID_ARGUMENT, "pgd-4");
+    options.attacks = "pgd-3,square-3,fgsm", options.norm = "l2";
+    FAILS(igdm_evaluate(model, data, NULL, &options, &larger), IGDM_ERROR_INVALID_ARGUMENT, "linf");
+    options.norm = "linf", options.keep_samples = 1;
+    FAILS(igdm_evaluate(model, data, NULL, &options, &larger), IGDM_ERROR_INVALID_ARGUMENT, "keep_samples");
+    options.keep_samples = 0;
+    FAILS(igdm_evaluate(teacher, data, NULL, &options, &larger), IGDM_ERROR_INVALID_ARGUMENT, "another model");
+    igdm_evaluation_release(whole);
+    FAILS(igdm_evaluate(model, data, NULL, &options, &larger), IGDM_ERROR_INVALID_ARGUMENT, "options.smaller");
+    options.smaller = NULL;
+    options.keep_partial = 2;
+    FAILS(igdm_evaluate(model, data, teacher, &options, &whole), IGDM_ERROR_INVALID_ARGUMENT, "keep_partial");
+}
+
 static void autoattack_resumes_after_every_cancel(void) {
     igdm_model *model = new_model("small_cnn", 0);
     igdm_dataset *data = new_dataset();
@@ -565,7 +632,7 @@ static void warnings_reach_the_log_callback(void) {
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         TEST(fit_resumes_after_every_cancel),   TEST(attack_cancels_at_every_call),
-        TEST(attack_keeps_what_it_found), TEST(evaluation_cancels_at_every_call), TEST(the_flag_cancels_from_another_thread),
+        TEST(attack_keeps_what_it_found), TEST(evaluation_cancels_at_every_call), TEST(evaluation_keeps_what_it_found), TEST(the_flag_cancels_from_another_thread),
         TEST(calls_from_inside_a_fit),          TEST(handles_released_inside_a_fit),
         TEST(calls_from_inside_an_attack),      TEST(callbacks_that_would_wait_in_a_circle),
         TEST(autoattack_resumes_after_every_cancel), TEST(host_models_are_attacked_as_ours),

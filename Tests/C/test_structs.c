@@ -206,7 +206,7 @@ static const struct subject subjects[] = {
      evaluate,
      fill_evaluate_options,
      sizeof(igdm_evaluate_options),
-     {offsetof(igdm_evaluate_options, reserved0)},
+     {0},
      RESERVED(igdm_evaluate_options)},
     {"create trainer",
      "options",

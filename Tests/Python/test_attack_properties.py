@@ -14,6 +14,8 @@ RADIUS = {"linf": 0.3, "l2": 2.0, "l1": 12.0}
 FAR = {"linf": 8.0, "l2": 4.0, "l1": 6.0}
 FEW = {"tuning": {"spsa_directions": 8, "spsa_rate": 0.1, "jump_directions": 10}}
 
+QUICK = {"tuning": {"cw_constant": 1, "cw_searches": 3, "cw_rate": 0.05}}
+
 
 @dataclass(frozen=True)
 class Case:
@@ -49,6 +51,7 @@ CASES = {
     "deepfool": Case(norms=("linf", "l2")),
     "ddn": Case(steps=20, norms=("l2",), more_steps=False),
     "fmn": Case(steps=30, more_steps=False),
+    "cw-l2": Case(steps=20, norms=("l2",), more_steps=False, target=True, options=QUICK),
     "spsa": Case(steps=8, reach={"linf": 2, "l2": 2, "l1": 3}, options=FEW),
     "noise-gaussian": Case(steps=30, reach=FAR),
     "noise-uniform": Case(steps=30, reach=FAR),

@@ -232,6 +232,31 @@ def test_interrupt_ends_with_130_and_keeps_the_student(job: list[object], tmp_pa
     assert igdm.Model.load(output / "last.h5").info.width == 4
 
 
+def test_an_interrupted_evaluation_prints_its_table(
+    run: Run, teacher: igdm.Model, hdf5_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher.save(tmp_path / "teacher.h5")
+    measure = igdm.evaluate
+
+    def interrupted(event: igdm.Progress) -> None:
+        if event.stage == "pgd-2":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(igdm, "evaluate", lambda *given, **options: measure(*given, callback=interrupted, **options))
+    command = [
+        "evaluate", tmp_path / "teacher.h5", "--data", f"hdf5:{hdf5_data},test/images,test/labels", "--quiet", "--eps",
+        "0.1", "--attacks", "fgsm,pgd-2,fgsm", "--batch-size", 4,
+    ]  # fmt: skip
+    status, out, err = run(*command)
+    assert (status, err) == (130, "igdm: interrupted\n")
+    assert "pgd-2 was stopped" in out
+    status, out, _ = run(*command, "--json", "--samples", tmp_path / "samples.h5")
+    rows = json.loads(out)["rows"]
+    assert status == 130 and [row["name"] for row in rows] == ["clean", "fgsm", "pgd-2"]
+    assert rows[1]["unfinished"] == 0 < rows[2]["unfinished"]
+    assert (tmp_path / "samples.h5").exists()
+
+
 def test_a_closed_pipe_is_no_error_message(job: list[object], tmp_path: Path) -> None:
     read, write = subprocess.Popen(["true"], stdin=subprocess.PIPE), None
     read.wait()

@@ -72,6 +72,61 @@ def test_bad_arguments(teacher: igdm.Model, data: igdm.Dataset) -> None:
         igdm.evaluate(teacher, data, teacher=igdm.Model("resnet8"))
 
 
+class Breaking:
+    """A model whose answer becomes wrong at the `at`-th pass."""
+
+    def __init__(self, model: igdm.Model, at: int, error: type[BaseException] | None) -> None:
+        self.model, self.at, self.error, self.passes = model, at, error, 0
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        self.passes += 1
+        logits = self.model.predict(images)
+        if self.passes >= self.at:
+            if self.error is not None:
+                raise self.error("lost the device")
+            logits[-1, 1] = np.nan
+        return logits
+
+
+@pytest.mark.parametrize("error", [None, ZeroDivisionError, KeyboardInterrupt])
+@pytest.mark.parametrize("attacks", ["fgsm,pgd-3", "fgsm,square-6"])
+def test_what_was_found_outlives_a_model_that_breaks_down(
+    teacher: igdm.Model, data: igdm.Dataset, attacks: str, error: type[BaseException] | None
+) -> None:
+    options = {"attacks": attacks, "eps": 0.25, "batch_size": 16, "keep_samples": True}
+    whole = igdm.evaluate(teacher, data, **options)
+    last = attacks.split(",")[1]
+    seen = set()
+    for at in range(1, 40):
+        broken = Breaking(teacher, at, error)
+        host = igdm.HostModel(broken, teacher.input_gradient, classes=data.classes, input_shape=data.image_shape)
+        try:
+            igdm.evaluate(host, data, **options)
+            break
+        except (igdm.NotFiniteError, ZeroDivisionError, KeyboardInterrupt) as raised:
+            assert isinstance(raised, error or igdm.NotFiniteError)
+            assert error is not None or "sample" in str(raised)
+            partial = getattr(raised, "partial", None)
+        if partial is None:
+            assert at <= -(-len(data) // 16)
+            continue
+        row = partial.rows[-1]
+        seen.add((row.name, row.unfinished > 0))
+        for name, flags in partial.correct.items():
+            assert not np.any(whole.correct[name] & ~flags)
+            if name != row.name or not row.unfinished:
+                np.testing.assert_array_equal(flags, whole.correct[name])
+        assert set(partial.samples) == {one.name for one in partial.rows[1:]}
+        for name, found in partial.samples.items():
+            broken_ones = ~partial.correct[name]
+            np.testing.assert_array_equal(found.success, broken_ones)
+            np.testing.assert_array_equal(found.images[broken_ones], whole.samples[name].images[broken_ones])
+            assert (found.quantised is None) == (name == row.name)
+        assert ("was stopped" in str(partial)) == (row.unfinished > 0)
+        assert json.loads(json.dumps(partial.to_dict()))["rows"][-1]["unfinished"] == row.unfinished
+    assert {("fgsm", True), (last, True)} <= seen
+
+
 def test_callbacks(teacher: igdm.Model, data: igdm.Dataset) -> None:
     stages: list[str] = []
     igdm.evaluate(teacher, data, attacks=["fgsm"], batch_size=16, callback=lambda event: stages.append(event.stage))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import SHAPE, make_arrays
 
-SMALL = {"spsa_directions": 16, "spsa_rate": 0.1, "jump_directions": 10}
+SMALL = {"spsa_directions": 16, "spsa_rate": 0.1, "jump_directions": 10, "cw_rate": 0.1}
 DISTANCES = {"linf": "linf", "l2": "l2", "l1": "l1"}
 CASES = [
     ("pgd", "l1", 8.0, 8),
@@ -17,6 +17,7 @@ CASES = [
     ("deepfool", "linf", 0.3, 8),
     ("deepfool", "l2", 3.0, 8),
     ("ddn", "l2", 3.0, 20),
+    ("cw-l2", "l2", 3.0, 30),
     ("fmn", "linf", 0.3, 30),
     ("fmn", "l2", 3.0, 30),
     ("fmn", "l1", 20.0, 30),
@@ -61,17 +62,55 @@ def test_decisions_are_enough(teacher: igdm.Model) -> None:
         igdm.attack(host, images, labels, "deepfool")
 
 
+def test_gradients_of_a_random_model_are_averaged(teacher: igdm.Model) -> None:
+    """Each pass answers with another gradient: their mean is what the step follows."""
+    images, labels = make_arrays(8)
+    random = np.random.default_rng(3)
+    noise = [random.normal(size=images.shape).astype(np.float32) for _ in range(4)]
+    passes: list[np.ndarray] = []
+
+    def gradient(batch: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
+        passes.append(teacher.input_gradient(batch, cotangent) + noise[len(passes) % 4])
+        return passes[-1]
+
+    host = igdm.HostModel(teacher.predict, gradient, classes=teacher.info.classes, input_shape=SHAPE)
+    result = igdm.attack(host, images, labels, "fgsm", eps=0.1, eot=4)
+    mean = np.sum(passes, axis=0, dtype=np.float32)
+    assert len(passes) == 4 and (result.backwards == 4).all()
+    sure = np.abs(mean) > 1e-5
+    wanted = np.clip(images + np.float32(0.1) * np.sign(mean), 0, 1)
+    np.testing.assert_allclose(result.images[sure], wanted[sure], atol=1e-6)
+    alone = igdm.attack(host, images, labels, "fgsm", eps=0.1)
+    assert (np.abs(alone.images - result.images) > 0.1).mean() > 0.1
+    plain = igdm.attack(teacher, images, labels, "pgd", eps=0.1, steps=3, eot=3)
+    once = igdm.attack(teacher, images, labels, "pgd", eps=0.1, steps=3)
+    assert np.abs(plain.images - once.images).max() < 1e-6 and plain.backwards[0] == 3 * once.backwards[0]
+
+
 def test_tuning_is_taken(teacher: igdm.Model) -> None:
     images, labels = make_arrays(12)
     few = igdm.attack(teacher, images, labels, "spsa", eps=0.3, steps=1, tuning={"spsa_directions": 2})
     many = igdm.attack(teacher, images, labels, "spsa", eps=0.3, steps=1, tuning={"spsa_directions": 9})
     assert few.forwards.max() == 1 + 2 * 2 + 2
     assert many.forwards.max() == 1 + 2 * 9 + 2
+    quick = {"cw_searches": 3, "cw_abort_early": 0}
+    long = igdm.attack(teacher, images, labels, "cw-l2", eps=0.01, norm="l2", steps=7, tuning=quick)
+    assert long.forwards.max() == 1 + 3 * 7
+    short = igdm.attack(teacher, images, labels, "cw-l2", eps=0.01, norm="l2", steps=7, tuning=quick | {"cw_rate": 0.5})
+    assert (short.images != long.images).any() or not long.success.any()
+    kept, lost = (
+        igdm.attack(teacher, images, labels, "mi-fgsm", norm="l2", eps=2, tuning={"momentum_decay": decay}).images
+        for decay in (1, 0.2)
+    )
+    assert np.abs(kept - lost).max() > 1e-3
     for tuning, message in [
         ({"ddn_gamma": 1.5}, "ddn_gamma: got 1.5"),
+        ({"momentum_decay": -1}, "momentum_decay: got -1"),
+        ({"cw_searches": 0}, "cw_searches: got 0"),
+        ({"cw_abort_early": 2}, "cw_abort_early: got 2"),
         ({"spsa_directions": 0}, "spsa_directions: got 0"),
         ({"large_radii": 1}, "large_radii"),
-        ({"gamma": 1}, "want one of reference_quirks, .*jump_gamma"),
+        ({"gamma": 1}, "want one of reference_quirks, .*cw_abort_early"),
     ]:
         with pytest.raises(igdm.InvalidArgument, match=message):
             igdm.attack(teacher, images, labels, "apgd-ce", tuning=tuning)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import CLASSES, SHAPE, make_arrays
 from igdm import report
+from igdm.samples import COLUMNS
 
 EPS = ["0.05", 0.1, "0.3"]
 
@@ -24,16 +25,75 @@ def swept(teacher: igdm.Model) -> igdm.Sweep:
 def test_each_radius_is_an_evaluation(teacher: igdm.Model, swept: igdm.Sweep) -> None:
     data = igdm.datasets.from_arrays(*make_arrays(40), classes=CLASSES)
     alone = igdm.evaluate(teacher, data, attacks="fgsm,pgd-4", eps=0.1)
-    assert swept.evaluations[1].accuracy == alone.accuracy
+    first, second = swept.evaluations[0].correct, swept.evaluations[1].correct
+    for name, flags in alone.correct.items():
+        np.testing.assert_array_equal(second[name], flags & first[name])
     curves = swept.curves
     assert list(curves) == ["fgsm", "pgd-4", "all attacks"]
-    assert curves["pgd-4"][1] == alone.accuracy["pgd-4"]
+    assert curves["pgd-4"][1] == swept.evaluations[1].accuracy["pgd-4"]
     worst = curves["all attacks"]
     assert worst == sorted(worst, reverse=True) and worst[-1] < worst[0]
     assert all(w <= min(f, p) for w, f, p in zip(worst, curves["fgsm"], curves["pgd-4"], strict=True))
     printed = str(swept)
     assert all(str(eps) in printed for eps in EPS) and f"{100 * worst[-1]:.2f} %" in printed
     assert json.loads(json.dumps(swept.to_dict()))["eps"] == EPS
+
+
+@pytest.mark.parametrize("target", [None, "least-likely"])
+def test_what_a_smaller_radius_has_broken_is_not_attacked_again(
+    teacher: igdm.Model, data: igdm.Dataset, target: str | None
+) -> None:
+    options = {"attacks": "pgd-3,square-20", "keep_samples": True, "target": target, "restarts": 2}
+    swept = igdm.sweep(teacher, data, [0.1, 0.2, 0.3, 0.5], **options)  # type: ignore[arg-type]
+    carried = 0
+    for i, (eps, here) in enumerate(zip(swept.eps, swept.evaluations, strict=True)):
+        alone = igdm.evaluate(teacher, data, eps=eps, **options)  # type: ignore[arg-type]
+        assert here.options == alone.options
+        before = swept.evaluations[i - 1] if i else None
+        for row in here.rows[1:]:
+            found, other = here.samples[row.name], alone.samples[row.name]
+            kept = np.zeros(len(data), bool) if before is None else ~before.correct[row.name]
+            np.testing.assert_array_equal(here.correct[row.name], alone.correct[row.name] & ~kept)
+            for column in ("images", *COLUMNS):
+                values = getattr(found, column)
+                np.testing.assert_array_equal(values[~kept], getattr(other, column)[~kept])
+                if before is not None:
+                    np.testing.assert_array_equal(values[kept], getattr(before.samples[row.name], column)[kept])
+            assert (found.linf <= float(eps)).all()
+            survivors = here.correct["clean"] & ~found.quantised
+            assert row.quantised == survivors.sum()
+            carried += int((kept & here.correct["clean"] & alone.correct[row.name]).sum())
+    accuracies = [one.accuracy["square-20"] for one in swept.evaluations]
+    assert accuracies == sorted(accuracies, reverse=True) and accuracies[-1] < accuracies[0]
+
+
+def test_larger_radii_take_only_what_is_left(teacher: igdm.Model, data: igdm.Dataset) -> None:
+    def attacked(event: igdm.Progress) -> None:
+        if event.stage == "pgd-3":
+            totals.append(event.total)
+
+    totals: list[int] = []
+    swept = igdm.sweep(teacher, data, [0.2, 0.3], attacks="pgd-3", callback=attacked, batch_size=len(data))
+    first = swept.evaluations[0].rows
+    assert totals == [first[0].correct, first[1].correct] and totals[1] < totals[0]
+
+
+def test_a_sweep_that_is_stopped_has_the_radii_before(teacher: igdm.Model, data: igdm.Dataset) -> None:
+    def stop_at(number: int) -> igdm.Sweep | None:
+        seen = 0
+
+        def stop(event: igdm.Progress) -> bool:
+            nonlocal seen
+            seen += event.stage == "clean" and event.done == event.total
+            return seen == number
+
+        with pytest.raises(igdm.Cancelled) as caught:
+            igdm.sweep(teacher, data, [0.1, 0.2, 0.3], attacks="fgsm", callback=stop)
+        return caught.value.partial  # type: ignore[attr-defined]
+
+    assert stop_at(1) is None
+    partial = stop_at(3)
+    assert partial is not None and partial.eps == (0.1, 0.2) and len(partial.curves["fgsm"]) == 2
 
 
 def test_radii_that_do_not_rise(teacher: igdm.Model, data: igdm.Dataset) -> None:

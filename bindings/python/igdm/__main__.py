@@ -303,30 +303,35 @@ def _evaluate(given: argparse.Namespace) -> None:
             raise igdm.InvalidArgument(f"{name}: got {getattr(given, name)!r}, want none without --attacks autoattack")
     names = ("attacks", "step", "norm", "restarts", "count", "batch_size", "seed", "target")
     options = {name: getattr(given, name) for name in names} | {"teacher": teacher, "progress": not given.quiet}
-    swept = None
-    if given.eps is not None and "," in given.eps:
-        if given.samples is not None:
-            raise igdm.InvalidArgument("samples: got a file with several eps, want one eps")
-        swept = igdm.sweep(model, data, given.eps.split(","), **options)
-        evaluation, result = swept.evaluations[-1], swept
-    else:
-        evaluation = igdm.evaluate(model, data, eps=given.eps, keep_samples=given.samples is not None, **options)
-        result = evaluation
-    if given.samples is not None:
-        igdm.save_samples(given.samples, evaluation)
+    is_sweep = given.eps is not None and "," in given.eps
+    if is_sweep and given.samples is not None:
+        raise igdm.InvalidArgument("samples: got a file with several eps, want one eps")
+    try:
+        if is_sweep:
+            result: Evaluation | igdm.Sweep = igdm.sweep(model, data, given.eps.split(","), **options)
+        else:
+            result = igdm.evaluate(model, data, eps=given.eps, keep_samples=given.samples is not None, **options)
+    except BaseException as error:
+        if getattr(error, "partial", None) is not None:
+            _tell(given, error.partial)  # type: ignore[attr-defined]
+        raise
     if given.report is not None:
-        _write_report(given.report, model, teacher, data, evaluation, swept)
+        _write_report(given.report, model, teacher, data, result)
+    _tell(given, result)
+
+
+def _tell(given: argparse.Namespace, result: Evaluation | igdm.Sweep) -> None:
+    """Writes the samples and prints the table."""
+    if given.samples is not None and isinstance(result, Evaluation):
+        igdm.save_samples(given.samples, result)
     print(json.dumps(result.to_dict(), indent=2) if given.json else result)
 
 
 def _write_report(
-    path: str,
-    model: igdm.Model,
-    teacher: igdm.Model | None,
-    data: Dataset,
-    evaluation: Evaluation,
-    swept: igdm.Sweep | None,
+    path: str, model: igdm.Model, teacher: igdm.Model | None, data: Dataset, result: Evaluation | igdm.Sweep
 ) -> None:
+    swept = result if isinstance(result, igdm.Sweep) else None
+    evaluation = result if isinstance(result, Evaluation) else result.evaluations[-1]
     info = model.info
     facts = {
         "Model": f"{info.architecture}, {info.parameter_count:,} parameters" + ", exact" * model.exact,

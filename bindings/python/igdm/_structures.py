@@ -248,7 +248,12 @@ class SearchTuning(Struct):
         ("jump_directions", c_int64),
         ("jump_most_directions", c_int64),
         ("jump_gamma", c_double),
-        ("reserved", c_int64 * 8),
+        ("cw_rate", c_double),
+        ("cw_constant", c_double),
+        ("cw_searches", c_int64),
+        ("cw_confidence", c_double),
+        ("cw_abort_early", c_int64),
+        ("reserved", c_int64 * 3),
     ]
 
 
@@ -264,7 +269,8 @@ class AttackTuning(Struct):
         ("search", POINTER(SearchTuning)),
         ("large_radii", c_int32),
         ("reserved0", c_int32),
-        ("reserved", c_int64 * 2),
+        ("momentum_decay", c_double),
+        ("reserved", c_int64 * 1),
     ]
 
 
@@ -349,7 +355,7 @@ class HostModel(Struct):
 class EvaluateOptions(Struct):
     _fields_ = [
         ("struct_size", c_uint32),
-        ("reserved0", c_uint32),
+        ("keep_partial", c_uint32),
         ("attacks", c_char_p),
         ("norm", c_char_p),
         ("epsilon", c_double),
@@ -363,7 +369,8 @@ class EvaluateOptions(Struct):
         ("cancel", POINTER(c_int32)),
         ("target", c_char_p),
         ("keep_samples", c_int64),
-        ("reserved", c_int64 * 2),
+        ("smaller", Evaluation),
+        ("reserved", c_int64 * 1),
     ]
 
 
@@ -377,7 +384,8 @@ class EvaluationRow(Struct):
         ("accuracy", c_double),
         ("seconds", c_double),
         ("quantised", c_int64),
-        ("reserved", c_int64 * 3),
+        ("unfinished", c_int64),
+        ("reserved", c_int64 * 2),
     ]
 
 

@@ -1,6 +1,6 @@
 """Attacks on a model: FGSM, PGD, C&W-inf (Goodfellow et al. 2015, Madry et al. 2018, Carlini and Wagner 2017), and
-those of AutoAttack: Auto-PGD, FAB, Square (Croce and Hein 2020, Andriushchenko et al. 2020); DeepFool, DDN, FMN, SPSA,
-HopSkipJump and noise."""
+those of AutoAttack: Auto-PGD, FAB, Square (Croce and Hein 2020, Andriushchenko et al. 2020); DeepFool, DDN, FMN,
+C&W-L2, SPSA, HopSkipJump and noise."""
 
 from __future__ import annotations
 
@@ -100,13 +100,13 @@ def attack(
     model          a Model, or a HostModel: any function
     attack         "pgd", "fgsm", "cw", "bim", "mi-fgsm", "r-fgsm", "tpgd";
                    "apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"; "autoattack";
-                   "deepfool", "ddn", "fmn", "spsa", "hopskipjump", "noise-gaussian", "noise-uniform"; a corruption
-                   ("fog", ...), whose steps are the severity
+                   "deepfool", "ddn", "fmn", "cw-l2", "spsa", "hopskipjump", "noise-gaussian", "noise-uniform"; a
+                   corruption ("fog", ...), whose steps are the severity
     eps            radius: a number on the [0,1] pixel scale, or a string such as "8/255"
     step           step size; 0 = eps/4 (mi-fgsm: eps/steps, r-fgsm: eps/2)
     steps          iterations; 0 = the attack's own number
-    norm           "linf", "l2" or "l1"; r-fgsm has "linf" alone, ddn "l2" alone, deepfool and hopskipjump "linf" and
-                   "l2", fmn also "l0"
+    norm           "linf", "l2" or "l1"; r-fgsm has "linf" alone, ddn and cw-l2 "l2" alone, deepfool and hopskipjump
+                   "linf" and "l2", fmn also "l0"
     loss           "ce", "margin", "kl" or "dlr"; of pgd, fgsm, bim, mi-fgsm and r-fgsm
     random_start   start at a random point of the ball
     restarts       independent runs, of which the strongest counts
@@ -202,8 +202,9 @@ class Report:
 
     def result(self, adversarial: Floats) -> Adversarial:
         told = dict(self._told, success=self._told["success"].astype(bool))
-        quantised = self._told.get("quantised")
-        told["quantised"] = None if quantised is None else quantised.astype(bool)
+        # Not looked at where that was not asked for, or where an error came before.
+        looked_at = self.structure.quantised_successes >= 0
+        told["quantised"] = self._told["quantised"].astype(bool) if looked_at else None
         return Adversarial(images=adversarial, seconds=self.structure.seconds, **told)
 
 

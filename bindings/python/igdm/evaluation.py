@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -33,6 +34,8 @@ class Row:
     seconds: float
     quantised: int | None = None
     """Samples correct when what the attack found is rounded to bytes; None where that has not been looked at."""
+    unfinished: int = 0
+    """Samples that an attack which was stopped had not finished: they count as correct."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,9 @@ class Evaluation:
         lines = [format_rows("", self.rows), about]
         if len(self.rows) > 2:
             lines.insert(1, f"under all of them {100 * self.worst.mean():.2f} %")
+        last = self.rows[-1]
+        if last.unfinished:
+            lines.append(f"{last.name} was stopped: {last.unfinished} samples not finished count as correct")
         if self.gradient_cosine is not None:
             lines.append(
                 f"input gradients against the teacher's: cosine {self.gradient_cosine:.3f}, "
@@ -124,7 +130,41 @@ def evaluate(
     teacher     measure the agreement with this model's input gradients too; not for a HostModel
     progress    True, False, or None = on a terminal
     callback    called with a Progress after each internal batch; a true result cancels (Cancelled is raised)
+
+    An exception that comes while attacks run (Cancelled, NotFiniteError, what a callback or a HostModel raises) has as
+    its attribute `partial` the Evaluation so far: the rows of the attacks that were finished, and as the last that of
+    the one under way, with what it had found (Row.unfinished).
     """
+    with measured(
+        None, model, data, attacks=attacks, eps=eps, step=step, norm=norm, restarts=restarts, count=count,
+        batch_size=batch_size, seed=seed, target=target, keep_samples=keep_samples, teacher=teacher,
+        progress=progress, callback=callback,
+    ) as (result, _):  # fmt: skip
+        return result
+
+
+@contextmanager
+def measured(
+    smaller: Any,
+    model: Model | HostModel,
+    data: Dataset,
+    *,
+    attacks: Sequence[str] | str | None = None,
+    eps: float | str | None = None,
+    step: float | str | None = None,
+    norm: str | None = None,
+    restarts: int | None = None,
+    count: int | None = None,
+    batch_size: int | None = None,
+    seed: int | None = None,
+    target: str | int | None = None,
+    keep_samples: bool = False,
+    teacher: Model | None = None,
+    progress: bool | None = None,
+    callback: Watcher | None = None,
+) -> Generator[tuple[Evaluation, Any], None, None]:
+    """evaluate(), with the library's handle of the result as long as the block lasts. `smaller`: None, or the handle of
+    the same evaluation at a smaller radius, whose broken samples are not attacked again."""
     require_dataset("data", data)
     options = structures.EvaluateOptions()
     call("igdm_evaluate_options_init", options)
@@ -136,33 +176,47 @@ def evaluate(
     )  # fmt: skip
     if teacher is not None and isinstance(model, HostModel):
         raise InvalidArgument("teacher: got one for a HostModel, want none")
+    options.keep_partial = 1
+    if smaller is not None:
+        options.smaller = smaller
     made = structures.Evaluation()
-    with attacked("model", model) as under, Display(progress) as display, watched(display, callback) as watcher:
-        options.progress = watcher.pointer
-        if under.is_host:
-            call("igdm_evaluate_host_model", under.handle, data._handle, options, made)
-        else:
-            rival = None if teacher is None else require_model("teacher", teacher)._handle
-            call("igdm_evaluate", under.handle, data._handle, rival, options, made)
-    asked = options.values()
-    del asked["keep_samples"]
-    asked["eps"] = asked.pop("epsilon") if eps is None else eps
-    if step is not None:
-        asked["step"] = step
-    with Handle(made, "igdm_evaluation_release"):
+
+    def result(has_agreement: bool) -> Evaluation:
+        asked = options.values()
+        del asked["keep_samples"], asked["keep_partial"]
+        asked["eps"] = asked.pop("epsilon") if eps is None else eps
+        if step is not None:
+            asked["step"] = step
         rows, flags = read_rows(made)
         cosine, distance = ctypes.c_double(), ctypes.c_double()
-        if teacher is not None:
+        if has_agreement:
             call("igdm_evaluation_get_gradient_agreement", made, cosine, distance)
-        samples = _read_samples(made, rows, under.input_shape) if keep_samples else {}
-    return Evaluation(
-        rows,
-        flags,
-        None if teacher is None else cosine.value,
-        None if teacher is None else distance.value,
-        asked,
-        samples,
-    )
+        samples = _read_samples(made, rows, data.image_shape) if keep_samples else {}
+        return Evaluation(
+            rows,
+            flags,
+            cosine.value if has_agreement else None,
+            distance.value if has_agreement else None,
+            asked,
+            samples,
+        )
+
+    try:
+        with attacked("model", model) as under, Display(progress) as display, watched(display, callback) as watcher:
+            options.progress = watcher.pointer
+            if under.is_host:
+                call("igdm_evaluate_host_model", under.handle, data._handle, options, made)
+            else:
+                rival = None if teacher is None else require_model("teacher", teacher)._handle
+                call("igdm_evaluate", under.handle, data._handle, rival, options, made)
+    except BaseException as error:
+        # Out here, because what a host model raises comes out of its context.
+        if made:
+            with Handle(made, "igdm_evaluation_release"):
+                error.partial = result(has_agreement=False)  # type: ignore[attr-defined]
+        raise
+    with Handle(made, "igdm_evaluation_release"):
+        yield result(has_agreement=teacher is not None), made
 
 
 def _read_samples(evaluation: Any, rows: Sequence[Row], shape: tuple[int, int, int]) -> dict[str, Adversarial]:
@@ -189,7 +243,7 @@ def read_rows(evaluation: Any) -> tuple[tuple[Row, ...], dict[str, NDArray[np.bo
         rows.append(
             Row(
                 name, row.correct, row.count, row.accuracy, row.seconds,
-                None if row.quantised < 0 else row.quantised,
+                None if row.quantised < 0 else row.quantised, row.unfinished,
             )
         )  # fmt: skip
         flags[name] = correct.astype(bool)

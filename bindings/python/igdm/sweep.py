@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
-
 from ._structures import number
 from .datasets import Dataset
 from .errors import InvalidArgument
-from .evaluation import Evaluation, evaluate, format_table
+from .evaluation import Evaluation, format_table, measured
 from .hosts import HostModel
 from .models import Model
 
@@ -31,12 +30,11 @@ class Sweep:
     @property
     def curves(self) -> dict[str, list[float]]:
         """Accuracy at each radius, by attack. With several attacks also "all attacks": the samples that all have
-        left at this radius and all smaller ones: what lies in a ball lies in a larger one."""
+        left."""
         names = [row.name for row in self.evaluations[0].rows[1:]]
         curves = {name: [one.accuracy[name] for one in self.evaluations] for name in names}
         if len(names) > 1:
-            left = np.logical_and.accumulate([one.worst for one in self.evaluations])
-            curves[WORST] = [float(flags.mean()) for flags in left]
+            curves[WORST] = [float(one.worst.mean()) if one.count else 0.0 for one in self.evaluations]
         return curves
 
     def to_dict(self) -> dict[str, Any]:
@@ -56,10 +54,25 @@ class Sweep:
 
 
 def sweep(model: Model | HostModel, data: Dataset, eps: Sequence[float | str], **options: Any) -> Sweep:
-    """evaluate() with each radius of `eps`, which rise; `options` are those of evaluate()."""
+    """evaluate() with each radius of `eps`, which rise; `options` are those of evaluate().
+
+    What an attack has broken at one radius counts as broken at all larger ones, since what lies in a ball lies in a
+    larger one, and is not attacked again (so larger radii take less time; samples are those of the smallest radius).
+    An exception on the way has as its attribute `partial` the Sweep of the radii that were finished, if there are any.
+    """
     radii = [number("eps", one) for one in eps]
     if not radii or any(a >= b for a, b in pairwise(radii)):
         raise InvalidArgument(f"eps: got {list(eps)}, want radii that rise")
     if options.get("attacks") in ("", [], ()):
         raise InvalidArgument("attacks: got none, want at least one for a sweep")
-    return Sweep(tuple(eps), tuple(evaluate(model, data, eps=one, **options) for one in eps))
+    results: list[Evaluation] = []
+    with ExitStack() as handles:
+        smaller = None
+        for one in eps:
+            try:
+                result, smaller = handles.enter_context(measured(smaller, model, data, eps=one, **options))
+            except BaseException as error:
+                error.partial = Sweep(tuple(eps[: len(results)]), tuple(results)) if results else None  # type: ignore[attr-defined]
+                raise
+            results.append(result)
+    return Sweep(tuple(eps), tuple(results))
