@@ -972,7 +972,14 @@ typedef struct igdm_trainer_details {
                                    batch; so a batch of one sample teaches nothing. Default 5 */
     double entropy_order;       /* saad: gamma, the order of that entropy (Renyi's); 1 (default) = Shannon's */
     double clean_weight;        /* saad: beta, weight of the clean images of samples that count little. Default 0 */
-    int64_t reserved[12];
+    /* Generated images, mixed into the batches of igdm_trainer_fit */
+    igdm_dataset *generated;    /* images, such as those of a diffusion model, with labels; input shape and classes of the student. The
+                                   trainer keeps what the handle stands for. NULL (default) = none */
+    double generated_ratio;     /* part of each batch that is drawn from them, with replacement: round(generated_ratio * count) of its
+                                   samples, but never all. The others go through `train` in their order, which then takes
+                                   longer than an epoch: epochs keep their length. At least 0, below 1. 0 (default) without
+                                   generated images, and above 0 with them */
+    int64_t reserved[10];
 } igdm_trainer_details;
 
 /* Fills in the defaults. */
@@ -1031,7 +1038,7 @@ IGDM_API int32_t igdm_trainer_options_init(igdm_trainer_options *options);
  *            stays free for other calls. NULL is allowed for pgd-at and trades without IGDM only. Of the two teachers of mtard
  *            the robust one, which IGDM looks at too
  *   options  NULL = defaults; copied
- * Errors: INVALID_ARGUMENT (names what is wrong; step > epsilon is refused), SHAPE (teacher and student). */
+ * Errors: INVALID_ARGUMENT (names what is wrong; step > epsilon is refused), SHAPE (teacher or generated images and student). */
 IGDM_API int32_t igdm_trainer_create(igdm_model *student, igdm_model *teacher, const igdm_trainer_options *options,
                                      igdm_trainer **trainer);
 
@@ -1121,7 +1128,7 @@ typedef int32_t (*igdm_fit_callback)(const igdm_fit_event *event, void *user);
  *   validation  may be NULL
  *   callback    may be NULL
  * Errors: SHAPE (dataset and model), INVALID_ARGUMENT (crop_padding larger than the image; a dataset of another length in the
- * middle of an epoch; other datasets than before igdm_trainer_resume), NOT_FINITE (a model's output, the loss or its gradient: the student keeps the weights before that
+ * middle of an epoch; other datasets, details.generated among them, than before igdm_trainer_resume), NOT_FINITE (a model's output, the loss or its gradient: the student keeps the weights before that
  * step), CANCELLED, BUSY (from inside a callback of this trainer). */
 IGDM_API int32_t igdm_trainer_fit(igdm_trainer *trainer, igdm_dataset *train, igdm_dataset *validation,
                                   igdm_fit_callback callback, void *user);

@@ -266,7 +266,9 @@ AT(igdm_trainer_details, consistency_weight, 168);
 AT(igdm_trainer_details, entropy_scale, 176);
 AT(igdm_trainer_details, entropy_order, 184);
 AT(igdm_trainer_details, clean_weight, 192);
-AT(igdm_trainer_details, reserved, 200);
+AT(igdm_trainer_details, generated, 200);
+AT(igdm_trainer_details, generated_ratio, 208);
+AT(igdm_trainer_details, reserved, 216);
 
 SIZE(igdm_trainer_options, 280);
 AT(igdm_trainer_options, struct_size, 0);

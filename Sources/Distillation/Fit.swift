@@ -9,7 +9,8 @@ extension Trainer {
     /// Trains from the current position to the last epoch.
     ///
     /// - Parameters:
-    ///   - train: shuffled anew each epoch and augmented as the options say; the last batch of an epoch may be smaller.
+    ///   - train: shuffled anew each time it has been gone through, which takes an epoch or, with generated images, longer;
+    ///     augmented as the options say; the last batch of an epoch may be smaller.
     ///   - validation: evaluated after each epoch, where given.
     ///   - onEvent: called after each batch, also of the validation, and each epoch. What it throws ends the fit; the student keeps what it has
     ///     learned, and a further fit goes on from there, to the same bits as one that was never stopped.
@@ -23,10 +24,10 @@ extension Trainer {
             if let validation { try checkFit(validation, "validation") }
             try checkCrop()
             try setStepsPerEpoch(for: train)
-            try checkData(TrainingData(train: train, validation: validation))
+            try checkData(TrainingData(train: train, validation: validation, generated: generated))
             mirrorWarningDue = true
             var clock = FitClock()
-            let loader = try BatchLoader(train, options)
+            let loader = try BatchLoader(train, generated: generated, options)
             while true {
                 if fitProgress.epochEndDue {
                     try finishEpoch(validation, &clock, onEvent)

@@ -44,6 +44,8 @@ extension TrainerOptions {
         try Self.check("swa_start", swaStart, in: 0...Self.largestEpochs)
         try Self.check("cutout", cutout, in: 0...Self.largestCount)
         try Self.check("cutmix", cutmix, (0...1).contains(cutmix), "0 ... 1")
+        try Self.check(
+            "generated_ratio", generatedRatio, generatedRatio >= 0 && generatedRatio < 1, "at least 0 and below 1")
         try Self.check("steps", steps, in: 1...Self.largestEpochs)
         try Self.check("crop_padding", cropPadding, in: 0...Self.largestCount)
         try Self.check("epochs", epochs, in: 1...Self.largestEpochs)

@@ -68,6 +68,8 @@ public struct TrainerOptions {
     public var cutout = 0
     /// Part of the samples that are mixed with another one.
     public var cutmix = 0.0
+    /// Part of each batch that comes from the generated images, where there are any.
+    public var generatedRatio = 0.0
     /// "multistep", "cosine", "onecycle" or "constant".
     public var schedule = "multistep"
     /// Epochs after which the rate is multiplied by `decay`; nil means after 1/2 and 3/4 of the epochs.

@@ -130,6 +130,7 @@ private func defaultTrainerDetails() -> igdm_trainer_details {
     details.entropy_scale = defaults.entropyScale
     details.entropy_order = defaults.entropyOrder
     details.clean_weight = defaults.cleanWeight
+    details.generated_ratio = defaults.generatedRatio
     return details
 }
 
@@ -172,4 +173,5 @@ private func take(_ details: igdm_trainer_details, into chosen: inout TrainerOpt
     chosen.entropyScale = details.entropy_scale
     chosen.entropyOrder = details.entropy_order
     chosen.cleanWeight = details.clean_weight
+    chosen.generatedRatio = details.generated_ratio
 }

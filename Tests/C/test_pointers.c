@@ -356,6 +356,14 @@ static int32_t call_trainer_create_two_teachers(void **p) {
     return igdm_trainer_create(model, teacher, &options, p[1]);
 }
 
+static int32_t call_trainer_create_generated(void **p) {
+    igdm_trainer_options options = trainer_options();
+    igdm_trainer_details details = *training_details;
+    details.generated = p[0], details.generated_ratio = 0.5;
+    options.details = &details;
+    return igdm_trainer_create(model, teacher, &options, p[1]);
+}
+
 static int32_t call_trainer_create_details_pointer(void **p) {
     igdm_trainer_options options = trainer_options();
     options.details = p[0];
@@ -518,6 +526,7 @@ static const struct row *make_table(size_t *count) {
         {"igdm_trainer_create",
          call_trainer_create_two_teachers,
          {LIVING(clean_teacher, teacher), NEW(trainer, trainer)}},
+        {"igdm_trainer_create", call_trainer_create_generated, {LIVING(generated, dataset), NEW(trainer, trainer)}},
         {"igdm_trainer_create",
          call_trainer_create_details_pointer,
          {IN_OR_NULL(details, training_details), NEW(trainer, trainer)}},

@@ -489,6 +489,9 @@ static void trainer_details(void) {
         {"entropy_scale", offsetof(igdm_trainer_details, entropy_scale), -1},
         {"entropy_order", offsetof(igdm_trainer_details, entropy_order), 0},
         {"clean_weight", offsetof(igdm_trainer_details, clean_weight), -1},
+        {"generated_ratio", offsetof(igdm_trainer_details, generated_ratio), -0.5},
+        {"generated_ratio", offsetof(igdm_trainer_details, generated_ratio), 1},
+        {"generated_ratio", offsetof(igdm_trainer_details, generated_ratio), NAN},
     };
     static const struct { const char *name; size_t offset; int zero_allowed; } counts[] = {
         {"introspection_start", offsetof(igdm_trainer_details, introspection_start), 0},
@@ -545,6 +548,30 @@ static void teachers(void) {
     OK(igdm_trainer_create(student, robust, &options, &trainer));
     igdm_model_release(clean);
     OK(igdm_trainer_step(trainer, &batch, NULL)); /* the trainer has copies */
+    CHECK(made_trainer == NULL);
+}
+
+/* A second dataset, and its part of the batches. */
+static void generated_images(void) {
+    igdm_model *student = new_model("small_cnn", 0);
+    igdm_dataset *train = new_dataset(), *generated = new_dataset(), *more_classes = NULL;
+    igdm_trainer_options options = trainer_options();
+    igdm_trainer_details details;
+    igdm_trainer *trainer = NULL;
+    make_images();
+    OK(igdm_dataset_from_floats(images, labels, COUNT, 1, SIDE, SIDE, CLASSES + 1, &more_classes));
+    OK(igdm_trainer_details_init(&details));
+    options.method = "pgd-at", options.igdm = 0, options.details = &details;
+    details.generated_ratio = 0.5;
+    INVALID(igdm_trainer_create(student, NULL, &options, &made_trainer), "generated: got none");
+    details.generated = more_classes;
+    FAILS(igdm_trainer_create(student, NULL, &options, &made_trainer), IGDM_ERROR_SHAPE, "generated");
+    details.generated = generated, details.generated_ratio = 0;
+    INVALID(igdm_trainer_create(student, NULL, &options, &made_trainer), "generated_ratio: got 0");
+    details.generated_ratio = 0.5;
+    OK(igdm_trainer_create(student, NULL, &options, &trainer));
+    igdm_dataset_release(generated);
+    OK(igdm_trainer_fit(trainer, train, NULL, NULL, NULL)); /* the trainer has the images still */
     CHECK(made_trainer == NULL);
 }
 
@@ -750,7 +777,8 @@ int main(int argc, char **argv) {
         TEST(threads), TEST(model_sizes), TEST(model_normalisation),
         TEST(model_options_of_pre_activation), TEST(unknown_names), TEST(wide_resnet_names),
         TEST(attack_lists), TEST(image_values), TEST(label_values), TEST(counts), TEST(attack_numbers), TEST(ensemble_options),
-        TEST(trainer_numbers), TEST(trainer_details), TEST(teachers), TEST(averages),
+        TEST(trainer_numbers), TEST(trainer_details), TEST(teachers), TEST(generated_images),
+        TEST(averages),
         TEST(evaluate_numbers), TEST(enormous_numbers_do_no_harm), TEST(things_that_do_not_fit),
         TEST(parameters), TEST(overflowing_outputs),
     };

@@ -96,6 +96,9 @@ def _add_distill(commands: Any) -> None:
         metavar="N",
         help="validate on the last N training samples instead, or on that part of them (0.1), and train on the others",
     )
+    parser.add_argument(
+        "--generated", metavar="DATA", help="images to mix into the batches, by --generated-ratio; or none"
+    )
     parser.add_argument("--patience", type=int, metavar="N", help="stop when N epochs brought no better validation")
     parser.add_argument(
         "--checkpoint-minutes", type=float, metavar="N", help="minutes between checkpoints within an epoch (10)"
@@ -149,11 +152,15 @@ def _distill(given: argparse.Namespace) -> None:
     options |= {
         name: value for name in TrainingOptions.__annotations__ if (value := getattr(given, name, None)) is not None
     }
+    generated = _generated(given, config)
+    if generated is None and given.generated_ratio is None:
+        options.pop("generated_ratio", None)  # of a repeated run that had some
     if clean_teacher is not None and teacher is None:
         raise igdm.InvalidArgument("teacher: got none beside the clean teacher; want the robust one")
     teachers = [clean_teacher, teacher] if clean_teacher is not None and teacher is not None else teacher
     run = igdm.distill(
-        student, teachers, train, validation=validation, patience=_run_option(given, config, "patience", None),
+        student, teachers, train, validation=validation, generated=generated,
+        patience=_run_option(given, config, "patience", None),
         checkpoint_minutes=_run_option(given, config, "checkpoint_minutes", 10), run_dir=given.output,
         resume=given.resume, overwrite=given.overwrite, progress=not given.quiet, **options,
     )  # fmt: skip
@@ -218,6 +225,14 @@ def _training_data(given: argparse.Namespace, config: dict[str, Any] | None) -> 
             raise igdm.InvalidArgument("validation_split: got validation data too, want one of the two")
         return _split(train, given.validation_split)
     return train, validation
+
+
+def _generated(given: argparse.Namespace, config: dict[str, Any] | None) -> Dataset | None:
+    if given.generated is not None:
+        return None if given.generated == "none" else _part(open_specification(given.generated), "train")
+    if config is not None and config["generated"] is not None:
+        return open_source(config["generated"])
+    return None
 
 
 def _split(train: Dataset, size: float) -> tuple[Dataset, Dataset]:

@@ -432,7 +432,9 @@ class TrainerDetails(Struct):
         ("entropy_scale", c_double),
         ("entropy_order", c_double),
         ("clean_weight", c_double),
-        ("reserved", c_int64 * 12),
+        ("generated", Dataset),
+        ("generated_ratio", c_double),
+        ("reserved", c_int64 * 10),
     ]
 
 

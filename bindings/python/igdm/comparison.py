@@ -54,7 +54,7 @@ class _RunFolder:
         def facts(run: _RunFolder) -> tuple[object, ...]:
             student = {k: v for k, v in run.config["student"].items() if k != "file"}
             options = {k: v for k, v in run.options.items() if k not in IGDM_OPTIONS}
-            return student, run.config["train"], options
+            return student, run.config["train"], run.config["generated"], options
 
         if self.options["igdm"] or not other.options["igdm"] or facts(self) != facts(other):
             return False

@@ -53,6 +53,7 @@ class TrainingOptions(TypedDict, total=False):
     crop_padding: Annotated[int | None, "random crops from the image padded with so many zeros; 0 = off"]
     cutout: Annotated[int | None, "side of a random square of zeros in each image; 0 = off"]
     cutmix: Annotated[float | None, "part of the images that get a rectangle of another one; 0 = off"]
+    generated_ratio: Annotated[float | None, "part of each batch that is drawn from the generated images"]
     schedule: Annotated[str | None, "of the learning rate: multistep, cosine, onecycle or constant"]
     milestones: Annotated[
         Sequence[int] | None, "multistep: epochs after which the learning rate is multiplied by decay"
