@@ -541,6 +541,18 @@ IGDM_API int32_t igdm_dataset_stream_hdf5(const char *path, const char *images_n
 /* `count` samples from `first` on, sharing the images of `dataset`. Errors: INVALID_ARGUMENT (outside the dataset). */
 IGDM_API int32_t igdm_dataset_subset(igdm_dataset *dataset, size_t first, size_t count, igdm_dataset **subset);
 
+/* The samples with these numbers, in this order, sharing the images of `dataset`; a number may come several times.
+ *   samples  (count), each at least 0 and less than the dataset's count
+ * Errors: INVALID_ARGUMENT (no number, or one outside the dataset). */
+IGDM_API int32_t igdm_dataset_select(igdm_dataset *dataset, const int64_t *samples, size_t count, igdm_dataset **selection);
+
+/* Holds out `count` samples, for a validation: of each class its part (count times the class's share of the dataset, rounded down,
+ * and one more where most was cut off, until they are `count`), the last ones of it. Nothing is random. Both parts keep the order
+ * of `dataset` and share its images.
+ *   others, held_out  receive the handles
+ * Errors: INVALID_ARGUMENT (count 0, or not less than the dataset's). */
+IGDM_API int32_t igdm_dataset_hold_out(igdm_dataset *dataset, size_t count, igdm_dataset **others, igdm_dataset **held_out);
+
 /* Describes the dataset. */
 IGDM_API int32_t igdm_dataset_get_info(igdm_dataset *dataset, igdm_dataset_info *info);
 

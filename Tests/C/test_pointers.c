@@ -232,6 +232,8 @@ CALL(igdm_dataset_open_cifar, p[0], 10, p[1], p[2])
 CALL(igdm_dataset_open_hdf5, p[0], p[1], p[2], CLASSES, p[3])
 CALL(igdm_dataset_stream_hdf5, p[0], p[1], p[2], CLASSES, p[3])
 CALL(igdm_dataset_subset, p[0], 1, 2, p[1])
+CALL(igdm_dataset_select, p[0], p[1], COUNT, p[2])
+CALL(igdm_dataset_hold_out, p[0], 1, p[1], p[2])
 CALL(igdm_dataset_get_info, p[0], p[1])
 CALL(igdm_dataset_read, p[0], 0, COUNT, p[1], p[2])
 CALL(igdm_attack_options_init, p[0])
@@ -457,6 +459,8 @@ static const struct row *make_table(size_t *count) {
         ROW(igdm_dataset_stream_hdf5, IN(path, hdf5_file), IN_OR_NULL(images_name, "images"),
             IN_OR_NULL(labels_name, "labels"), NEW(dataset, dataset)),
         ROW(igdm_dataset_subset, LIVING(dataset, dataset), NEW(subset, dataset)),
+        ROW(igdm_dataset_select, LIVING(dataset, dataset), IN(samples, labels), NEW(selection, dataset)),
+        ROW(igdm_dataset_hold_out, LIVING(dataset, dataset), NEW(others, dataset), NEW(held_out, dataset)),
         ROW(igdm_dataset_get_info, LIVING(dataset, dataset), OUT(info, about_dataset)),
         ROW(igdm_dataset_read, LIVING(dataset, dataset), OUT_OR_NULL(images, floats[0]),
             OUT_OR_NULL(labels, integers[0])),

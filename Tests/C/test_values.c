@@ -243,6 +243,7 @@ static void counts(void) {
     igdm_batch batch = first_batch();
     igdm_evaluation_row row = {.struct_size = sizeof row};
     uint8_t flags[COUNT];
+    static const int64_t bad_samples[] = {-1, COUNT, INT64_MIN, INT64_MAX};
     size_t parameters;
     OK(igdm_evaluate(model, dataset, NULL, NULL, &evaluation));
     OK(igdm_model_parameter_count(model, &parameters));
@@ -260,6 +261,8 @@ static void counts(void) {
         INVALID(igdm_dataset_read(dataset, count, 1, outputs, NULL), "first");
         INVALID(igdm_dataset_subset(dataset, 1, count, &made_dataset), "count");
         INVALID(igdm_dataset_subset(dataset, count, 1, &made_dataset), "first");
+        INVALID(igdm_dataset_select(dataset, labels, count, &made_dataset), "count");
+        INVALID(igdm_dataset_hold_out(dataset, count, &made_dataset, &made_dataset), "count");
         INVALID(igdm_model_parameter_info(model, count, NULL, NULL, NULL, NULL), "index");
         INVALID(igdm_evaluation_get_row(evaluation, count, &row), "index");
         INVALID(igdm_evaluation_get_correct(evaluation, count, flags, COUNT), "index");
@@ -267,6 +270,10 @@ static void counts(void) {
     INVALID(igdm_model_parameter_info(model, parameters, NULL, NULL, NULL, NULL), "index");
     INVALID(igdm_dataset_read(dataset, COUNT - 1, 2, outputs, NULL), "count");
     INVALID(igdm_dataset_subset(dataset, COUNT - 1, 2, &made_dataset), "count");
+    INVALID(igdm_dataset_hold_out(dataset, COUNT, &made_dataset, &made_dataset), "count");
+    INVALID(igdm_dataset_hold_out(dataset, 0, &made_dataset, &made_dataset), "count");
+    INVALID(igdm_dataset_select(dataset, labels, 0, &made_dataset), "count");
+    for EACH (bad_samples, i) INVALID(igdm_dataset_select(dataset, bad_samples + i, 1, &made_dataset), "samples[0]");
     batch.count = 0;
     INVALID(igdm_trainer_step(trainer, &batch, NULL), "count");
     INVALID(igdm_dataset_from_floats(images, labels, 0, 1, SIDE, SIDE, CLASSES, &made_dataset), "count");

@@ -393,6 +393,23 @@ def test_a_validation_split(job: list[str], tmp_path: Path, capsys: pytest.Captu
     split = [word for word in job if "test/images" not in word and word != "--validation"]
     assert command_line.main([*split, "--validation-split", "0.25", "--output", str(folder), "--epochs", "1"]) == 0
     config = runs.read_config(folder / "config.json")
+    whole = igdm.datasets.open_source({**config["train"], "parts": []})
+    train, validation = (igdm.datasets.open_source(config[name]) for name in ("train", "validation"))
+    assert (len(train), len(validation)) == (36, 12)
+    counts = [np.bincount(one.labels, minlength=3) for one in (whole, validation)]
+    assert np.all(np.abs(counts[0] / 4 - counts[1]) < 1)
+    # Repeated from its configuration, and gone on with, by the same command or without its arguments.
+    for again in ([*split, "--validation-split", "0.25"], ["distill"]):
+        assert command_line.main([*again, "--output", str(folder), "--resume", "--epochs", "1", "--quiet"]) == 0
+    repeated = ["distill", "--config", str(folder / "config.json"), "--output", str(tmp_path / "again"), "--quiet"]
+    assert command_line.main(repeated) == 0
+    require_same(tmp_path / "again", folder)
+    # The last samples, whatever their classes, as earlier versions held them out: another run, refused by its data.
+    last = [*split, "--validation-split", "0.25", "--no-stratified", "--epochs", "1"]
+    assert command_line.main([*last, "--output", str(folder), "--resume"]) == 2
+    assert "train: the training was begun with 36 samples" in capsys.readouterr().err
+    assert command_line.main([*last, "--output", str(tmp_path / "last")]) == 0
+    config = runs.read_config(tmp_path / "last" / "config.json")
     assert (config["train"]["first"], config["train"]["count"]) == (0, 36)
     assert (config["validation"]["first"], config["validation"]["count"]) == (36, 12)
     assert command_line.main([*split, "--validation-split", "48", "--output", str(tmp_path / "no")]) == 2

@@ -94,7 +94,13 @@ def _add_distill(commands: Any) -> None:
         "--validation-split",
         type=float,
         metavar="N",
-        help="validate on the last N training samples instead, or on that part of them (0.1), and train on the others",
+        help="validate on N training samples instead, or on that part of them (0.1), and train on the others",
+    )
+    parser.add_argument(
+        "--stratified",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="of --validation-split: of each class its part; --no-stratified: the last N samples",
     )
     parser.add_argument(
         "--generated", metavar="DATA", help="images to mix into the batches, by --generated-ratio; or none"
@@ -223,7 +229,7 @@ def _training_data(given: argparse.Namespace, config: dict[str, Any] | None) -> 
     if given.validation_split is not None:
         if given.validation is not None:
             raise igdm.InvalidArgument("validation_split: got validation data too, want one of the two")
-        return _split(train, given.validation_split)
+        return train.hold_out(given.validation_split, stratified=given.stratified)
     return train, validation
 
 
@@ -233,15 +239,6 @@ def _generated(given: argparse.Namespace, config: dict[str, Any] | None) -> Data
     if config is not None and config["generated"] is not None:
         return open_source(config["generated"])
     return None
-
-
-def _split(train: Dataset, size: float) -> tuple[Dataset, Dataset]:
-    count = round(size * len(train) if size < 1 else size)
-    if not 1 <= count < len(train):
-        raise igdm.InvalidArgument(
-            f"validation_split: got {size:g}, want less than the {len(train)} samples, or a part below 1"
-        )
-    return train[:-count], train[-count:]
 
 
 def _teacher(given: argparse.Namespace, config: dict[str, Any] | None, role: str) -> igdm.Model | None:

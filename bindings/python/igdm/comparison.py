@@ -174,7 +174,8 @@ def _configuration(opened: Sequence[_RunFolder], guide: Model | None) -> dict[st
     """What report.describe() says of each run; where they differ, every value once."""
     described: list[dict[str, str]] = []
     for run in opened:
-        count = run.config["train"].get("count")
+        train = run.config["train"]
+        count = train.get("parts", [train])[-1].get("count")
         facts = report.describe(run.model, guide, None, run.options)
         facts["Training data"] = f"{count:,} images of {_kind(run.config)}" if count else _kind(run.config)
         described.append(facts)
