@@ -991,7 +991,15 @@ typedef struct igdm_trainer_details {
                                    samples, but never all. The others go through `train` in their order, which then takes
                                    longer than an epoch: epochs keep their length. At least 0, below 1. 0 (default) without
                                    generated images, and above 0 with them */
-    int64_t reserved[10];
+    /* Augmentation in igdm_trainer_fit, once more: after crop and flip, before cutout */
+    const char *augment;        /* operations on the image in bytes, drawn for each anew: "none" (default); "autoaugment": the policy for
+                                   CIFAR-10 (Cubuk et al. 2019); "trivialaugment": one operation of any strength (Mueller and Hutter
+                                   2021); "idbh-color", "idbh-shape": those of IDBH (Li and Spratling 2023) for CIFAR-10 and SVHN */
+    int64_t crop_shift;         /* CropShift of IDBH instead of crop_padding, which has to be 0 then: up to so many rows and columns in all
+                                   are cut off, and the rest is put anywhere into zeros. 0 (default) = off */
+    double erasing;             /* part of the samples in which a random rectangle becomes zero, after cutout. 0 (default) = off */
+    double erasing_area;        /* its largest part of the area, 0.02 ... 1; the least is 0.02. Default 0.33 */
+    int64_t reserved[6];
 } igdm_trainer_details;
 
 /* Fills in the defaults. */

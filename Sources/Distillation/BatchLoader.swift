@@ -17,6 +17,7 @@ final class BatchLoader {
     private let batchSize: Int
     private let batches: Int
     private let seed: UInt64
+    private let spare: Buffer<UInt8>
     private let asRead: FloatBuffer
     private let images: FloatBuffer
     private let labels: Buffer<Int64>
@@ -32,8 +33,7 @@ final class BatchLoader {
         self.dataset = dataset
         self.generated = generated
         ratio = generated == nil ? 0 : options.generatedRatio
-        augmentation = Augmentation(
-            padding: options.cropPadding, flip: options.flip, cutout: options.cutout, seed: options.seed)
+        augmentation = try options.makeAugmentation()
         batchSize = min(options.batchSize, dataset.count)
         batches = (dataset.count - 1) / batchSize + 1
         mix =
@@ -42,6 +42,7 @@ final class BatchLoader {
                 part: Float(options.cutmix), augmentation: augmentation, shape: dataset.shape, capacity: batchSize)
             : nil
         seed = options.seed
+        spare = try Buffer(batchSize * augmentation.spareBytes(dataset.shape))
         asRead = try FloatBuffer(batchSize * dataset.shape.count)
         images = try FloatBuffer(batchSize * dataset.shape.count)
         labels = try Buffer(batchSize)
@@ -65,7 +66,8 @@ final class BatchLoader {
         }
         WorkerPool.parallelFor(count) { i in
             augmentation.apply(
-                asRead.pointer + i * shape.count, into: images.pointer + i * shape.count, shape: shape, key: keys[i])
+                asRead.pointer + i * shape.count, into: images.pointer + i * shape.count, shape: shape, key: keys[i],
+                spare: spare.pointer + i * augmentation.spareBytes(shape))
         }
         let mixture = mix?.apply(
             images.pointer, labels.pointer, count: count, copy: asRead.pointer, key: { keys[$0] })

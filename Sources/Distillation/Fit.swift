@@ -63,6 +63,11 @@ extension Trainer {
                 "crop_padding", got: padding,
                 want: "at most \(min(shape.height, shape.width)), the smaller side of the image; 0 = no crop")
         }
+        guard options.cropShift < min(shape.height, shape.width) else {
+            throw EngineError.invalid(
+                "crop_shift", got: options.cropShift,
+                want: "less than \(min(shape.height, shape.width)), the smaller side of the image; 0 = none")
+        }
     }
 
     private func setStepsPerEpoch(for train: Dataset) throws {

@@ -346,8 +346,9 @@ static int32_t call_trainer_create_details(void **p) {
     igdm_trainer_options options = trainer_options();
     igdm_trainer_details details = *training_details;
     details.igdm_term = p[0], details.igdm_ramp = p[1], details.optimiser = p[2], details.average = p[3];
+    details.augment = p[4];
     options.details = &details;
-    return igdm_trainer_create(model, teacher, &options, p[4]);
+    return igdm_trainer_create(model, teacher, &options, p[5]);
 }
 
 static int32_t call_trainer_create_two_teachers(void **p) {
@@ -526,7 +527,7 @@ static const struct row *make_table(size_t *count) {
         {"igdm_trainer_create",
          call_trainer_create_details,
          {IN(igdm_term, "igdm"), IN(igdm_ramp, "linear"), IN(optimiser, "sgd"), IN(average, "ema"),
-          NEW(trainer, trainer)}},
+          IN(augment, "none"), NEW(trainer, trainer)}},
         {"igdm_trainer_create",
          call_trainer_create_two_teachers,
          {LIVING(clean_teacher, teacher), NEW(trainer, trainer)}},

@@ -499,12 +499,15 @@ static void trainer_details(void) {
         {"generated_ratio", offsetof(igdm_trainer_details, generated_ratio), -0.5},
         {"generated_ratio", offsetof(igdm_trainer_details, generated_ratio), 1},
         {"generated_ratio", offsetof(igdm_trainer_details, generated_ratio), NAN},
+        {"erasing", offsetof(igdm_trainer_details, erasing), 1.5},
+        {"erasing_area", offsetof(igdm_trainer_details, erasing_area), 0},
     };
     static const struct { const char *name; size_t offset; int zero_allowed; } counts[] = {
         {"introspection_start", offsetof(igdm_trainer_details, introspection_start), 0},
         {"awp_start", offsetof(igdm_trainer_details, awp_start), 0},
         {"swa_start", offsetof(igdm_trainer_details, swa_start), 1},
         {"cutout", offsetof(igdm_trainer_details, cutout), 1},
+        {"crop_shift", offsetof(igdm_trainer_details, crop_shift), 1},
     };
     igdm_model *student = new_model("small_cnn", 0), *teacher = new_model("small_cnn", 1);
     igdm_trainer_options options = trainer_options();
@@ -523,6 +526,12 @@ static void trainer_details(void) {
             INVALID(igdm_trainer_create(student, teacher, &options, &made_trainer), counts[i].name);
         }
     }
+    OK(igdm_trainer_details_init(&details));
+    details.augment = "cutout";
+    INVALID(igdm_trainer_create(student, teacher, &options, &made_trainer), "augment");
+    OK(igdm_trainer_details_init(&details));
+    details.crop_shift = 2, options.crop_padding = 1;
+    INVALID(igdm_trainer_create(student, teacher, &options, &made_trainer), "crop_shift: got 2 with crop_padding 1");
     OK(igdm_trainer_details_init(&details));
     details.optimiser = "adamw", options.nesterov = 1;
     INVALID(igdm_trainer_create(student, teacher, &options, &made_trainer), "nesterov");

@@ -434,7 +434,11 @@ class TrainerDetails(Struct):
         ("clean_weight", c_double),
         ("generated", Dataset),
         ("generated_ratio", c_double),
-        ("reserved", c_int64 * 10),
+        ("augment", c_char_p),
+        ("crop_shift", c_int64),
+        ("erasing", c_double),
+        ("erasing_area", c_double),
+        ("reserved", c_int64 * 6),
     ]
 
 
