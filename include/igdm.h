@@ -1114,6 +1114,8 @@ IGDM_API int32_t igdm_trainer_get_adversarial(igdm_trainer *trainer, float *imag
 #define IGDM_EVENT_STEP 1       /* after each batch */
 #define IGDM_EVENT_EPOCH 2      /* after each epoch, with validation results */
 #define IGDM_EVENT_VALIDATION 3 /* during validation: batch and batches count the samples of its current stage */
+#define IGDM_EVENT_DATA 4       /* before all others, with streamed data, each of which is read whole once, for its check sum: batch and
+                                   batches count samples */
 
 typedef struct igdm_fit_event {
     uint32_t struct_size;
@@ -1133,7 +1135,7 @@ typedef struct igdm_fit_event {
     double validation_robust;   /* EPOCH with validation: accuracy under PGD; else -1 */
     double images_per_second;   /* since the fit began, validation not counted */
     double seconds;             /* since the fit began */
-    double eta_seconds;         /* estimated time to the end */
+    double eta_seconds;         /* estimated time to the end; DATA: 0 */
     double gradient_cosine;     /* EPOCH with validation and a (robust) teacher: as igdm_evaluation_get_gradient_agreement, on the */
     double gradient_distance;   /* validation samples; else 0 and -1 */
     int64_t reserved[2];

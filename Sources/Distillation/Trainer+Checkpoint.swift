@@ -139,19 +139,6 @@ struct TrainingData: Equatable {
     let train: String
     let validation: String
     let generated: String
-
-    init(train: String, validation: String, generated: String) {
-        (self.train, self.validation, self.generated) = (train, validation, generated)
-    }
-
-    init(train: Dataset, validation: Dataset?, generated: Dataset?) throws {
-        func describe(_ dataset: Dataset) throws -> String {
-            "\(dataset.count) samples, check sum \(try dataset.checksum().text)"
-        }
-        self.init(
-            train: try describe(train), validation: try validation.map(describe) ?? "none",
-            generated: try generated.map(describe) ?? "none")
-    }
 }
 
 extension TrainerOptions {

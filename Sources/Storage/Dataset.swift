@@ -118,6 +118,11 @@ public final class Dataset: @unchecked Sendable {
         }
     }
 
+    /// Whether the images stay in a file.
+    public var isStreamed: Bool {
+        if case .streamed = pixels { true } else { false }
+    }
+
     /// Where sample `index` lies in `pixels`.
     func place(_ index: Int) -> Int { order?.pointer[first + index] ?? first + index }
 

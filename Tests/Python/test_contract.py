@@ -134,6 +134,7 @@ def test_constants() -> None:
     assert int(defined["IGDM_EVENT_STEP"]) == _structures.EVENT_STEP
     assert int(defined["IGDM_EVENT_EPOCH"]) == _structures.EVENT_EPOCH
     assert int(defined["IGDM_EVENT_VALIDATION"]) == _structures.EVENT_VALIDATION
+    assert int(defined["IGDM_EVENT_DATA"]) == _structures.EVENT_DATA
     statuses = {name: int(value) for name, value in defined.items() if name.startswith("IGDM_ERROR_")}
     assert statuses == {kind.name: kind.code for kind in errors._BY_CODE.values()}
     for name, value in statuses.items():

@@ -549,6 +549,6 @@ class TrainerPosition(Struct):
     ]
 
 
-EVENT_STEP, EVENT_EPOCH, EVENT_VALIDATION = 1, 2, 3
+EVENT_STEP, EVENT_EPOCH, EVENT_VALIDATION, EVENT_DATA = 1, 2, 3, 4
 
 FitCallback = CFUNCTYPE(c_int32, POINTER(FitEvent))  # without `void *user`, as ProgressCallback

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class FitEvent:
     """What a fit reports after each batch (kind "step"), each batch of the validation ("validation") and each epoch
-    ("epoch"). Losses are means."""
+    ("epoch"); before them, while streamed data are read for their check sum ("data": batch and batches count samples).
+    Losses are means."""
 
     kind: str
     epoch: int
@@ -114,6 +115,7 @@ EVENT_KINDS = {
     structures.EVENT_STEP: "step",
     structures.EVENT_EPOCH: "epoch",
     structures.EVENT_VALIDATION: "validation",
+    structures.EVENT_DATA: "data",
 }
 
 Watcher = Callable[[FitEvent], object]
@@ -402,7 +404,7 @@ def _fit_in_folder(
             raise NotFiniteError(f"{error}; {folder.checkpoint}") from None
         except BaseException:
             # A batch that was finished is kept, unless keeping it is what failed.
-            if folder.is_recorded:
+            if folder.is_recorded and trainer.position.steps > 0:
                 folder.save(trainer)
             raise
 
@@ -495,6 +497,9 @@ def _show(display: Display, event: FitEvent) -> None:
     title = f"epoch {event.epoch}/{event.epochs}"
     if event.kind == "validation":
         display.update(f"{title}, validation", event.batch, event.batches, "")
+        return
+    if event.kind == "data":
+        display.update("reading the data", event.batch, event.batches, "")
         return
     if event.kind == "step":
         note = f"loss {event.loss:.3f}, {event.images_per_second:.0f} images/s, {duration(event.eta_seconds)} left"
