@@ -28,6 +28,7 @@ final class StreamedImages: @unchecked Sendable {
                 "got chunks of \(dataset.chunkBytes) bytes, want at most \(HDF5File.cacheBytes) for streaming; write it "
                     + "with chunks of a few images, or load it")
         }
+        try dataset.checkFirstChunk()
         count = dataset.shape[0]
         isBytes = dataset.type != .float(bits: 32)
         self.path = path
