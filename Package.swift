@@ -58,7 +58,8 @@ let package = Package(
         .testTarget(name: "AttacksTests", dependencies: ["Attacks", "Networks", "Kernels", "Runtime"]),
         .testTarget(
             name: "DistillationTests",
-            dependencies: ["Distillation", "Attacks", "Storage", "Networks", "Kernels", "Runtime"]),
+            dependencies: ["Distillation", "Attacks", "Storage", "Networks", "Kernels", "Runtime"],
+            exclude: ["Fixtures"]),
     ],
     swiftLanguageModes: [.v5]
 )

@@ -541,6 +541,18 @@ IGDM_API int32_t igdm_dataset_stream_hdf5(const char *path, const char *images_n
 /* `count` samples from `first` on, sharing the images of `dataset`. Errors: INVALID_ARGUMENT (outside the dataset). */
 IGDM_API int32_t igdm_dataset_subset(igdm_dataset *dataset, size_t first, size_t count, igdm_dataset **subset);
 
+/* The samples with these numbers, in this order, sharing the images of `dataset`; a number may come several times.
+ *   samples  (count), each at least 0 and less than the dataset's count
+ * Errors: INVALID_ARGUMENT (no number, or one outside the dataset). */
+IGDM_API int32_t igdm_dataset_select(igdm_dataset *dataset, const int64_t *samples, size_t count, igdm_dataset **selection);
+
+/* Holds out `count` samples, for a validation: of each class its part (count times the class's share of the dataset, rounded down,
+ * and one more where most was cut off, until they are `count`), the last ones of it. Nothing is random. Both parts keep the order
+ * of `dataset` and share its images.
+ *   others, held_out  receive the handles
+ * Errors: INVALID_ARGUMENT (count 0, or not less than the dataset's). */
+IGDM_API int32_t igdm_dataset_hold_out(igdm_dataset *dataset, size_t count, igdm_dataset **others, igdm_dataset **held_out);
+
 /* Describes the dataset. */
 IGDM_API int32_t igdm_dataset_get_info(igdm_dataset *dataset, igdm_dataset_info *info);
 
@@ -990,7 +1002,22 @@ typedef struct igdm_trainer_details {
                                    batch; so a batch of one sample teaches nothing. Default 5 */
     double entropy_order;       /* saad: gamma, the order of that entropy (Renyi's); 1 (default) = Shannon's */
     double clean_weight;        /* saad: beta, weight of the clean images of samples that count little. Default 0 */
-    int64_t reserved[12];
+    /* Generated images, mixed into the batches of igdm_trainer_fit */
+    igdm_dataset *generated;    /* images, such as those of a diffusion model, with labels; input shape and classes of the student. The
+                                   trainer keeps what the handle stands for. NULL (default) = none */
+    double generated_ratio;     /* part of each batch that is drawn from them, with replacement: round(generated_ratio * count) of its
+                                   samples, but never all. The others go through `train` in their order, which then takes
+                                   longer than an epoch: epochs keep their length. At least 0, below 1. 0 (default) without
+                                   generated images, and above 0 with them */
+    /* Augmentation in igdm_trainer_fit, once more: after crop and flip, before cutout */
+    const char *augment;        /* operations on the image in bytes, drawn for each anew: "none" (default); "autoaugment": the policy for
+                                   CIFAR-10 (Cubuk et al. 2019); "trivialaugment": one operation of any strength (Mueller and Hutter
+                                   2021); "idbh-color", "idbh-shape": those of IDBH (Li and Spratling 2023) for CIFAR-10 and SVHN */
+    int64_t crop_shift;         /* CropShift of IDBH instead of crop_padding, which has to be 0 then: up to so many rows and columns in all
+                                   are cut off, and the rest is put anywhere into zeros. 0 (default) = off */
+    double erasing;             /* part of the samples in which a random rectangle becomes zero, after cutout. 0 (default) = off */
+    double erasing_area;        /* its largest part of the area, 0.02 ... 1; the least is 0.02. Default 0.33 */
+    int64_t reserved[6];
 } igdm_trainer_details;
 
 /* Fills in the defaults. */
@@ -1049,7 +1076,7 @@ IGDM_API int32_t igdm_trainer_options_init(igdm_trainer_options *options);
  *            stays free for other calls. NULL is allowed for pgd-at and trades without IGDM only. Of the two teachers of mtard
  *            the robust one, which IGDM looks at too
  *   options  NULL = defaults; copied
- * Errors: INVALID_ARGUMENT (names what is wrong; step > epsilon is refused), SHAPE (teacher and student). */
+ * Errors: INVALID_ARGUMENT (names what is wrong; step > epsilon is refused), SHAPE (teacher or generated images and student). */
 IGDM_API int32_t igdm_trainer_create(igdm_model *student, igdm_model *teacher, const igdm_trainer_options *options,
                                      igdm_trainer **trainer);
 
@@ -1105,6 +1132,8 @@ IGDM_API int32_t igdm_trainer_get_adversarial(igdm_trainer *trainer, float *imag
 #define IGDM_EVENT_STEP 1       /* after each batch */
 #define IGDM_EVENT_EPOCH 2      /* after each epoch, with validation results */
 #define IGDM_EVENT_VALIDATION 3 /* during validation: batch and batches count the samples of its current stage */
+#define IGDM_EVENT_DATA 4       /* before all others, with streamed data, each of which is read whole once, for its check sum: batch and
+                                   batches count samples */
 
 typedef struct igdm_fit_event {
     uint32_t struct_size;
@@ -1124,7 +1153,7 @@ typedef struct igdm_fit_event {
     double validation_robust;   /* EPOCH with validation: accuracy under PGD; else -1 */
     double images_per_second;   /* since the fit began, validation not counted */
     double seconds;             /* since the fit began */
-    double eta_seconds;         /* estimated time to the end */
+    double eta_seconds;         /* estimated time to the end; DATA: 0 */
     double gradient_cosine;     /* EPOCH with validation and a (robust) teacher: as igdm_evaluation_get_gradient_agreement, on the */
     double gradient_distance;   /* validation samples; else 0 and -1 */
     int64_t reserved[2];
@@ -1139,7 +1168,7 @@ typedef int32_t (*igdm_fit_callback)(const igdm_fit_event *event, void *user);
  *   validation  may be NULL
  *   callback    may be NULL
  * Errors: SHAPE (dataset and model), INVALID_ARGUMENT (crop_padding larger than the image; a dataset of another length in the
- * middle of an epoch; other datasets than before igdm_trainer_resume), NOT_FINITE (a model's output, the loss or its gradient: the student keeps the weights before that
+ * middle of an epoch; other datasets, details.generated among them, than before igdm_trainer_resume), NOT_FINITE (a model's output, the loss or its gradient: the student keeps the weights before that
  * step), CANCELLED, BUSY (from inside a callback of this trainer). */
 IGDM_API int32_t igdm_trainer_fit(igdm_trainer *trainer, igdm_dataset *train, igdm_dataset *validation,
                                   igdm_fit_callback callback, void *user);

@@ -274,7 +274,13 @@ AT(igdm_trainer_details, consistency_weight, 168);
 AT(igdm_trainer_details, entropy_scale, 176);
 AT(igdm_trainer_details, entropy_order, 184);
 AT(igdm_trainer_details, clean_weight, 192);
-AT(igdm_trainer_details, reserved, 200);
+AT(igdm_trainer_details, generated, 200);
+AT(igdm_trainer_details, generated_ratio, 208);
+AT(igdm_trainer_details, augment, 216);
+AT(igdm_trainer_details, crop_shift, 224);
+AT(igdm_trainer_details, erasing, 232);
+AT(igdm_trainer_details, erasing_area, 240);
+AT(igdm_trainer_details, reserved, 248);
 
 SIZE(igdm_trainer_options, 280);
 AT(igdm_trainer_options, struct_size, 0);

@@ -9,9 +9,10 @@ extension Trainer {
     /// Trains from the current position to the last epoch.
     ///
     /// - Parameters:
-    ///   - train: shuffled anew each epoch and augmented as the options say; the last batch of an epoch may be smaller.
+    ///   - train: shuffled anew each time it has been gone through, which takes an epoch or, with generated images, longer;
+    ///     augmented as the options say; the last batch of an epoch may be smaller.
     ///   - validation: evaluated after each epoch, where given.
-    ///   - onEvent: called after each batch, also of the validation, and each epoch. What it throws ends the fit; the student keeps what it has
+    ///   - onEvent: called after each batch, also of the validation, and each epoch, and while streamed data are looked at. What it throws ends the fit; the student keeps what it has
     ///     learned, and a further fit goes on from there, to the same bits as one that was never stopped.
     /// Throws `shape` (dataset and student), `invalidArgument` (a position inside an epoch of another length, a crop
     /// wider than the image), `notFinite` (the student keeps the weights before that step), `outOfMemory`, `busy`.
@@ -23,10 +24,10 @@ extension Trainer {
             if let validation { try checkFit(validation, "validation") }
             try checkCrop()
             try setStepsPerEpoch(for: train)
-            try checkData(TrainingData(train: train, validation: validation))
+            try checkData(describe(train: train, validation: validation, onEvent))
             mirrorWarningDue = true
             var clock = FitClock()
-            let loader = try BatchLoader(train, options)
+            let loader = try BatchLoader(train, generated: generated, options)
             while true {
                 if fitProgress.epochEndDue {
                     try finishEpoch(validation, &clock, onEvent)
@@ -62,6 +63,33 @@ extension Trainer {
                 "crop_padding", got: padding,
                 want: "at most \(min(shape.height, shape.width)), the smaller side of the image; 0 = no crop")
         }
+        guard options.cropShift < min(shape.height, shape.width) else {
+            throw EngineError.invalid(
+                "crop_shift", got: options.cropShift,
+                want: "less than \(min(shape.height, shape.width)), the smaller side of the image; 0 = none")
+        }
+    }
+
+    /// The data in words. Of streamed ones every image is read, of which events tell.
+    private func describe(
+        train: Dataset, validation: Dataset?, _ onEvent: ((FitEvent) throws -> Void)?
+    ) throws -> TrainingData {
+        let clock = FitClock()
+        func describe(_ dataset: Dataset) throws -> String {
+            let sum = try dataset.checksum { [self] done in
+                guard dataset.isStreamed else { return }
+                var event = FitEvent()
+                event.kind = .data
+                event.epoch = min(epochsDone + 1, options.epochs)
+                event.batch = done
+                event.batches = dataset.count
+                try send(event, clock, validates: validation != nil, onEvent)
+            }
+            return "\(dataset.count) samples, check sum \(sum.text)"
+        }
+        return TrainingData(
+            train: try describe(train), validation: try validation.map(describe) ?? "none",
+            generated: try generated.map(describe) ?? "none")
     }
 
     private func setStepsPerEpoch(for train: Dataset) throws {
@@ -122,12 +150,13 @@ extension Trainer {
         guard let onEvent else { return }
         var event = event
         event.epochs = options.epochs
-        if event.kind != .validation { event.batches = stepsPerEpoch }
+        if event.kind == .step || event.kind == .epoch { event.batches = stepsPerEpoch }
         let stepsLeft = (options.epochs - epochsDone) * stepsPerEpoch - batchesDone
         let epochsLeft = options.epochs - epochsDone + (fitProgress.epochEndDue ? 1 : 0)
         event.seconds = clock.seconds
         event.imagesPerSecond = clock.imagesPerSecond
-        event.etaSeconds = clock.estimate(steps: stepsLeft, validations: validates ? epochsLeft : 0)
+        event.etaSeconds =
+            event.kind == .data ? 0 : clock.estimate(steps: stepsLeft, validations: validates ? epochsLeft : 0)
         try onEvent(event)
     }
 }

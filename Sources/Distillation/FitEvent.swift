@@ -7,6 +7,8 @@ public struct FitEvent {
         case epoch = 2
         /// During validation, after each batch of it; `batch` and `batches` count samples.
         case validation = 3
+        /// Before all others, while the check sum of streamed data is taken; `batch` and `batches` count samples.
+        case data = 4
     }
 
     public internal(set) var kind = Kind.step
@@ -33,7 +35,7 @@ public struct FitEvent {
     public internal(set) var imagesPerSecond = 0.0
     /// Since the fit began.
     public internal(set) var seconds = 0.0
-    /// Estimated time to the end.
+    /// Estimated time to the end; 0 while nothing is known.
     public internal(set) var etaSeconds = 0.0
 }
 

@@ -37,7 +37,11 @@ extension Trainer {
             }
             lastStepIsGone()
             func value(_ name: String) -> String { record.settings.first { $0.name == name }?.value ?? "none" }
-            data = value("train") == "none" ? nil : TrainingData(train: value("train"), validation: value("validation"))
+            data =
+                value("train") == "none"
+                ? nil
+                : TrainingData(
+                    train: value("train"), validation: value("validation"), generated: value("generated"))
             mustKeepData = data != nil
             if value("cpu") != CPUPath.active.rawValue {
                 Log.warning(
@@ -80,7 +84,7 @@ extension Trainer {
 
 // What a training was asked to do.
 extension Trainer {
-    static let dataSettings = ["train", "validation"]
+    static let dataSettings = ["train", "validation", "generated"]
 
     /// All that the results depend on. Options have their names in the C header.
     private func settings() throws -> [TrainingRecord.Setting] {
@@ -89,6 +93,7 @@ extension Trainer {
         settings += teacherIdentities
         settings.append(("train", data?.train ?? "none"))
         settings.append(("validation", data?.validation ?? "none"))
+        if generated != nil { settings.append(("generated", data?.generated ?? "none")) }
         settings.append(("cpu", CPUPath.active.rawValue))
         return settings
     }
@@ -116,7 +121,10 @@ extension Trainer {
     /// Called with the data of a fit.
     func checkData(_ given: TrainingData) throws {
         if mustKeepData, let data, data != given {
-            let pairs = [("train", data.train, given.train), ("validation", data.validation, given.validation)]
+            let pairs = [
+                ("train", data.train, given.train), ("validation", data.validation, given.validation),
+                ("generated", data.generated, given.generated),
+            ]
             let differences = pairs.filter { $0.1 != $0.2 }.map {
                 "\($0.0): the training was begun with \($0.1), this is \($0.2)"
             }
@@ -130,17 +138,7 @@ extension Trainer {
 struct TrainingData: Equatable {
     let train: String
     let validation: String
-
-    init(train: String, validation: String) {
-        (self.train, self.validation) = (train, validation)
-    }
-
-    init(train: Dataset, validation: Dataset?) throws {
-        func describe(_ dataset: Dataset) throws -> String {
-            "\(dataset.count) samples, check sum \(try dataset.checksum().text)"
-        }
-        self.init(train: try describe(train), validation: try validation.map(describe) ?? "none")
-    }
+    let generated: String
 }
 
 extension TrainerOptions {

@@ -14,6 +14,8 @@ public final class Trainer {
     public let student: Network
     public let teachers: Teachers
     public let options: TrainerOptions
+    /// Images that `fit` mixes into its batches.
+    let generated: Dataset?
 
     let method: any DistillationMethod
     let inner: InnerMaximisation
@@ -47,13 +49,26 @@ public final class Trainer {
     var mirrorWarningDue = true
     var isRunning = false
 
-    /// - Parameter teachers: as many as the method and IGDM want; not the student itself.
-    /// Throws `invalidArgument` (options, teachers), `shape` (teachers and student), `outOfMemory`.
-    public init(student: Network, teachers: Teachers, options: TrainerOptions) throws {
+    /// - Parameters:
+    ///   - teachers: as many as the method and IGDM want; not the student itself.
+    ///   - generated: of which each batch of `fit` takes the part `options.generatedRatio`.
+    /// Throws `invalidArgument` (options, teachers, one of `generated` and its ratio alone), `shape` (teachers or
+    /// `generated` and the student), `outOfMemory`.
+    public init(student: Network, teachers: Teachers, options: TrainerOptions, generated: Dataset? = nil) throws {
         try options.validate()
+        guard (generated != nil) == (options.generatedRatio > 0) else {
+            throw EngineError(
+                .invalidArgument,
+                generated == nil
+                    ? "generated: got none, but generated_ratio is \(options.generatedRatio); want the images to mix in, or "
+                        + "generated_ratio 0"
+                    : "generated_ratio: got 0 with generated images, want the part of each batch that they make, above 0 "
+                        + "and below 1")
+        }
         self.student = student
         self.teachers = teachers
         self.options = options
+        self.generated = generated
         method = try options.makeMethod()
         igdm = try options.makeIGDM()
         schedule = try options.makeSchedule()
@@ -76,6 +91,7 @@ public final class Trainer {
         gradients = try FloatBuffer(student.weights.count)
         statisticsBefore = try FloatBuffer(student.statistics.count)
         stepsPerEpoch = options.stepsPerEpoch
+        if let generated { try checkFit(generated, "generated") }
     }
 
     /// One step on a batch of the host, without augmentation.

@@ -42,10 +42,11 @@ extension TrainerOptions {
         try Self.check("awp_start", awpStart, in: 1...Self.largestEpochs)
         try Self.check("ema_decay", emaDecay, emaDecay >= 0 && emaDecay < 1, "at least 0 and below 1")
         try Self.check("swa_start", swaStart, in: 0...Self.largestEpochs)
-        try Self.check("cutout", cutout, in: 0...Self.largestCount)
+        _ = try makeAugmentation()
         try Self.check("cutmix", cutmix, (0...1).contains(cutmix), "0 ... 1")
+        try Self.check(
+            "generated_ratio", generatedRatio, generatedRatio >= 0 && generatedRatio < 1, "at least 0 and below 1")
         try Self.check("steps", steps, in: 1...Self.largestEpochs)
-        try Self.check("crop_padding", cropPadding, in: 0...Self.largestCount)
         try Self.check("epochs", epochs, in: 1...Self.largestEpochs)
         try Self.check("batch_size", batchSize, in: 1...Self.largestCount)
         try Self.check("steps_per_epoch", stepsPerEpoch, in: 0...Self.largestCount)
@@ -82,6 +83,23 @@ extension TrainerOptions {
                 count: count, beta1: momentum, beta2: beta2, epsilon: adamEpsilon, weightDecay: weightDecay)
         }
         return try SGD(count: count, momentum: momentum, weightDecay: weightDecay, nesterov: nesterov)
+    }
+
+    /// Throws `invalidArgument`.
+    func makeAugmentation() throws -> Augmentation {
+        try Self.check("crop_padding", cropPadding, in: 0...Self.largestCount)
+        try Self.check("crop_shift", cropShift, in: 0...Self.largestCount)
+        guard cropShift == 0 || cropPadding == 0 else {
+            throw EngineError.invalid(
+                "crop_shift", got: "\(cropShift) with crop_padding \(cropPadding)", want: "one of the two, the other 0")
+        }
+        try Self.check("cutout", cutout, in: 0...Self.largestCount)
+        try Self.check("erasing", erasing, (0...1).contains(erasing), "0 ... 1")
+        try Self.check("erasing_area", erasingArea, (0.02...1).contains(erasingArea), "0.02 ... 1")
+        return Augmentation(
+            padding: cropPadding, flip: flip, shift: cropShift,
+            policy: AugmentationPolicy(try Self.named("augment", augment)), cutout: cutout, erasing: Float(erasing),
+            erasingArea: Float(erasingArea), seed: seed)
     }
 
     /// nil where no average is kept.

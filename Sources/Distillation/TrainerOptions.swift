@@ -64,10 +64,19 @@ public struct TrainerOptions {
     /// Augmentation in `fit`.
     public var flip = true
     public var cropPadding = 4
+    /// Most rows and columns together that CropShift cuts off; 0 = none. Not together with `cropPadding`.
+    public var cropShift = 0
+    /// A name of `AugmentationPolicy`.
+    public var augment = "none"
+    /// How likely a random rectangle of zeros is, and its largest part of the area.
+    public var erasing = 0.0
+    public var erasingArea = 0.33
     /// Side of a square of zeros; 0 = none.
     public var cutout = 0
     /// Part of the samples that are mixed with another one.
     public var cutmix = 0.0
+    /// Part of each batch that comes from the generated images, where there are any.
+    public var generatedRatio = 0.0
     /// "multistep", "cosine", "onecycle" or "constant".
     public var schedule = "multistep"
     /// Epochs after which the rate is multiplied by `decay`; nil means after 1/2 and 3/4 of the epochs.

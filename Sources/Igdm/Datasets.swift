@@ -130,6 +130,41 @@ public func igdm_dataset_subset(
     }
 }
 
+@_cdecl("igdm_dataset_select") @implementation
+public func igdm_dataset_select(
+    _ dataset: OpaquePointer!, _ samples: UnsafePointer<Int64>!, _ count: Int,
+    _ selection: UnsafeMutablePointer<OpaquePointer?>!
+) -> Int32 {
+    guarded {
+        let handle: DatasetHandle = try HandleTable.get(dataset, "dataset")
+        let samples = try pointer(samples, "samples")
+        let count = try sampleCount(count, floatsPerSample: 2, atLeast: 1)
+        let selection = try pointer(selection, "selection")
+        let part = try handle.dataset.selection(UnsafeBufferPointer(start: samples, count: count))
+        selection.pointee = HandleTable.register(DatasetHandle(part))
+    }
+}
+
+@_cdecl("igdm_dataset_hold_out") @implementation
+public func igdm_dataset_hold_out(
+    _ dataset: OpaquePointer!, _ count: Int, _ others: UnsafeMutablePointer<OpaquePointer?>!,
+    _ held_out: UnsafeMutablePointer<OpaquePointer?>!
+) -> Int32 {
+    guarded {
+        let handle: DatasetHandle = try HandleTable.get(dataset, "dataset")
+        guard count >= 1, count < handle.dataset.count else {
+            throw EngineError.invalid(
+                "count", got: UInt(bitPattern: count),
+                want: "at least 1, and less than the \(handle.dataset.count) samples of the dataset")
+        }
+        let others = try pointer(others, "others")
+        let heldOut = try pointer(held_out, "held_out")
+        let parts = try handle.dataset.holdingOut(count)
+        others.pointee = HandleTable.register(DatasetHandle(parts.others))
+        heldOut.pointee = HandleTable.register(DatasetHandle(parts.heldOut))
+    }
+}
+
 /// first ..< first + count inside the dataset, without overflow.
 private func checkRange(_ dataset: Dataset, _ first: Int, _ count: Int) throws {
     guard first >= 0, first <= dataset.count else {

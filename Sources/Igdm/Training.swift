@@ -48,11 +48,14 @@ public func igdm_trainer_create(
             throw EngineError.invalid(
                 "details.clean_teacher", got: "the student itself", want: "another model (igdm_model_copy makes one)")
         }
+        let generated: DatasetHandle? =
+            details.generated == nil ? nil : try HandleTable.get(details.generated, "details.generated")
         let chosen = try trainerOptions(given, details)
         let robust = try locked([teacher]) { try teacher?.network.copy() }
         let clean = try locked([cleanTeacher]) { try cleanTeacher?.network.copy() }
         let made = try Trainer(
-            student: student.network, teachers: Teachers(robust: robust, clean: clean), options: chosen)
+            student: student.network, teachers: Teachers(robust: robust, clean: clean), options: chosen,
+            generated: generated?.dataset)
         trainer.pointee = HandleTable.register(TrainerHandle(made, student: student))
     }
 }

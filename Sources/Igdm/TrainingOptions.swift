@@ -13,6 +13,7 @@ private let termText = StaticText(TrainerOptions().igdmTerm)
 private let rampText = StaticText(TrainerOptions().igdmRamp)
 private let optimiserText = StaticText(TrainerOptions().optimiser)
 private let averageText = StaticText(TrainerOptions().average)
+private let augmentText = StaticText(TrainerOptions().augment)
 
 func defaultTrainerOptions() -> igdm_trainer_options {
     let defaults = TrainerOptions()
@@ -130,6 +131,11 @@ private func defaultTrainerDetails() -> igdm_trainer_details {
     details.entropy_scale = defaults.entropyScale
     details.entropy_order = defaults.entropyOrder
     details.clean_weight = defaults.cleanWeight
+    details.generated_ratio = defaults.generatedRatio
+    details.augment = augmentText.pointer
+    details.crop_shift = Int64(defaults.cropShift)
+    details.erasing = defaults.erasing
+    details.erasing_area = defaults.erasingArea
     return details
 }
 
@@ -172,4 +178,9 @@ private func take(_ details: igdm_trainer_details, into chosen: inout TrainerOpt
     chosen.entropyScale = details.entropy_scale
     chosen.entropyOrder = details.entropy_order
     chosen.cleanWeight = details.clean_weight
+    chosen.generatedRatio = details.generated_ratio
+    chosen.augment = try text(details.augment, "details.augment")
+    chosen.cropShift = Int(details.crop_shift)
+    chosen.erasing = details.erasing
+    chosen.erasingArea = details.erasing_area
 }

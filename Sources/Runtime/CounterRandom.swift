@@ -11,6 +11,7 @@ public enum RandomStream: UInt32, Sendable {
     case square = 6
     case attackTarget = 7
     case search = 8
+    case generated = 9
 }
 
 /// Counter-based random numbers: Philox 4×32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as

@@ -10,10 +10,12 @@ public final class Dataset: @unchecked Sendable {
     public let classes: Int
     public let count: Int
 
-    private let pixels: Pixels
-    private let labels: Buffer<Int32>
-    /// Where this dataset begins in `pixels` and `labels`, in samples.
-    private let first: Int
+    let pixels: Pixels
+    let labels: Buffer<Int32>
+    /// Which sample of `pixels` each one of `labels` belongs to; nil = the one of the same number.
+    let order: Buffer<Int>?
+    /// Where this dataset begins in `labels` and `order`, in samples.
+    let first: Int
 
     /// Where the images lie, one after the other, each CHW.
     enum Pixels {
@@ -68,27 +70,20 @@ public final class Dataset: @unchecked Sendable {
             }
             narrow[index] = Int32(labels[index])
         }
-        self.init(pixels, narrow, first: 0, count: count, shape: shape, classes: classes)
+        self.init(pixels, narrow, order: nil, first: 0, count: count, shape: shape, classes: classes)
     }
 
-    private init(_ pixels: Pixels, _ labels: Buffer<Int32>, first: Int, count: Int, shape: ImageShape, classes: Int) {
+    init(
+        _ pixels: Pixels, _ labels: Buffer<Int32>, order: Buffer<Int>?, first: Int, count: Int, shape: ImageShape,
+        classes: Int
+    ) {
         self.pixels = pixels
         self.labels = labels
+        self.order = order
         self.first = first
         self.count = count
         self.shape = shape
         self.classes = classes
-    }
-
-    /// `count` samples from `first` on, sharing memory with this dataset. Throws `invalidArgument`.
-    public func subset(first: Int, count: Int) throws -> Dataset {
-        guard (0..<self.count).contains(first) else {
-            throw EngineError.invalid("first", got: first, want: "0 ... \(self.count - 1)")
-        }
-        guard (1...self.count - first).contains(count) else {
-            throw EngineError.invalid("count", got: count, want: "1 ... \(self.count - first) from sample \(first) on")
-        }
-        return Dataset(pixels, labels, first: self.first + first, count: count, shape: shape, classes: classes)
     }
 
     /// Copies samples, all in 0 ..< count, as floats in [0,1], (rows.count, C, H, W). Throws as below.
@@ -106,67 +101,33 @@ public final class Dataset: @unchecked Sendable {
         switch pixels {
         case .bytes(let buffer):
             WorkerPool.parallelFor(count) { i in
-                let (source, target) = (buffer.pointer + (first + row(i)) * size, values + i * size)
+                let (source, target) = (buffer.pointer + place(row(i)) * size, values + i * size)
                 for j in 0..<size { target[j] = Float(source[j]) / 255 }
             }
         case .floats(let buffer):
             WorkerPool.parallelFor(count) { i in
-                (values + i * size).update(from: buffer.pointer + (first + row(i)) * size, count: size)
+                (values + i * size).update(from: buffer.pointer + place(row(i)) * size, count: size)
             }
         case .streamed(let images):
             // In parts, so that no memory grows with the number of rows.
             let part = 256
             for start in stride(from: 0, to: count, by: part) {
                 let places = start..<min(start + part, count)
-                try images.read(places.map { first + row($0) }, into: values + start * size)
+                try images.read(places.map { place(row($0)) }, into: values + start * size)
             }
         }
     }
+
+    /// Whether the images stay in a file.
+    public var isStreamed: Bool {
+        if case .streamed = pixels { true } else { false }
+    }
+
+    /// Where sample `index` lies in `pixels`.
+    func place(_ index: Int) -> Int { order?.pointer[first + index] ?? first + index }
 
     /// The label of sample `index`, which is in 0 ..< count.
     public func label(_ index: Int) -> Int { Int(labels[first + index]) }
-
-    /// Of all images and labels. The same whether the images lie in memory or are streamed: then the whole file is read
-    /// once, which also finds what is damaged.
-    public func checksum() throws -> Checksum {
-        let chunk = 256
-        let sums = try Buffer<UInt64>((count + chunk - 1) / chunk)
-        func finish(_ index: Int, _ addImages: (inout Checksum, Range<Int>) throws -> Void) rethrows {
-            let start = first + index * chunk
-            let samples = start..<min(start + chunk, first + count)
-            var sum = Checksum()
-            try addImages(&sum, samples)
-            sum.add(labels.pointer + start, samples.count * MemoryLayout<Int32>.stride)
-            sums[index] = sum.value
-        }
-        func add(_ sum: inout Checksum, _ pixels: UnsafeRawPointer, _ samples: Range<Int>, of size: Int) {
-            sum.add(pixels + samples.lowerBound * size, samples.count * size)
-        }
-        let floatBytes = shape.count * MemoryLayout<Float>.stride
-        switch pixels {
-        case .bytes(let buffer):
-            WorkerPool.parallelFor(sums.count) { finish($0) { add(&$0, buffer.pointer, $1, of: shape.count) } }
-        case .floats(let buffer):
-            WorkerPool.parallelFor(sums.count) { finish($0) { add(&$0, buffer.pointer, $1, of: floatBytes) } }
-        case .streamed(let images):
-            // The sum goes by words of eight bytes, which eight images fill.
-            let few = 8
-            let size = images.isBytes ? shape.count : floatBytes
-            let part = try Buffer<UInt8>(few * size)
-            for index in 0..<sums.count {
-                try finish(index) { sum, samples in
-                    for start in stride(from: samples.lowerBound, to: samples.upperBound, by: few) {
-                        let rows = start..<min(start + few, samples.upperBound)
-                        try images.readRaw(rows, into: part.pointer)
-                        sum.add(part.pointer, rows.count * size)
-                    }
-                }
-            }
-        }
-        var all = Checksum()
-        for sum in sums { all.mix(sum) }
-        return all
-    }
 
     /// Values in `count` images. Throws `invalidArgument`, also for products that do not fit.
     private static func size(count: Int, shape: ImageShape) throws -> Int {

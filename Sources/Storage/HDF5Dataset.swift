@@ -62,7 +62,8 @@ struct HDF5Dataset: ~Copyable {
     /// Elements.
     let count: Int
     /// Of a chunk, decompressed; 0 where there are none.
-    let chunkBytes: Int
+    var chunkBytes: Int { chunks?.bytes ?? 0 }
+    private let chunks: HDF5Chunks?
     private let object: HDF5Object
 
     init(_ object: consuming HDF5Object, label: String, in file: borrowing HDF5File) throws {
@@ -90,7 +91,7 @@ struct HDF5Dataset: ~Copyable {
         }
         guard count > 0 else { throw bad("shape \(described(shape)) is empty, want numbers") }
 
-        var chunkBytes = 0
+        var chunks: HDF5Chunks?
         let isCompressed = H5Pget_nfilters(creation.id) > 0
         try HDF5Dataset.checkFilters(creation, error: bad)
         if layout == H5D_CHUNKED {
@@ -101,7 +102,7 @@ struct HDF5Dataset: ~Copyable {
             guard let size = elementCount(chunk.map { Int(clamping: $0) } + [H5Tget_size(type.id)]),
                 size <= max(bytes, 1 << 24)
             else { throw bad("chunks of shape \(described(chunk.map { Int(clamping: $0) })) are too large") }
-            chunkBytes = size
+            chunks = HDF5Chunks(creation, shape: chunk.map { Int(clamping: $0) }, bytes: size)
         }
         // Deflate makes data at most 1032 times smaller. What claims more was never written, or is made up.
         let stored = Int(clamping: H5Dget_storage_size(object.id))
@@ -114,7 +115,7 @@ struct HDF5Dataset: ~Copyable {
         self.shape = shape
         self.type = ElementType(of: type.id)
         self.count = count
-        self.chunkBytes = chunkBytes
+        self.chunks = chunks
         self.object = object
     }
 
@@ -154,7 +155,17 @@ struct HDF5Dataset: ~Copyable {
             H5Dread(object.id, type, here.id, there.id, chdf5_default_properties(), values), else: unreadable())
     }
 
+    /// Refuses a dataset whose first chunk is not as large as it says, for those who read rows: `HDF5Chunks` says why.
+    func checkFirstChunk() throws { try checkChunks(most: 1) }
+
+    private func checkChunks(most: Int = .max) throws {
+        try chunks?.check(object.id, of: shape, most: most) {
+            EngineError(.format, "\(quoted(path)): \(label): is damaged: \($0)")
+        }
+    }
+
     private func read(_ type: hid_t, _ values: UnsafeMutableRawPointer) throws {
+        try checkChunks()
         let all = chdf5_whole_extent()
         try check(
             H5Dread(object.id, type, all, all, chdf5_default_properties(), values),

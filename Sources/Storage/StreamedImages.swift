@@ -28,6 +28,7 @@ final class StreamedImages: @unchecked Sendable {
                 "got chunks of \(dataset.chunkBytes) bytes, want at most \(HDF5File.cacheBytes) for streaming; write it "
                     + "with chunks of a few images, or load it")
         }
+        try dataset.checkFirstChunk()
         count = dataset.shape[0]
         isBytes = dataset.type != .float(bits: 32)
         self.path = path
@@ -62,14 +63,14 @@ final class StreamedImages: @unchecked Sendable {
     }
 
     /// The values as the file has them: bytes, or floats in the machine's order.
-    func readRaw(_ rows: Range<Int>, into values: UnsafeMutableRawPointer) throws {
+    func readRaw(_ rows: [Int], into values: UnsafeMutableRawPointer) throws {
         if isBytes {
             let bytes = values.assumingMemoryBound(to: UInt8.self)
-            try forEachRun(of: Array(rows)) { run, place in
+            try forEachRun(of: rows) { run, place in
                 try dataset?.readBytes(rows: run, into: bytes + place * shape.count)
             }
         } else {
-            try readFloats(Array(rows), into: values.assumingMemoryBound(to: Float.self))
+            try readFloats(rows, into: values.assumingMemoryBound(to: Float.self))
         }
     }
 

@@ -146,6 +146,37 @@ static void what_opening_would_not_survive(void) {
     }
 }
 
+/* What lies in memory that is free, from which HDF5 takes its own. */
+static void fill_free_memory(int byte) {
+    void *taken[200];
+    for (size_t i = 0; i < 200; i++) {
+        taken[i] = malloc(16 * (i % 40 + 1));
+        REQUIRE(taken[i] != NULL);
+        memset(taken[i], byte, 16 * (i % 40 + 1));
+    }
+    for (size_t i = 0; i < 200; i++) free(taken[i]);
+}
+
+/* Chunks that are said to be larger than what is in them: HDF5 would read the rest from memory that nobody has written. */
+static void short_chunks_are_refused(void) {
+    make_folder();
+    strcpy(path, path_to("labels.h5"));
+    for (int newer = 0; newer < 2; newer++) {
+        struct image image = make_file(CHUNKS, newer);
+        const unsigned char chunked[] = {3, 2, 2}; /* version 3, chunked, dimensions of a chunk and its elements */
+        unsigned char *size = find_in(&image, chunked, sizeof chunked) + 3 + 8;
+        CHECK(*size == 5);
+        for (int wrong = 6; wrong < 256; wrong++) {
+            *size = (unsigned char)wrong;
+            fill_free_memory(wrong % 2);
+            FAILS(open_image(&image), IGDM_ERROR_FORMAT, "\"labels\"");
+        }
+        *size = 5;
+        OK(open_image(&image));
+        free(image.bytes);
+    }
+}
+
 /* Every byte of the header in turn becomes something else. */
 static void try_all_bytes(void) {
     for (int newer = 0; newer < 2; newer++) {
@@ -193,7 +224,7 @@ static void no_byte_does_harm(void) {
 
 int main(int argc, char **argv) {
     static const struct test tests[] = {
-        TEST(undamaged_files_open), TEST(what_opening_would_not_survive), TEST(no_byte_does_harm),
+        TEST(undamaged_files_open), TEST(what_opening_would_not_survive), TEST(short_chunks_are_refused), TEST(no_byte_does_harm),
     };
     return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);
 }

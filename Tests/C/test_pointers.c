@@ -232,6 +232,8 @@ CALL(igdm_dataset_open_cifar, p[0], 10, p[1], p[2])
 CALL(igdm_dataset_open_hdf5, p[0], p[1], p[2], CLASSES, p[3])
 CALL(igdm_dataset_stream_hdf5, p[0], p[1], p[2], CLASSES, p[3])
 CALL(igdm_dataset_subset, p[0], 1, 2, p[1])
+CALL(igdm_dataset_select, p[0], p[1], COUNT, p[2])
+CALL(igdm_dataset_hold_out, p[0], 1, p[1], p[2])
 CALL(igdm_dataset_get_info, p[0], p[1])
 CALL(igdm_dataset_read, p[0], 0, COUNT, p[1], p[2])
 CALL(igdm_attack_options_init, p[0])
@@ -344,8 +346,9 @@ static int32_t call_trainer_create_details(void **p) {
     igdm_trainer_options options = trainer_options();
     igdm_trainer_details details = *training_details;
     details.igdm_term = p[0], details.igdm_ramp = p[1], details.optimiser = p[2], details.average = p[3];
+    details.augment = p[4];
     options.details = &details;
-    return igdm_trainer_create(model, teacher, &options, p[4]);
+    return igdm_trainer_create(model, teacher, &options, p[5]);
 }
 
 static int32_t call_trainer_create_two_teachers(void **p) {
@@ -353,6 +356,14 @@ static int32_t call_trainer_create_two_teachers(void **p) {
     igdm_trainer_details details = *training_details;
     details.clean_teacher = p[0];
     options.method = "mtard", options.details = &details;
+    return igdm_trainer_create(model, teacher, &options, p[1]);
+}
+
+static int32_t call_trainer_create_generated(void **p) {
+    igdm_trainer_options options = trainer_options();
+    igdm_trainer_details details = *training_details;
+    details.generated = p[0], details.generated_ratio = 0.5;
+    options.details = &details;
     return igdm_trainer_create(model, teacher, &options, p[1]);
 }
 
@@ -449,6 +460,8 @@ static const struct row *make_table(size_t *count) {
         ROW(igdm_dataset_stream_hdf5, IN(path, hdf5_file), IN_OR_NULL(images_name, "images"),
             IN_OR_NULL(labels_name, "labels"), NEW(dataset, dataset)),
         ROW(igdm_dataset_subset, LIVING(dataset, dataset), NEW(subset, dataset)),
+        ROW(igdm_dataset_select, LIVING(dataset, dataset), IN(samples, labels), NEW(selection, dataset)),
+        ROW(igdm_dataset_hold_out, LIVING(dataset, dataset), NEW(others, dataset), NEW(held_out, dataset)),
         ROW(igdm_dataset_get_info, LIVING(dataset, dataset), OUT(info, about_dataset)),
         ROW(igdm_dataset_read, LIVING(dataset, dataset), OUT_OR_NULL(images, floats[0]),
             OUT_OR_NULL(labels, integers[0])),
@@ -514,10 +527,11 @@ static const struct row *make_table(size_t *count) {
         {"igdm_trainer_create",
          call_trainer_create_details,
          {IN(igdm_term, "igdm"), IN(igdm_ramp, "linear"), IN(optimiser, "sgd"), IN(average, "ema"),
-          NEW(trainer, trainer)}},
+          IN(augment, "none"), NEW(trainer, trainer)}},
         {"igdm_trainer_create",
          call_trainer_create_two_teachers,
          {LIVING(clean_teacher, teacher), NEW(trainer, trainer)}},
+        {"igdm_trainer_create", call_trainer_create_generated, {LIVING(generated, dataset), NEW(trainer, trainer)}},
         {"igdm_trainer_create",
          call_trainer_create_details_pointer,
          {IN_OR_NULL(details, training_details), NEW(trainer, trainer)}},

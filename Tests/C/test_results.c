@@ -371,12 +371,36 @@ static void evaluations_keep_samples(void) {
     igdm_dataset_release(data), igdm_model_release(model);
 }
 
+static void is_sample(igdm_dataset *part, size_t place, size_t sample) {
+    float image[PIXELS];
+    int64_t label;
+    OK(igdm_dataset_read(part, place, 1, image, &label));
+    CHECK(label == labels[sample] && memcmp(image, images + sample * PIXELS, sizeof image) == 0);
+}
+
+/* Any samples, and of each class the last ones; the parts live longer than the whole. */
+static void parts_of_datasets(void) {
+    igdm_dataset *whole = new_dataset(), *some = NULL, *others = NULL, *held = NULL;
+    const int64_t chosen[] = {COUNT - 1, 0, 0, 5};
+    igdm_dataset_info info = {.struct_size = sizeof info};
+    OK(igdm_dataset_select(whole, chosen, 4, &some));
+    OK(igdm_dataset_hold_out(whole, CLASSES, &others, &held));
+    igdm_dataset_release(whole);
+    for (size_t i = 0; i < 4; i++) is_sample(some, i, (size_t)chosen[i]);
+    for (size_t i = 0; i < COUNT - CLASSES; i++) is_sample(others, i, i);
+    for (size_t i = 0; i < CLASSES; i++) is_sample(held, i, COUNT - CLASSES + i);
+    OK(igdm_dataset_get_info(others, &info));
+    CHECK(info.count == COUNT - CLASSES && info.classes == CLASSES);
+    igdm_dataset_release(some), igdm_dataset_release(others), igdm_dataset_release(held);
+}
+
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         TEST(the_library_describes_itself), TEST(parameters_describe_the_model), TEST(copies_are_independent),
         TEST(input_gradients_are_slopes), TEST(attacks_stay_in_their_ball), TEST(reports_tell_what_attacks_did),
         TEST(evaluations_add_up), TEST(targets_are_reached), TEST(evaluations_keep_samples),
         TEST(steps_report_what_they_did), TEST(the_teacher_is_copied), TEST(training_learns),
+        TEST(parts_of_datasets),
     };
     return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -410,6 +410,9 @@ static void defaults_are_complete(void) {
     CHECK(!strcmp(details.average, "none") && details.ema_decay == 0.999 && details.swa_start == 0);
     CHECK(details.cutout == 0 && details.cutmix == 0 && details.consistency_weight == 1);
     CHECK(details.entropy_scale == 5 && details.entropy_order == 1 && details.clean_weight == 0);
+    CHECK(details.generated == NULL && details.generated_ratio == 0);
+    CHECK(!strcmp(details.augment, "none") && details.crop_shift == 0 && details.erasing == 0);
+    CHECK(details.erasing_area == 0.33);
 
     CHECK(batch.struct_size == sizeof batch && batch.images == NULL && batch.labels == NULL && batch.count == 0);
     CHECK(batch.adversarial == NULL && batch.update == 1);

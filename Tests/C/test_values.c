@@ -243,6 +243,7 @@ static void counts(void) {
     igdm_batch batch = first_batch();
     igdm_evaluation_row row = {.struct_size = sizeof row};
     uint8_t flags[COUNT];
+    static const int64_t bad_samples[] = {-1, COUNT, INT64_MIN, INT64_MAX};
     size_t parameters;
     OK(igdm_evaluate(model, dataset, NULL, NULL, &evaluation));
     OK(igdm_model_parameter_count(model, &parameters));
@@ -260,6 +261,8 @@ static void counts(void) {
         INVALID(igdm_dataset_read(dataset, count, 1, outputs, NULL), "first");
         INVALID(igdm_dataset_subset(dataset, 1, count, &made_dataset), "count");
         INVALID(igdm_dataset_subset(dataset, count, 1, &made_dataset), "first");
+        INVALID(igdm_dataset_select(dataset, labels, count, &made_dataset), "count");
+        INVALID(igdm_dataset_hold_out(dataset, count, &made_dataset, &made_dataset), "count");
         INVALID(igdm_model_parameter_info(model, count, NULL, NULL, NULL, NULL), "index");
         INVALID(igdm_evaluation_get_row(evaluation, count, &row), "index");
         INVALID(igdm_evaluation_get_correct(evaluation, count, flags, COUNT), "index");
@@ -267,6 +270,10 @@ static void counts(void) {
     INVALID(igdm_model_parameter_info(model, parameters, NULL, NULL, NULL, NULL), "index");
     INVALID(igdm_dataset_read(dataset, COUNT - 1, 2, outputs, NULL), "count");
     INVALID(igdm_dataset_subset(dataset, COUNT - 1, 2, &made_dataset), "count");
+    INVALID(igdm_dataset_hold_out(dataset, COUNT, &made_dataset, &made_dataset), "count");
+    INVALID(igdm_dataset_hold_out(dataset, 0, &made_dataset, &made_dataset), "count");
+    INVALID(igdm_dataset_select(dataset, labels, 0, &made_dataset), "count");
+    for EACH (bad_samples, i) INVALID(igdm_dataset_select(dataset, bad_samples + i, 1, &made_dataset), "samples[0]");
     batch.count = 0;
     INVALID(igdm_trainer_step(trainer, &batch, NULL), "count");
     INVALID(igdm_dataset_from_floats(images, labels, 0, 1, SIDE, SIDE, CLASSES, &made_dataset), "count");
@@ -489,12 +496,18 @@ static void trainer_details(void) {
         {"entropy_scale", offsetof(igdm_trainer_details, entropy_scale), -1},
         {"entropy_order", offsetof(igdm_trainer_details, entropy_order), 0},
         {"clean_weight", offsetof(igdm_trainer_details, clean_weight), -1},
+        {"generated_ratio", offsetof(igdm_trainer_details, generated_ratio), -0.5},
+        {"generated_ratio", offsetof(igdm_trainer_details, generated_ratio), 1},
+        {"generated_ratio", offsetof(igdm_trainer_details, generated_ratio), NAN},
+        {"erasing", offsetof(igdm_trainer_details, erasing), 1.5},
+        {"erasing_area", offsetof(igdm_trainer_details, erasing_area), 0},
     };
     static const struct { const char *name; size_t offset; int zero_allowed; } counts[] = {
         {"introspection_start", offsetof(igdm_trainer_details, introspection_start), 0},
         {"awp_start", offsetof(igdm_trainer_details, awp_start), 0},
         {"swa_start", offsetof(igdm_trainer_details, swa_start), 1},
         {"cutout", offsetof(igdm_trainer_details, cutout), 1},
+        {"crop_shift", offsetof(igdm_trainer_details, crop_shift), 1},
     };
     igdm_model *student = new_model("small_cnn", 0), *teacher = new_model("small_cnn", 1);
     igdm_trainer_options options = trainer_options();
@@ -513,6 +526,12 @@ static void trainer_details(void) {
             INVALID(igdm_trainer_create(student, teacher, &options, &made_trainer), counts[i].name);
         }
     }
+    OK(igdm_trainer_details_init(&details));
+    details.augment = "cutout";
+    INVALID(igdm_trainer_create(student, teacher, &options, &made_trainer), "augment");
+    OK(igdm_trainer_details_init(&details));
+    details.crop_shift = 2, options.crop_padding = 1;
+    INVALID(igdm_trainer_create(student, teacher, &options, &made_trainer), "crop_shift: got 2 with crop_padding 1");
     OK(igdm_trainer_details_init(&details));
     details.optimiser = "adamw", options.nesterov = 1;
     INVALID(igdm_trainer_create(student, teacher, &options, &made_trainer), "nesterov");
@@ -545,6 +564,30 @@ static void teachers(void) {
     OK(igdm_trainer_create(student, robust, &options, &trainer));
     igdm_model_release(clean);
     OK(igdm_trainer_step(trainer, &batch, NULL)); /* the trainer has copies */
+    CHECK(made_trainer == NULL);
+}
+
+/* A second dataset, and its part of the batches. */
+static void generated_images(void) {
+    igdm_model *student = new_model("small_cnn", 0);
+    igdm_dataset *train = new_dataset(), *generated = new_dataset(), *more_classes = NULL;
+    igdm_trainer_options options = trainer_options();
+    igdm_trainer_details details;
+    igdm_trainer *trainer = NULL;
+    make_images();
+    OK(igdm_dataset_from_floats(images, labels, COUNT, 1, SIDE, SIDE, CLASSES + 1, &more_classes));
+    OK(igdm_trainer_details_init(&details));
+    options.method = "pgd-at", options.igdm = 0, options.details = &details;
+    details.generated_ratio = 0.5;
+    INVALID(igdm_trainer_create(student, NULL, &options, &made_trainer), "generated: got none");
+    details.generated = more_classes;
+    FAILS(igdm_trainer_create(student, NULL, &options, &made_trainer), IGDM_ERROR_SHAPE, "generated");
+    details.generated = generated, details.generated_ratio = 0;
+    INVALID(igdm_trainer_create(student, NULL, &options, &made_trainer), "generated_ratio: got 0");
+    details.generated_ratio = 0.5;
+    OK(igdm_trainer_create(student, NULL, &options, &trainer));
+    igdm_dataset_release(generated);
+    OK(igdm_trainer_fit(trainer, train, NULL, NULL, NULL)); /* the trainer has the images still */
     CHECK(made_trainer == NULL);
 }
 
@@ -750,7 +793,8 @@ int main(int argc, char **argv) {
         TEST(threads), TEST(model_sizes), TEST(model_normalisation),
         TEST(model_options_of_pre_activation), TEST(unknown_names), TEST(wide_resnet_names),
         TEST(attack_lists), TEST(image_values), TEST(label_values), TEST(counts), TEST(attack_numbers), TEST(ensemble_options),
-        TEST(trainer_numbers), TEST(trainer_details), TEST(teachers), TEST(averages),
+        TEST(trainer_numbers), TEST(trainer_details), TEST(teachers), TEST(generated_images),
+        TEST(averages),
         TEST(evaluate_numbers), TEST(enormous_numbers_do_no_harm), TEST(things_that_do_not_fit),
         TEST(parameters), TEST(overflowing_outputs),
     };

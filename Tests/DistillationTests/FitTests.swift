@@ -205,7 +205,7 @@ import Testing
         var options = TrainerOptions()
         options.batchSize = 4
         options.cropPadding = 0
-        let loader = try BatchLoader(dataset, options)
+        let loader = try BatchLoader(dataset, generated: nil, options)
         func epoch(_ epoch: Int) throws -> [Float] {
             var seen: [Float] = []
             for batch in 0..<3 {

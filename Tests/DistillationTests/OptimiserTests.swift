@@ -209,7 +209,8 @@ import Testing
 
     private func apply(_ augmentation: Augmentation, key: UInt64) -> [Float] {
         var result = [Float](repeating: -1, count: 40)
-        augmentation.apply(image, into: &result, shape: shape, key: key)
+        var spare = [UInt8](repeating: 0, count: 80)
+        augmentation.apply(image, into: &result, shape: shape, key: key, spare: &spare)
         return result
     }
 

@@ -72,7 +72,11 @@ import Testing
             ),
             ("awp", { $0.awp = -0.1 }), ("awp_start", { $0.awpStart = 0 }), ("average", { $0.average = "mean" }),
             ("ema_decay", { $0.emaDecay = 1 }), ("swa_start", { $0.swaStart = -1 }), ("cutout", { $0.cutout = -1 }),
-            ("cutmix", { $0.cutmix = 1.1 }),
+            ("cutmix", { $0.cutmix = 1.1 }), ("augment", { $0.augment = "AutoAugment" }),
+            ("crop_shift", { $0.cropShift = -1 }),
+            ("crop_shift", { $0.cropShift = 3 }),  // beside a padded crop
+            ("erasing", { $0.erasing = 1.1 }), ("erasing", { $0.erasing = .nan }),
+            ("erasing_area", { $0.erasingArea = 0.01 }), ("erasing_area", { $0.erasingArea = 1.1 }),
         ]
         for (name, change) in cases {
             var options = TrainerOptions()

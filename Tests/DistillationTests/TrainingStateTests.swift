@@ -195,7 +195,14 @@ import Testing
             return student.weights.array
         }
         let plain = try fit(threads: 1) { _ in }
-        for change in [{ $0.cutmix = 0.7 }, { $0.cutout = 3 }, { $0.gradientClip = 0.01 }]
+        for change in [
+            { $0.cutmix = 0.7 }, { $0.cutout = 3 }, { $0.gradientClip = 0.01 }, { $0.augment = "autoaugment" },
+            { $0.augment = "trivialaugment" }, { $0.augment = "idbh-color" }, { $0.erasing = 0.5 },
+            {
+                $0.cropPadding = 0
+                $0.cropShift = 3
+            },
+        ]
             as [(inout TrainerOptions) -> Void]
         {
             let changed = try fit(threads: 1, change)

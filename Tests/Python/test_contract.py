@@ -134,6 +134,7 @@ def test_constants() -> None:
     assert int(defined["IGDM_EVENT_STEP"]) == _structures.EVENT_STEP
     assert int(defined["IGDM_EVENT_EPOCH"]) == _structures.EVENT_EPOCH
     assert int(defined["IGDM_EVENT_VALIDATION"]) == _structures.EVENT_VALIDATION
+    assert int(defined["IGDM_EVENT_DATA"]) == _structures.EVENT_DATA
     statuses = {name: int(value) for name, value in defined.items() if name.startswith("IGDM_ERROR_")}
     assert statuses == {kind.name: kind.code for kind in errors._BY_CODE.values()}
     for name, value in statuses.items():
@@ -143,7 +144,7 @@ def test_constants() -> None:
 def test_training_options_are_those_of_the_header() -> None:
     fields = [field[0] for one in (_structures.TrainerOptions, _structures.TrainerDetails) for field in one._fields_]
     fields = ["eps" if name == "epsilon" else name for name in fields]
-    hidden = {"struct_size", "reserved0", "reserved", "milestone_count", "details", "clean_teacher"}
+    hidden = {"struct_size", "reserved0", "reserved", "milestone_count", "details", "clean_teacher", "generated"}
     assert sorted(name for name in fields if name not in hidden) == sorted(igdm.TrainingOptions.__annotations__)
 
 

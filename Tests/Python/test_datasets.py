@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import pickle
 import struct
 from pathlib import Path
@@ -55,6 +56,53 @@ def test_slices_share_and_nest(data: igdm.Dataset, arrays: tuple[np.ndarray, np.
     data.close()  # the parts keep the images alive
     np.testing.assert_array_equal(nested.images, arrays[0][15:35])
     assert (nested.source["first"], nested.source["count"]) == (15, 20)
+
+
+def test_selections(data: igdm.Dataset, arrays: tuple[np.ndarray, np.ndarray]) -> None:
+    images, labels = arrays
+    chosen = [47, 3, 3, 0]
+    some = data.select(chosen)
+    np.testing.assert_array_equal(some.images, images[chosen])
+    np.testing.assert_array_equal(some.labels, labels[chosen])
+    nested = data[5:30].select(np.array([24, 0, 7], np.int32))[1:].select((1, 0))
+    np.testing.assert_array_equal(nested.images, images[[12, 5]])
+    for wrong, message in (([48], "samples"), ([-1], "samples"), ([], "count"), ([[1]], "samples"), ([0.5], "samples")):
+        with pytest.raises(igdm.InvalidArgument, match=message):
+            data.select(wrong)
+
+
+def test_holding_out(data: igdm.Dataset, arrays: tuple[np.ndarray, np.ndarray]) -> None:
+    images, labels = arrays
+    for size, count in ((0.25, 12), (12, 12), (0.01, 0), (47, 47), (0.98, 47)):
+        if count == 0:
+            with pytest.raises(igdm.InvalidArgument, match="size: got"):
+                data.hold_out(size)
+            continue
+        others, held = data.hold_out(size)
+        assert (len(others), len(held)) == (48 - count, count)
+        parts = np.bincount(labels, minlength=3) * count / 48
+        assert np.all(np.abs(np.bincount(held.labels, minlength=3) - parts) < 1)
+        both = np.concatenate([others.images, held.images])
+        assert len(np.unique(both.reshape(48, -1), axis=0)) == 48
+        np.testing.assert_array_equal(data.hold_out(size)[1].images, held.images)
+    others, held = data.hold_out(10, stratified=False)
+    np.testing.assert_array_equal(held.images, images[-10:])
+    np.testing.assert_array_equal(others.labels, labels[:-10])
+    for wrong in (0, -3, 48, float("nan"), float("inf")):
+        with pytest.raises(igdm.InvalidArgument, match="size: got"):
+            data.hold_out(wrong)
+
+
+def test_parts_are_found_again(hdf5_data: Path) -> None:
+    for stream in (False, True):
+        data = datasets.hdf5(hdf5_data, "train/images", "train/labels", stream=stream)
+        others, held = data[3:45].hold_out(0.3)
+        for part in (others, held, others[2:9], held.select([4, 0]), others.hold_out(5)[1][1:3]):
+            again = datasets.open_source(json.loads(json.dumps(part.source)))
+            np.testing.assert_array_equal(again.images, part.images)
+            np.testing.assert_array_equal(again.labels, part.labels)
+            assert again.source == part.source
+            assert part.source["kind"] == "hdf5"
 
 
 @pytest.mark.parametrize("wrong", [slice(0, 10, 2), slice(5, 5), slice(40, 10), slice(48, 60)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import igdm
 import pytest
+from conftest import make_model
 from igdm import recipes
 
 
@@ -59,3 +60,12 @@ def test_exceptions() -> None:
 def test_unknown_names(arguments: tuple[str, str, str, str], message: str) -> None:
     with pytest.raises(igdm.InvalidArgument, match=message):
         recipes.paper(*arguments)
+
+
+@pytest.mark.parametrize("name", igdm.recipes.AUGMENTATIONS)
+def test_augmentations_are_options(name: str, data: igdm.Dataset) -> None:
+    options = igdm.recipes.augmentation(name)
+    with igdm.Trainer(make_model(), None, **{"method": "pgd-at", **options}) as trainer:
+        assert {key: trainer.options[key] for key in options} == options
+    with pytest.raises(igdm.InvalidArgument, match='augmentation: got "idbh"'):
+        igdm.recipes.augmentation("idbh")

@@ -21,27 +21,39 @@ from conftest import TRAINING, make_arrays, make_model, process_environment
 from igdm import __main__ as command_line
 from igdm import runs
 
-KILLS = 30
+KILLS = {"mtard": 30, "iad": 20, "saad": 20}
 MEASURED = ("images_per_second", "seconds")
 STATE = ("position", "optimiser", "average", "method")
 
 # Everything that has a state: an optimiser with a moment, an average, MTARD's weights, crops, CutMix.
 OPTIONS = [
-    "--method", "mtard", "--igdm", "2", "--mirror", "clip", "--eps", "13/255", "--steps", "2", "--epochs", "6",
+    "--igdm", "2", "--mirror", "clip", "--eps", "13/255", "--steps", "2", "--epochs", "6",
     "--batch-size", "16", "--crop-padding", "1", "--cutmix", "0.5", "--average", "ema", "--validation-steps", "2",
     "--learning-rate", "0.02", "--quiet",
 ]  # fmt: skip
+
+# IAD's introspection begins, and SAAD's weights and clean images count, within the training.
+METHODS = {
+    "mtard": [],
+    "iad": ["--introspection-start", "3"],
+    "saad": ["--clean-weight", "0.5", "--entropy-order", "2"],
+}
 
 
 @pytest.fixture
 def job(teacher: igdm.Model, hdf5_data: Path, tmp_path: Path) -> list[str]:
     """The arguments of a small training, without --output."""
+    return arguments("mtard", teacher, hdf5_data, tmp_path)
+
+
+def arguments(method: str, teacher: igdm.Model, hdf5_data: Path, tmp_path: Path) -> list[str]:
     teacher.save(tmp_path / "teacher.h5")
     make_model(seed=3).save(tmp_path / "clean.h5")
     return [
         "distill", "--data", f"hdf5:{hdf5_data},train/images,train/labels", "--teacher", f"{tmp_path / 'teacher.h5'}",
         "--validation", f"hdf5:{hdf5_data},test/images,test/labels", "--student", "resnet8", "--width", "4",
-        "--clean-teacher", f"{tmp_path / 'clean.h5'}", *OPTIONS,
+        "--method", method, *METHODS[method], *OPTIONS,
+        *(["--clean-teacher", f"{tmp_path / 'clean.h5'}"] if method == "mtard" else []),
     ]  # fmt: skip
 
 
@@ -58,6 +70,8 @@ def state(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with h5py.File(path) as file:
         for part in STATE:
+            if part not in file["training"]:  # a method that remembers nothing
+                continue
             group = file["training"][part]
             found |= {f"{part}.{name}": value for name, value in group.attrs.items()}
             found |= {f"{part}.{name}": values[()].tobytes() for name, values in group.items()}
@@ -106,29 +120,32 @@ def killed(arguments: list[str], after: float, following: Path | None = None) ->
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_killed_at_random_moments(job: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("method", KILLS)
+def test_killed_at_random_moments(
+    method: str, teacher: igdm.Model, hdf5_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Checkpoints after every batch, so that many of the moments fall into the writing of one."""
+    job = arguments(method, teacher, hdf5_data, tmp_path)
+    teachers = [make_model(seed=3), teacher] if method == "mtard" else teacher
     reference = tmp_path / "reference"
     began = time.monotonic()
     assert command_line.main([*job, "--output", str(reference)]) == 0
     duration = time.monotonic() - began
     draw = random.Random(1)
     kills, finished, touched = 0, 0, set()
-    while kills < KILLS:
+    while kills < KILLS[method]:
         folder = tmp_path / f"run {finished}"
         command = [*job, "--output", str(folder), "--resume", "--checkpoint-minutes", "0"]
 
-        while kills < KILLS:
+        while kills < KILLS[method]:
             # Now and then while it starts; else it must have come on first, however busy the machine is.
             following = folder / "last.h5" if draw.random() < 0.8 else None
             if not killed(command, draw.uniform(0, duration / 4), following):
                 break
             kills += 1
             if (folder / "last.h5").exists():
-                with igdm.Trainer(
-                    make_model(), [make_model(seed=3), igdm.Model.load(tmp_path / "teacher.h5")],
-                    **json.loads((folder / "config.json").read_text())["options"],
-                ) as trainer:  # fmt: skip
+                options = json.loads((folder / "config.json").read_text())["options"]
+                with igdm.Trainer(make_model(), teachers, **options) as trainer:
                     trainer.resume(folder / "last.h5")
                     touched.add(trainer.position.steps)
         assert command_line.main(command) == 0
@@ -393,6 +410,23 @@ def test_a_validation_split(job: list[str], tmp_path: Path, capsys: pytest.Captu
     split = [word for word in job if "test/images" not in word and word != "--validation"]
     assert command_line.main([*split, "--validation-split", "0.25", "--output", str(folder), "--epochs", "1"]) == 0
     config = runs.read_config(folder / "config.json")
+    whole = igdm.datasets.open_source({**config["train"], "parts": []})
+    train, validation = (igdm.datasets.open_source(config[name]) for name in ("train", "validation"))
+    assert (len(train), len(validation)) == (36, 12)
+    counts = [np.bincount(one.labels, minlength=3) for one in (whole, validation)]
+    assert np.all(np.abs(counts[0] / 4 - counts[1]) < 1)
+    # Repeated from its configuration, and gone on with, by the same command or without its arguments.
+    for again in ([*split, "--validation-split", "0.25"], ["distill"]):
+        assert command_line.main([*again, "--output", str(folder), "--resume", "--epochs", "1", "--quiet"]) == 0
+    repeated = ["distill", "--config", str(folder / "config.json"), "--output", str(tmp_path / "again"), "--quiet"]
+    assert command_line.main(repeated) == 0
+    require_same(tmp_path / "again", folder)
+    # The last samples, whatever their classes, as earlier versions held them out: another run, refused by its data.
+    last = [*split, "--validation-split", "0.25", "--no-stratified", "--epochs", "1"]
+    assert command_line.main([*last, "--output", str(folder), "--resume"]) == 2
+    assert "train: the training was begun with 36 samples" in capsys.readouterr().err
+    assert command_line.main([*last, "--output", str(tmp_path / "last")]) == 0
+    config = runs.read_config(tmp_path / "last" / "config.json")
     assert (config["train"]["first"], config["train"]["count"]) == (0, 36)
     assert (config["validation"]["first"], config["validation"]["count"]) == (36, 12)
     assert command_line.main([*split, "--validation-split", "48", "--output", str(tmp_path / "no")]) == 2

@@ -124,6 +124,8 @@ def test_what_does_not_fit_is_refused(teacher: igdm.Model, data: igdm.Dataset) -
         igdm.distill(igdm.Model("resnet8", classes=3), None, data, method="pgd-at")
     with pytest.raises(TypeError, match="teacher"):
         igdm.Trainer(make_model(), "teacher")  # type: ignore[arg-type]
+    with pytest.raises(igdm.InvalidArgument, match="crop_shift: got 12, want less than 12"):
+        igdm.distill(make_model(), None, data, **dict(TRAINING, method="pgd-at", crop_shift=12))
 
 
 def test_two_teachers(teacher: igdm.Model, data: igdm.Dataset) -> None:
@@ -151,6 +153,11 @@ def test_two_teachers(teacher: igdm.Model, data: igdm.Dataset) -> None:
         {"warmup_epochs": 1.5},
         {"cutout": 3},
         {"cutmix": 0.5, "method": "trades"},
+        {"augment": "autoaugment"},
+        {"augment": "trivialaugment"},
+        {"augment": "idbh-shape"},
+        {"crop_shift": 4},
+        {"erasing": 0.5, "erasing_area": 0.5},
         {"igdm_ramp": "constant"},
         {"igdm_term": "trades-reg"},
         {"igdm_term": "trades-like"},

@@ -49,6 +49,118 @@ private func labels(of dataset: Dataset) -> [Int] { (0..<dataset.count).map(data
         expectError(.invalidArgument, ["count"]) { _ = try tail.subset(first: 1, count: Int.max) }
     }
 
+    /// Of bytes, whose images tell the samples apart, with these labels.
+    private func numbered(_ labels: [Int64], classes: Int) throws -> Dataset {
+        try Dataset(
+            bytes: (0..<2 * labels.count).map { UInt8($0 / 2) }, labels: labels, count: labels.count, shape: shape,
+            classes: classes)
+    }
+
+    private func numbers(of dataset: Dataset) throws -> [Int] {
+        let values = try images(of: dataset)
+        return stride(from: 0, to: values.count, by: 2).map { Int((values[$0] * 255).rounded()) }
+    }
+
+    @Test func selections() throws {
+        let dataset = try numbered([0, 1, 2, 0, 1, 2], classes: 3)
+        let some = try dataset.selection([5, 0, 0, 3])
+        #expect(try numbers(of: some) == [5, 0, 0, 3])
+        #expect(labels(of: some) == [2, 0, 0, 0])
+        // Parts of parts.
+        #expect(try numbers(of: try some.subset(first: 1, count: 3)) == [0, 0, 3])
+        #expect(try numbers(of: try some.subset(first: 2, count: 2).selection([1, 0])) == [3, 0])
+        #expect(labels(of: try some.subset(first: 0, count: 2).selection([1, 0])) == [0, 2])
+        #expect(try numbers(of: try dataset.subset(first: 2, count: 3).selection([2, 0])) == [4, 2])
+        for wrong: Int64 in [-1, 6, .min, .max] {
+            expectError(.invalidArgument, ["samples[1]", "got \(wrong)", "0 ... 5"]) {
+                _ = try dataset.selection([0, wrong])
+            }
+        }
+        expectError(.invalidArgument, ["count", "got 0"]) { _ = try dataset.selection([Int64]()) }
+    }
+
+    /// The sum is of the samples, not of where they lie.
+    @Test(arguments: [1, 7, 8, 9, 300, 700])
+    func theCheckSumOfASelectionIsThatOfItsSamples(count: Int) throws {
+        var random = CounterRandom(seed: 1, stream: .square, index: 0)
+        let shape = ImageShape(1, 1, 3)
+        let values = (0..<3 * 800).map { _ in random.uniform() }
+        let labels = (0..<800).map { _ in Int64(random.below(5)) }
+        let chosen = (0..<count).map { _ in Int64(random.below(800)) }
+        let bytes = values.map { UInt8($0 * 255) }
+        let own = chosen.flatMap { sample in (0..<3).map { 3 * Int(sample) + $0 } }
+        let ownLabels = chosen.map { labels[Int($0)] }
+        let floats = try Dataset(floats: values, labels: labels, count: 800, shape: shape, classes: 5)
+        let copied = try Dataset(
+            floats: own.map { values[$0] }, labels: ownLabels, count: count, shape: shape, classes: 5)
+        #expect(try floats.selection(chosen).checksum().value == copied.checksum().value)
+        let other = try Dataset(bytes: bytes, labels: labels, count: 800, shape: shape, classes: 5)
+        let otherCopy = try Dataset(
+            bytes: own.map { bytes[$0] }, labels: ownLabels, count: count, shape: shape, classes: 5)
+        #expect(try other.selection(chosen).checksum().value == otherCopy.checksum().value)
+        #expect(try other.selection(chosen).checksum().value != floats.selection(chosen).checksum().value)
+        #expect(
+            try floats.selection((0..<800).map { Int64($0) }).subset(first: 100, count: count).checksum().value
+                == floats.subset(first: 100, count: count).checksum().value)
+    }
+
+    /// The sum tells how far it has come, and can be stopped.
+    @Test func aCheckSumCanBeStopped() throws {
+        let dataset = try numbered([Int64](repeating: 0, count: 127), classes: 2)
+        let many = try dataset.selection((0..<40_000).map { Int64($0 % 127) })
+        var told: [Int] = []
+        let sum = try many.checksum { told.append($0) }
+        #expect(told.last == 40_000 && told == told.sorted() && told.count > 1)
+        #expect(try many.checksum().value == sum.value)
+        told = []
+        expectError(.cancelled, ["enough"]) {
+            _ = try many.checksum {
+                told.append($0)
+                throw EngineError(.cancelled, "enough")
+            }
+        }
+        #expect(told.count == 1)
+    }
+
+    @Test func holdingOutTakesOfEachClassItsPart() throws {
+        // 5, 3 and 2 of ten: 4 held out are 2, 1.2 and 0.8.
+        let dataset = try numbered([2, 0, 0, 1, 0, 1, 2, 0, 1, 0], classes: 3)
+        let (others, held) = try dataset.holdingOut(4)
+        #expect(try numbers(of: held) == [6, 7, 8, 9])
+        #expect(labels(of: held) == [2, 0, 1, 0])
+        #expect(try numbers(of: others) == [0, 1, 2, 3, 4, 5])
+        #expect(labels(of: others) == [2, 0, 0, 1, 0, 1])
+        // Sorted by class, the last samples would be of one class.
+        let sorted = try numbered([0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2], classes: 4)
+        #expect(try numbers(of: try sorted.holdingOut(3).heldOut) == [3, 7, 11])
+        #expect(try numbers(of: try sorted.holdingOut(4).heldOut) == [2, 3, 7, 11], "of equal fractions the lower")
+        #expect(try numbers(of: try sorted.subset(first: 2, count: 4).holdingOut(2).heldOut) == [3, 5])
+        for wrong in [0, 10, -1, .max] {
+            expectError(.invalidArgument, ["count", "1 ... 9"]) { _ = try dataset.holdingOut(wrong) }
+        }
+    }
+
+    /// No class is a whole sample away from its part, all samples are in one of the two, and nothing changes them.
+    @Test func holdingOutIsAsNearAsWholeSamplesAllow() throws {
+        var random = CounterRandom(seed: 3, stream: .square, index: 0)
+        let labels = (0..<120).map { _ in Int64(random.below(4) * random.below(3)) }
+        let dataset = try numbered(labels, classes: 7)
+        for count in 1..<120 {
+            let (others, held) = try dataset.holdingOut(count)
+            #expect(held.count == count && others.count == 120 - count)
+            let (first, second) = (try numbers(of: others), try numbers(of: held))
+            #expect((first + second).sorted() == Array(0..<120))
+            #expect(first == first.sorted() && second == second.sorted())
+            #expect(second.map { Int(labels[$0]) } == (0..<held.count).map(held.label))
+            for label in Set(labels) {
+                let part = Double(count * labels.filter { $0 == label }.count) / 120
+                let there = Double(second.filter { labels[$0] == label }.count)
+                #expect(abs(there - part) < 1, "\(count), class \(label)")
+            }
+            #expect(try numbers(of: try dataset.holdingOut(count).heldOut) == second)
+        }
+    }
+
     @Test func refusals() {
         func make(
             _ values: [Float] = [0, 0, 0, 0], _ labels: [Int64] = [0, 0], count: Int = 2,

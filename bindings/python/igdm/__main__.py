@@ -94,7 +94,16 @@ def _add_distill(commands: Any) -> None:
         "--validation-split",
         type=float,
         metavar="N",
-        help="validate on the last N training samples instead, or on that part of them (0.1), and train on the others",
+        help="validate on N training samples instead, or on that part of them (0.1), and train on the others",
+    )
+    parser.add_argument(
+        "--stratified",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="of --validation-split: of each class its part; --no-stratified: the last N samples",
+    )
+    parser.add_argument(
+        "--generated", metavar="DATA", help="images to mix into the batches, by --generated-ratio; or none"
     )
     parser.add_argument("--patience", type=int, metavar="N", help="stop when N epochs brought no better validation")
     parser.add_argument(
@@ -149,11 +158,15 @@ def _distill(given: argparse.Namespace) -> None:
     options |= {
         name: value for name in TrainingOptions.__annotations__ if (value := getattr(given, name, None)) is not None
     }
+    generated = _generated(given, config)
+    if generated is None and given.generated_ratio is None:
+        options.pop("generated_ratio", None)  # of a repeated run that had some
     if clean_teacher is not None and teacher is None:
         raise igdm.InvalidArgument("teacher: got none beside the clean teacher; want the robust one")
     teachers = [clean_teacher, teacher] if clean_teacher is not None and teacher is not None else teacher
     run = igdm.distill(
-        student, teachers, train, validation=validation, patience=_run_option(given, config, "patience", None),
+        student, teachers, train, validation=validation, generated=generated,
+        patience=_run_option(given, config, "patience", None),
         checkpoint_minutes=_run_option(given, config, "checkpoint_minutes", 10), run_dir=given.output,
         resume=given.resume, overwrite=given.overwrite, progress=not given.quiet, **options,
     )  # fmt: skip
@@ -216,17 +229,16 @@ def _training_data(given: argparse.Namespace, config: dict[str, Any] | None) -> 
     if given.validation_split is not None:
         if given.validation is not None:
             raise igdm.InvalidArgument("validation_split: got validation data too, want one of the two")
-        return _split(train, given.validation_split)
+        return train.hold_out(given.validation_split, stratified=given.stratified)
     return train, validation
 
 
-def _split(train: Dataset, size: float) -> tuple[Dataset, Dataset]:
-    count = round(size * len(train) if size < 1 else size)
-    if not 1 <= count < len(train):
-        raise igdm.InvalidArgument(
-            f"validation_split: got {size:g}, want less than the {len(train)} samples, or a part below 1"
-        )
-    return train[:-count], train[-count:]
+def _generated(given: argparse.Namespace, config: dict[str, Any] | None) -> Dataset | None:
+    if given.generated is not None:
+        return None if given.generated == "none" else _part(open_specification(given.generated), "train")
+    if config is not None and config["generated"] is not None:
+        return open_source(config["generated"])
+    return None
 
 
 def _teacher(given: argparse.Namespace, config: dict[str, Any] | None, role: str) -> igdm.Model | None:

@@ -440,7 +440,13 @@ class TrainerDetails(Struct):
         ("entropy_scale", c_double),
         ("entropy_order", c_double),
         ("clean_weight", c_double),
-        ("reserved", c_int64 * 12),
+        ("generated", Dataset),
+        ("generated_ratio", c_double),
+        ("augment", c_char_p),
+        ("crop_shift", c_int64),
+        ("erasing", c_double),
+        ("erasing_area", c_double),
+        ("reserved", c_int64 * 6),
     ]
 
 
@@ -551,6 +557,6 @@ class TrainerPosition(Struct):
     ]
 
 
-EVENT_STEP, EVENT_EPOCH, EVENT_VALIDATION = 1, 2, 3
+EVENT_STEP, EVENT_EPOCH, EVENT_VALIDATION, EVENT_DATA = 1, 2, 3, 4
 
 FitCallback = CFUNCTYPE(c_int32, POINTER(FitEvent))  # without `void *user`, as ProgressCallback

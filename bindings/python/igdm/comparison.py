@@ -54,7 +54,7 @@ class _RunFolder:
         def facts(run: _RunFolder) -> tuple[object, ...]:
             student = {k: v for k, v in run.config["student"].items() if k != "file"}
             options = {k: v for k, v in run.options.items() if k not in IGDM_OPTIONS}
-            return student, run.config["train"], options
+            return student, run.config["train"], run.config["generated"], options
 
         if self.options["igdm"] or not other.options["igdm"] or facts(self) != facts(other):
             return False
@@ -174,7 +174,8 @@ def _configuration(opened: Sequence[_RunFolder], guide: Model | None) -> dict[st
     """What report.describe() says of each run; where they differ, every value once."""
     described: list[dict[str, str]] = []
     for run in opened:
-        count = run.config["train"].get("count")
+        train = run.config["train"]
+        count = train.get("parts", [train])[-1].get("count")
         facts = report.describe(run.model, guide, None, run.options)
         facts["Training data"] = f"{count:,} images of {_kind(run.config)}" if count else _kind(run.config)
         described.append(facts)

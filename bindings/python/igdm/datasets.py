@@ -2,12 +2,13 @@
 
 A Dataset lives in the memory of the C library, 8 bits a value where the source has 8 bits, or is streamed from HDF5.
 ``len(data)``, ``data[:1000]`` (shares the images), ``data[7]`` (one image and its label) and ``data.read()`` work as on
-a sequence.
+a sequence; ``data.select(numbers)`` and ``data.hold_out(0.1)`` share the images too.
 """
 
 from __future__ import annotations
 
 import ctypes
+import math
 import operator
 import os
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from . import _dataset_files as files
 from . import _structures as structures
 from ._arrays import Floats, Labels, pointer
 from ._library import Handle, call, file_path
-from ._structures import integer, text
+from ._structures import integer, number, text
 from .errors import InvalidArgument, NotFoundError, ShapeError
 
 Path_ = str | os.PathLike[str]
@@ -68,13 +69,46 @@ class Dataset(Handle):
         if isinstance(index, slice):
             start, stop, step = index.indices(len(self))
             if step != 1:
-                raise InvalidArgument(f"slice: got step {step}, want 1; samples of a Dataset are contiguous")
+                raise InvalidArgument(f"slice: got step {step}, want 1; select() takes any samples")
             return self._subset(start, stop - start)
         position = operator.index(index)
         if not -len(self) <= position < len(self):
             raise IndexError(f"index: got {position}, want one inside the {len(self)} samples")
         images, labels = self.read(position % len(self), 1)
         return images[0], int(labels[0])
+
+    def select(self, samples: ArrayLike) -> Dataset:
+        """The samples with these numbers, in this order; shares the images. A number may come several times."""
+        numbers = np.asarray(samples)
+        if numbers.ndim != 1 or (numbers.size and not np.issubdtype(numbers.dtype, np.integer)):
+            raise InvalidArgument(f"samples: got {numbers.dtype} of shape {numbers.shape}, want a list of integers")
+        chosen = np.ascontiguousarray(numbers, np.int64)
+        selection = structures.Dataset()
+        call("igdm_dataset_select", self._handle, pointer(chosen), chosen.size, selection)
+        return Dataset(selection, self._part({"samples": chosen.tolist(), "count": len(chosen)}), self.class_names)
+
+    def hold_out(self, size: float, *, stratified: bool = True) -> tuple[Dataset, Dataset]:
+        """Two parts, to train and to validate with: the others and those held out. Nothing is random.
+
+        size        how many samples to hold out; below 1: that part of them
+        stratified  of each class its part, as near as whole samples allow, the last ones of it; False: the last samples
+        """
+        wanted = number("size", size)
+        count = round(wanted * len(self) if wanted < 1 else wanted) if math.isfinite(wanted) else 0
+        if not 1 <= count < len(self):
+            raise InvalidArgument(
+                f"size: got {size:g}, want 1 ... {len(self) - 1} of the {len(self)} samples, or a part of them below 1"
+            )
+        if not stratified:
+            return self[:-count], self[-count:]
+        others, held = structures.Dataset(), structures.Dataset()
+        call("igdm_dataset_hold_out", self._handle, count, others, held)
+        parts = ((others, "others", len(self) - count), (held, "held out", count))
+        first, second = (
+            Dataset(handle, self._part({"hold_out": count, "take": name, "count": length}), self.class_names)
+            for handle, name, length in parts
+        )
+        return first, second
 
     def read(self, first: int = 0, count: int | None = None) -> tuple[Floats, Labels]:
         """Images (count, C, H, W) as float32 in [0,1], and labels (count). `count` None: all from `first` on."""
@@ -109,8 +143,14 @@ class Dataset(Handle):
             raise InvalidArgument(f"slice: got no samples of {len(self)}, want at least one")
         subset = structures.Dataset()
         call("igdm_dataset_subset", self._handle, first, count, subset)
+        if "parts" in self.source:
+            return Dataset(subset, self._part({"first": first, "count": count}), self.class_names)
         source = dict(self.source, first=self.source.get("first", 0) + first, count=count)
         return Dataset(subset, source, self.class_names)
+
+    def _part(self, part: dict[str, Any]) -> dict[str, Any]:
+        """The source of a part of this dataset."""
+        return dict(self.source, parts=[*self.source.get("parts", []), part])
 
 
 class TrainTest(NamedTuple):
@@ -316,7 +356,24 @@ def open_source(source: dict[str, Any]) -> Dataset:
         data = _part(kind, source["folder"], source["split"])
     else:
         raise InvalidArgument(f"data: got a source of kind {kind!r}, which is not on disk; give the data anew")
-    return data[source["first"] : source["first"] + source["count"]] if "count" in source else data
+    if "count" in source:
+        data = _slice(data, source)
+    for part in source.get("parts", []):
+        data = _open_part(data, part)
+    return data
+
+
+def _open_part(data: Dataset, part: dict[str, Any]) -> Dataset:
+    if "samples" in part:
+        return data.select(part["samples"])
+    if "hold_out" in part:
+        others, held = data.hold_out(part["hold_out"])
+        return held if part["take"] == "held out" else others
+    return _slice(data, part)
+
+
+def _slice(data: Dataset, part: dict[str, Any]) -> Dataset:
+    return data[part["first"] : part["first"] + part["count"]]
 
 
 def require_dataset(name: str, value: object) -> Dataset:

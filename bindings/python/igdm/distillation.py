@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class FitEvent:
     """What a fit reports after each batch (kind "step"), each batch of the validation ("validation") and each epoch
-    ("epoch"). Losses are means."""
+    ("epoch"); before them, while streamed data are read for their check sum ("data": batch and batches count samples).
+    Losses are means."""
 
     kind: str
     epoch: int
@@ -114,6 +115,7 @@ EVENT_KINDS = {
     structures.EVENT_STEP: "step",
     structures.EVENT_EPOCH: "epoch",
     structures.EVENT_VALIDATION: "validation",
+    structures.EVENT_DATA: "data",
 }
 
 Watcher = Callable[[FitEvent], object]
@@ -125,10 +127,16 @@ class Trainer(Handle):
     _instead = "Trainer.save() writes a file that a Trainer made with the same options takes up."
 
     def __init__(
-        self, student: Model, teacher: Model | Sequence[Model] | None = None, **options: Unpack[TrainingOptions]
+        self,
+        student: Model,
+        teacher: Model | Sequence[Model] | None = None,
+        *,
+        generated: Dataset | None = None,
+        **options: Unpack[TrainingOptions],
     ) -> None:
         """student   the model to train
         teacher   never changed; None for methods "pgd-at" and "trades" without IGDM; [clean, robust] for "mtard"
+        generated images of which fit() mixes the part generated_ratio into each batch
         options   see TrainingOptions
         """
         self._student = require_model("student", student)
@@ -138,6 +146,8 @@ class Trainer(Handle):
         guide = None if robust is None else require_model("teacher", robust)._handle
         if clean is not None:
             details.clean_teacher = require_model("teacher", clean)._handle
+        if generated is not None:
+            details.generated = require_dataset("generated", generated)._handle
         created = structures.Trainer()
         call("igdm_trainer_create", student._handle, guide, native, created)
         super().__init__(created, "igdm_trainer_release")
@@ -265,6 +275,7 @@ def distill(
     train: Dataset,
     *,
     validation: Dataset | None = None,
+    generated: Dataset | None = None,
     patience: int | None = None,
     run_dir: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -279,6 +290,8 @@ def distill(
 
     teacher     one model; [clean, robust] for method "mtard"; None for "pgd-at" and "trades" without IGDM
     validation  measured after each epoch, with the agreement of the input gradients where there is a teacher
+    generated   more images, such as those of a diffusion model, from which the part generated_ratio of each batch is
+                drawn, with replacement. An epoch is as long as without them
     patience    stop when so many epochs have brought no better validation, under PGD where validation_steps > 0
     run_dir     folder for config.json (with which the run can be repeated), initial.h5, metrics.csv, last.h5, best.h5
     resume      go on with the run that run_dir has, to the same bits as if it had never stopped; everything else is to
@@ -298,7 +311,7 @@ def distill(
         raise InvalidArgument(f"checkpoint_minutes: got {checkpoint_minutes}, want a number >= 0")
     if resume and (run_dir is None or overwrite):
         raise InvalidArgument("resume: got no run_dir, or overwrite with it; want the run_dir of a run")
-    with Trainer(student, teacher, **options) as trainer:
+    with Trainer(student, teacher, generated=generated, **options) as trainer:
         if run_dir is None:
             history = _fit(trainer, train, validation, patience, progress, callback)
             return Run(student, history, trainer.options, _average(trainer, train), None)
@@ -314,7 +327,9 @@ def distill(
                 )
         clean, robust = split_teachers(teacher)
         with RunFolder(run_dir, overwrite=overwrite, resume=resume, minutes=checkpoint_minutes) as folder:
-            folder.begin(student, robust, clean, train, validation, trainer.options, patience)
+            folder.begin(
+                student, robust, clean, train, validation, generated, trainer.options, patience, default_options()
+            )
             _fit_in_folder(folder, trainer, student, train, validation, patience, progress, callback)
             average = _average(trainer, train)
             if average is not None:
@@ -389,7 +404,7 @@ def _fit_in_folder(
             raise NotFiniteError(f"{error}; {folder.checkpoint}") from None
         except BaseException:
             # A batch that was finished is kept, unless keeping it is what failed.
-            if folder.is_recorded:
+            if folder.is_recorded and trainer.position.steps > 0:
                 folder.save(trainer)
             raise
 
@@ -482,6 +497,9 @@ def _show(display: Display, event: FitEvent) -> None:
     title = f"epoch {event.epoch}/{event.epochs}"
     if event.kind == "validation":
         display.update(f"{title}, validation", event.batch, event.batches, "")
+        return
+    if event.kind == "data":
+        display.update("reading the data", event.batch, event.batches, "")
         return
     if event.kind == "step":
         note = f"loss {event.loss:.3f}, {event.images_per_second:.0f} images/s, {duration(event.eta_seconds)} left"

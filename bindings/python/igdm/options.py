@@ -51,8 +51,15 @@ class TrainingOptions(TypedDict, total=False):
     swa_start: Annotated[int | None, "first epoch of swa; 0 = after 3/4 of the epochs"]
     flip: Annotated[bool | None, "random horizontal flips"]
     crop_padding: Annotated[int | None, "random crops from the image padded with so many zeros; 0 = off"]
+    crop_shift: Annotated[int | None, "CropShift instead: most rows and columns that are cut off, in all; 0 = off"]
+    augment: Annotated[
+        str | None, "operations on each image: none, autoaugment, trivialaugment, idbh-color or idbh-shape"
+    ]
+    erasing: Annotated[float | None, "part of the images that get a random rectangle of zeros; 0 = off"]
+    erasing_area: Annotated[float | None, "its largest part of the area"]
     cutout: Annotated[int | None, "side of a random square of zeros in each image; 0 = off"]
     cutmix: Annotated[float | None, "part of the images that get a rectangle of another one; 0 = off"]
+    generated_ratio: Annotated[float | None, "part of each batch that is drawn from the generated images"]
     schedule: Annotated[str | None, "of the learning rate: multistep, cosine, onecycle or constant"]
     milestones: Annotated[
         Sequence[int] | None, "multistep: epochs after which the learning rate is multiplied by decay"

@@ -54,6 +54,13 @@ METHODS: dict[str, dict[str, Any]] = {
 """The methods' own numbers. The paper does not state the weight of AKD; 0.5 is this project's. SAAD's are those of its
 authors' code, https://github.com/HongsinLee/saad."""
 
+AUGMENTATIONS: dict[str, dict[str, Any]] = {
+    "idbh-weak": {"crop_shift": 10, "augment": "idbh-color", "erasing": 0.5},
+    "idbh-strong": {"crop_shift": 10, "augment": "idbh-color", "erasing": 1.0},
+    "idbh-svhn": {"crop_shift": 8, "augment": "idbh-shape", "erasing": 1.0, "erasing_area": 0.5},
+}
+"""IDBH (Li and Spratling 2023): for CIFAR-10, strong with ResNet-18, weak with wide networks and averages; for SVHN."""
+
 RSLAD_ON_CIFAR = {"epochs": 300, "milestones": [215, 260, 285]}
 """RSLAD trains longer than the others on CIFAR."""
 
@@ -115,3 +122,10 @@ def paper(data: str, student: str, teacher: str, method: str) -> dict[str, Any]:
         options["igdm"] = float(known[counterpart])
     # Lists of the tables are not to be changed through a result.
     return {name: list(value) if isinstance(value, list) else value for name, value in options.items()}
+
+
+def augmentation(name: str) -> dict[str, Any]:
+    """Options of a published augmentation, to be merged into others: "idbh-weak", "idbh-strong" or "idbh-svhn"."""
+    if name not in AUGMENTATIONS:
+        raise InvalidArgument(f'augmentation: got "{name}", want one of {", ".join(AUGMENTATIONS)}')
+    return {"crop_padding": 0, "flip": True, **AUGMENTATIONS[name]}

@@ -97,10 +97,15 @@ class RunFolder:
         clean_teacher: Model | None,
         train: Dataset,
         validation: Dataset | None,
+        generated: Dataset | None,
         options: Mapping[str, Any],
         patience: int | None,
+        defaults: Mapping[str, Any],
     ) -> None:
-        """Writes all that is known before the training; with a run to go on with, compares it."""
+        """Writes all that is known before the training; with a run to go on with, compares it.
+
+        defaults  what an option was, in effect, that is newer than the run
+        """
         config: dict[str, Any] = {
             "igdm": ask("igdm_version_string"),
             "build": ask("igdm_build_info"),
@@ -110,12 +115,13 @@ class RunFolder:
             "clean_teacher": None if clean_teacher is None else _description(clean_teacher),
             "train": train.source,
             "validation": None if validation is None else validation.source,
+            "generated": None if generated is None else generated.source,
             "options": dict(options),
             "patience": patience,
             "checkpoint_minutes": self._minutes,
         }
         if self.has_run:
-            self._require_same(config)
+            self._require_same(config, defaults)
             return
         # The configuration goes first and comes last: a folder that has one has all that it speaks of.
         for stale in (self.config, self.metrics, self.last, self.best, self.average):
@@ -132,8 +138,9 @@ class RunFolder:
         teacher.save(self.path / name)
         return name
 
-    def _require_same(self, config: Mapping[str, Any]) -> None:
+    def _require_same(self, config: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
         recorded = read_config(self.config)
+        recorded["options"] = {**defaults, **recorded["options"]}
         differences = []
 
         def compare(name: str, there: Any, here: Any) -> None:
@@ -147,7 +154,7 @@ class RunFolder:
         for name in ("student", "teacher", "clean_teacher", "options", "patience"):
             compare(name, recorded.get(name), json.loads(json.dumps(config[name])))
         if not self.last.exists():  # which knows the images themselves
-            for name in ("train", "validation"):
+            for name in ("train", "validation", "generated"):
                 compare(name, recorded[name], json.loads(json.dumps(config[name])))
         if differences:
             raise InvalidArgument(
@@ -251,7 +258,8 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     except (ValueError, IsADirectoryError) as error:
         raise FormatError(f"config: {place} is not JSON: {error}") from None
     try:
-        config["clean_teacher"] = config.get("clean_teacher")
+        for later in ("clean_teacher", "generated"):  # older runs lack them
+            config[later] = config.get(later)
         for role in ("student", "teacher", "clean_teacher"):
             if config[role] is not None:
                 config[role]["file"] = str(place.parent / config[role]["file"])
