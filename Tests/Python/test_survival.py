@@ -152,7 +152,7 @@ def test_killed_at_random_moments(
         require_same(folder, reference)
         finished += 1
     assert finished >= 1
-    assert len(touched) >= 10, "the kills came at different places of the training"
+    assert len(touched) >= KILLS[method] // 3, "the kills came at different places of the training"
     # Without its arguments: everything is in the folder.
     assert command_line.main(["distill", "--output", str(folder), "--resume", "--quiet"]) == 0
     require_same(folder, reference)
