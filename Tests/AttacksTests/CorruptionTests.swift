@@ -90,6 +90,18 @@ import Testing
         }
     }
 
+    /// Of a plain image only the mean of the blocks is left, in steps of an eighth of the table's first: 16 and 1.25 times as much.
+    @Test(arguments: [2, 3])
+    func compressionRoundsThePlainImage(channels: Int) throws {
+        let shape = ImageShape(channels, 9, 18)
+        for level in 0...255 {
+            let image = [Float](repeating: Float(level) / 255, count: shape.count)
+            let mean = 128 + 2.5 * ((Double(level) - 128) / 2.5).rounded()
+            let wanted = min(max(Int(mean + 0.5), 0), 255)
+            for value in try corrupted("jpeg_compression", image, shape) { #expect(value == Float(wanted) / 255) }
+        }
+    }
+
     @Test func theSeverityIsTheNumberOfSteps() throws {
         let list = try AttackRegistry.parse(list: "fog-3,contrast")
         #expect(list.map(\.attack) == ["fog", "contrast"])

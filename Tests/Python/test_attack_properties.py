@@ -59,9 +59,9 @@ CASES = {
 }
 CORRUPTIONS = {
     "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "fog",
-    "brightness", "contrast", "pixelate",
+    "brightness", "contrast", "pixelate", "jpeg_compression",
 }  # fmt: skip
-"""They have no radius: see test_search_attacks.py."""
+"""They have no radius: see test_corruptions.py and test_search_attacks.py."""
 
 ATTACKS = [(name, norm) for name, case in CASES.items() for norm in case.norms]
 
