@@ -143,33 +143,39 @@ extension Corruption {
         }
     }
 
-    /// A convolution with the bell curve, rows and columns, out to four σ; beyond the edge the pixels at it go on.
     private static func blurNormally(_ canvas: Canvas, _ sigma: Double) {
-        let reach = Int(4 * sigma + 0.5)
+        for c in 0..<canvas.shape.channels {
+            smooth(canvas.channel(c), canvas, sigma, deviations: 4) { min(max($0, 0), $1 - 1) }
+        }
+    }
+
+    /// A convolution of a plane of the image's size with the bell curve, columns and rows, out to so many σ. The edge says which
+    /// place a line shows beyond its ends. Uses the first plane of the spare memory.
+    static func smooth(
+        _ plane: UnsafeMutablePointer<Float>, _ canvas: Canvas, _ sigma: Double, deviations: Double,
+        edge: (_ index: Int, _ size: Int) -> Int
+    ) {
+        let reach = Int(deviations * sigma + 0.5)
         guard reach > 0 else { return }
         let weights = (-reach...reach).map { exp(-Double($0 * $0) / (2 * sigma * sigma)) }
         let whole = weights.reduce(0, +)
         let (height, width) = (canvas.shape.height, canvas.shape.width)
-        for c in 0..<canvas.shape.channels {
-            let channel = canvas.channel(c)
-            for (size, pace, lines, nextLine) in [(height, width, width, 1), (width, 1, height, width)] {
-                canvas.spare.update(from: channel, count: canvas.area)
-                for line in 0..<lines {
-                    for i in 0..<size {
-                        var sum = 0.0
-                        for d in -reach...reach {
-                            let place = min(max(i + d, 0), size - 1)
-                            sum += weights[d + reach] * Double(canvas.spare[line * nextLine + place * pace])
-                        }
-                        channel[line * nextLine + i * pace] = Float(sum / whole)
-                    }
+        for (size, pace, lines, nextLine) in [(height, width, width, 1), (width, 1, height, width)] {
+            canvas.spare.update(from: plane, count: canvas.area)
+            let places = (-reach..<size + reach).map { edge($0, size) * pace }
+            for line in 0..<lines {
+                let source = canvas.spare + line * nextLine
+                for i in 0..<size {
+                    var sum = 0.0
+                    for d in 0...2 * reach { sum += weights[d] * Double(source[places[i + d]]) }
+                    plane[line * nextLine + i * pace] = Float(sum / whole)
                 }
             }
         }
     }
 
     /// The place of an index in a line that is mirrored at its ends, which are not repeated.
-    private static func mirrored(_ index: Int, _ size: Int) -> Int {
+    static func mirrored(_ index: Int, _ size: Int) -> Int {
         guard size > 1 else { return 0 }
         let period = 2 * (size - 1)
         let place = ((index % period) + period) % period

@@ -37,8 +37,9 @@ import Testing
         }
     }
 
-    /// On average over images, and for natural ones: here a ramp with some texture.
-    @Test(arguments: names)
+    /// On average over images, and for natural ones: here a ramp with some texture. Not so elastic_transform, whose mildest
+    /// severity has the strongest affine map.
+    @Test(arguments: names.filter { $0 != "elastic_transform" })
     func severerIsFurtherAway(name: String) throws {
         let shape = ImageShape(3, 32, 32)
         var random = CounterRandom(seed: 2, stream: .square, index: 0)
@@ -54,7 +55,7 @@ import Testing
         #expect(lengths[4] > lengths[0])
     }
 
-    @Test(arguments: ["defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "pixelate"])
+    @Test(arguments: ["defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "elastic_transform", "pixelate"])
     func blursLeaveAPlainImage(name: String) throws {
         let shape = ImageShape(2, 12, 17)
         let image = [Float](repeating: 0.375, count: shape.count)

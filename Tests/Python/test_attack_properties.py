@@ -59,7 +59,7 @@ CASES = {
 }
 CORRUPTIONS = {
     "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "fog",
-    "brightness", "contrast", "pixelate", "jpeg_compression",
+    "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression",
 }  # fmt: skip
 """They have no radius: see test_corruptions.py and test_search_attacks.py."""
 

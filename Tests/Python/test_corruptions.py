@@ -8,6 +8,7 @@ import igdm
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 SIZES = [(3, 32, 32), (3, 17, 33), (3, 24, 40), (3, 5, 9), (3, 6, 3), (3, 1, 1), (1, 28, 28), (1, 13, 7)]
 """Whole blocks, parts of blocks, fewer columns than colours are stretched over; grey ones."""
@@ -57,3 +58,56 @@ def test_jpeg_is_pillows(shape: tuple[int, int, int]) -> None:
     # Values between bytes are rounded first.
     between = np.clip(floats + np.float32(0.4 / 255), 0, 1)
     np.testing.assert_array_equal(corrupted(between, "jpeg_compression", 5), ours)
+
+
+def philox(seed: int, index: int, number: int, count: int) -> np.ndarray:
+    """The first uniform numbers of a sample's corruption: Philox 4x32-10 (Salmon et al. 2011), four words a counter.
+    Beside the counter stand the stream, 8, below the attack's number, and the sample."""
+    word = np.uint64(0xFFFFFFFF)
+    counters = np.arange(-(-count // 4), dtype=np.uint64)
+    head = (8 | number << 24) & 0xFFFFFFFF
+    c = [counters, *(np.full_like(counters, value) for value in (head, index, 0))]
+    k = np.array([seed & 0xFFFFFFFF, seed >> 32], np.uint64)
+    for _ in range(10):
+        a, b = np.uint64(0xD2511F53) * c[0], np.uint64(0xCD9E8D57) * c[2]
+        shift = np.uint64(32)
+        c = [(b >> shift) ^ c[1] ^ k[0], b & word, (a >> shift) ^ c[3] ^ k[1], a & word]
+        k = (k + np.array([0x9E3779B9, 0xBB67AE85], np.uint64)) & word
+    return (np.stack(c, axis=1).reshape(-1)[:count] >> np.uint64(8)).astype(np.float64) * 2.0**-24
+
+
+def stretched(image: np.ndarray, severity: int, draws: np.ndarray) -> np.ndarray:
+    """elastic_transform with scipy, in double precision."""
+    _, height, width = image.shape
+    side = min(height, width)
+    strength, sigma, jump = [
+        (0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03),
+    ][severity - 1]  # fmt: skip
+    corners = np.array([width // 2, height // 2]) + side * 10 / 32 * np.array([[1, 1], [1, -1], [-1, -1]])
+    moved = corners + jump * side * (2 * draws[:6].reshape(3, 2) - 1)
+    affine = np.linalg.solve(np.hstack([moved, np.ones((3, 1))]), corners)
+    y, x = np.mgrid[:height, :width]
+    points = np.stack([x, y, np.ones_like(x)], axis=-1) @ affine
+    image = np.stack(
+        [ndimage.map_coordinates(c, [points[..., 1], points[..., 0]], order=1, mode="mirror") for c in image]
+    )
+    if strength == 0:
+        return image
+    dx, dy = (
+        strength * side * ndimage.gaussian_filter(noise, sigma * side, mode="reflect", truncate=3)
+        for noise in 2 * draws[6:].reshape(2, height, width) - 1
+    )
+    return np.stack([ndimage.map_coordinates(c, [y + dy, x + dx], order=1, mode="reflect") for c in image])
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (3, 17, 33), (2, 5, 9)])
+def test_elastic_transform_is_scipys(shape: tuple[int, int, int]) -> None:
+    """The same random numbers through map_coordinates and gaussian_filter."""
+    floats = make_bytes(10, shape) / np.float32(255)
+    for severity in range(1, 6):
+        ours = corrupted(floats, "elastic_transform", severity, seed=7)
+        for index, image in enumerate(floats):
+            draws = philox(7, index, 44, 6 + 2 * shape[1] * shape[2])
+            wanted = stretched(image.astype(np.float64), severity, draws)
+            np.testing.assert_allclose(ours[index], wanted, atol=1e-6)
+            assert np.abs(ours[index] - image).max() > 0.01
