@@ -111,3 +111,42 @@ def test_elastic_transform_is_scipys(shape: tuple[int, int, int]) -> None:
             wanted = stretched(image.astype(np.float64), severity, draws)
             np.testing.assert_allclose(ours[index], wanted, atol=1e-6)
             assert np.abs(ours[index] - image).max() > 0.01
+
+
+def snowed(image: np.ndarray, severity: int, draws: np.ndarray) -> np.ndarray:
+    """snow with scipy, in double precision and without rounding the flakes to bytes."""
+    channels, height, width = image.shape
+    mean, deviation, zoom, threshold, radius, sigma, kept = [
+        (0.1, 0.2, 1, 0.6, 8, 3, 0.95), (0.1, 0.2, 1, 0.5, 10, 4, 0.9), (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
+        (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85), (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
+    ][severity - 1]  # fmt: skip
+    # Box and Muller: two normal numbers of two uniform ones.
+    length, turn = np.sqrt(-2 * np.log(1 - draws[:-1:2])), 2 * np.pi * draws[1:-1:2]
+    normal = np.stack([length * np.cos(turn), length * np.sin(turn)], axis=1).reshape(-1)[: height * width]
+    flakes = mean + deviation * normal.reshape(height, width)
+    parts = [int(np.ceil(size / zoom)) for size in (height, width)]
+    top, left = ((size - part) // 2 for size, part in zip((height, width), parts, strict=True))
+    flakes = ndimage.zoom(flakes[top : top + parts[0], left : left + parts[1]], zoom, order=1)
+    top, left = ((size - wanted) // 2 for size, wanted in zip(flakes.shape, (height, width), strict=True))
+    flakes = flakes[top : top + height, left : left + width]
+    flakes = np.clip(np.where(flakes < threshold, 0, flakes), 0, 1)
+    angle = np.deg2rad(-135 + 90 * draws[-1])
+    kernel = np.zeros((4 * radius + 1, 4 * radius + 1))
+    for i in range(2 * radius + 1):
+        y, x = (int(np.ceil(i * part - 0.5)) for part in (np.sin(angle), np.cos(angle)))
+        kernel[2 * radius + y, 2 * radius + x] += np.exp(-(i**2) / (2 * sigma**2))
+    flakes = ndimage.correlate(flakes, kernel / kernel.sum(), mode="nearest")
+    weights = np.array([0.299, 0.587, 0.114] if channels == 3 else np.full(channels, 1 / channels))
+    pale = np.maximum(image, 1.5 * np.tensordot(weights, image, 1) + 0.5)
+    return np.clip(kept * image + (1 - kept) * pale + flakes + np.rot90(flakes, 2), 0, 1)
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (3, 17, 33), (2, 5, 9)])
+def test_snow_is_scipys(shape: tuple[int, int, int]) -> None:
+    """The same random numbers through zoom and correlate."""
+    floats = make_bytes(10, shape) / np.float32(255)
+    for severity in range(1, 6):
+        ours = corrupted(floats, "snow", severity, seed=7)
+        for index, image in enumerate(floats):
+            draws = philox(7, index, 45, (shape[1] * shape[2] + 1) // 2 * 2 + 1)
+            np.testing.assert_allclose(ours[index], snowed(image.astype(np.float64), severity, draws), atol=1e-6)
