@@ -66,26 +66,31 @@ extension Corruption {
         blurNormally(canvas, sigma)
     }
 
-    /// Shifted images, the further the lighter, along a line within 45° of the horizontal.
+    /// Along a line within 45° of the horizontal.
     @Sendable static func blurInMotion(_ canvas: inout Canvas, _ severity: Int) {
         let (radius, sigma) = [(6, 1.0), (6, 1.5), (6, 2), (8, 2), (9, 2.5)][severity]
         let angle = (Double(canvas.random.uniform()) - 0.5) * Double.pi / 2
+        for c in 0..<canvas.shape.channels { move(canvas.channel(c), canvas, radius, sigma, angle) }
+    }
+
+    /// The sum of a plane of the image's size and others, shifted at the angle, the further the lighter; beyond the edge the
+    /// pixels at it go on. Uses the first plane of the spare memory.
+    static func move(
+        _ plane: UnsafeMutablePointer<Float>, _ canvas: Canvas, _ radius: Int, _ sigma: Double, _ angle: Double
+    ) {
         let (height, width) = (canvas.shape.height, canvas.shape.width)
         let weights = (0...2 * radius).map { exp(-Double($0 * $0) / (2 * sigma * sigma)) }
         let whole = weights.reduce(0, +)
-        for c in 0..<canvas.shape.channels {
-            let channel = canvas.channel(c)
-            canvas.spare.update(from: channel, count: canvas.area)
-            channel.update(repeating: 0, count: canvas.area)
-            for (i, weight) in weights.enumerated() {
-                let dy = -Int((Double(i) * sin(angle) - 0.5).rounded(.up))
-                let dx = -Int((Double(i) * cos(angle) - 0.5).rounded(.up))
-                let part = Float(weight / whole)
-                for y in 0..<height {
-                    let row = min(max(y - dy, 0), height - 1)
-                    for x in 0..<width {
-                        channel[y * width + x] += part * canvas.spare[row * width + min(max(x - dx, 0), width - 1)]
-                    }
+        canvas.spare.update(from: plane, count: canvas.area)
+        plane.update(repeating: 0, count: canvas.area)
+        for (i, weight) in weights.enumerated() {
+            let dy = -Int((Double(i) * sin(angle) - 0.5).rounded(.up))
+            let dx = -Int((Double(i) * cos(angle) - 0.5).rounded(.up))
+            let part = Float(weight / whole)
+            for y in 0..<height {
+                let row = min(max(y - dy, 0), height - 1)
+                for x in 0..<width {
+                    plane[y * width + x] += part * canvas.spare[row * width + min(max(x - dx, 0), width - 1)]
                 }
             }
         }
@@ -95,27 +100,29 @@ extension Corruption {
     @Sendable static func blurZooming(_ canvas: inout Canvas, _ severity: Int) {
         // As many as the published ranges of floats have.
         let number = [7, 12, 16, 21, 26][severity]
-        let (height, width) = (canvas.shape.height, canvas.shape.width)
         for c in 0..<canvas.shape.channels {
             let channel = canvas.channel(c)
             canvas.spare.update(from: channel, count: canvas.area)
-            for n in 0..<number {
-                let zoom = 1 + 0.01 * Double(n)
-                let (vertical, horizontal) = (Enlargement(height, zoom), Enlargement(width, zoom))
-                for y in 0..<height {
-                    let (row, down) = vertical.place(y)
-                    for x in 0..<width {
-                        let (column, across) = horizontal.place(x)
-                        let corner = canvas.spare + row * width + column
-                        let right = column + 1 < width ? 1 : 0
-                        let below = row + 1 < height ? width : 0
-                        let upper = corner[0] + across * (corner[right] - corner[0])
-                        let lower = corner[below] + across * (corner[below + right] - corner[below])
-                        channel[y * width + x] += upper + down * (lower - upper)
-                    }
-                }
-            }
+            for n in 0..<number { enlarge(canvas, 1 + 0.01 * Double(n)) { channel[$0] += $1 } }
             for i in 0..<canvas.area { channel[i] /= Float(number + 1) }
+        }
+    }
+
+    /// Tells the pixels of the enlarged middle of the first plane of the spare memory.
+    static func enlarge(_ canvas: Canvas, _ zoom: Double, _ take: (_ pixel: Int, _ value: Float) -> Void) {
+        let (height, width) = (canvas.shape.height, canvas.shape.width)
+        let (vertical, horizontal) = (Enlargement(height, zoom), Enlargement(width, zoom))
+        for y in 0..<height {
+            let (row, down) = vertical.place(y)
+            for x in 0..<width {
+                let (column, across) = horizontal.place(x)
+                let corner = canvas.spare + row * width + column
+                let right = column + 1 < width ? 1 : 0
+                let below = row + 1 < height ? width : 0
+                let upper = corner[0] + across * (corner[right] - corner[0])
+                let lower = corner[below] + across * (corner[below + right] - corner[below])
+                take(y * width + x, upper + down * (lower - upper))
+            }
         }
     }
 
@@ -143,33 +150,39 @@ extension Corruption {
         }
     }
 
-    /// A convolution with the bell curve, rows and columns, out to four σ; beyond the edge the pixels at it go on.
     private static func blurNormally(_ canvas: Canvas, _ sigma: Double) {
-        let reach = Int(4 * sigma + 0.5)
+        for c in 0..<canvas.shape.channels {
+            smooth(canvas.channel(c), canvas, sigma, deviations: 4) { min(max($0, 0), $1 - 1) }
+        }
+    }
+
+    /// A convolution of a plane of the image's size with the bell curve, columns and rows, out to so many σ. The edge says which
+    /// place a line shows beyond its ends. Uses the first plane of the spare memory.
+    static func smooth(
+        _ plane: UnsafeMutablePointer<Float>, _ canvas: Canvas, _ sigma: Double, deviations: Double,
+        edge: (_ index: Int, _ size: Int) -> Int
+    ) {
+        let reach = Int(deviations * sigma + 0.5)
         guard reach > 0 else { return }
         let weights = (-reach...reach).map { exp(-Double($0 * $0) / (2 * sigma * sigma)) }
         let whole = weights.reduce(0, +)
         let (height, width) = (canvas.shape.height, canvas.shape.width)
-        for c in 0..<canvas.shape.channels {
-            let channel = canvas.channel(c)
-            for (size, pace, lines, nextLine) in [(height, width, width, 1), (width, 1, height, width)] {
-                canvas.spare.update(from: channel, count: canvas.area)
-                for line in 0..<lines {
-                    for i in 0..<size {
-                        var sum = 0.0
-                        for d in -reach...reach {
-                            let place = min(max(i + d, 0), size - 1)
-                            sum += weights[d + reach] * Double(canvas.spare[line * nextLine + place * pace])
-                        }
-                        channel[line * nextLine + i * pace] = Float(sum / whole)
-                    }
+        for (size, pace, lines, nextLine) in [(height, width, width, 1), (width, 1, height, width)] {
+            canvas.spare.update(from: plane, count: canvas.area)
+            let places = (-reach..<size + reach).map { edge($0, size) * pace }
+            for line in 0..<lines {
+                let source = canvas.spare + line * nextLine
+                for i in 0..<size {
+                    var sum = 0.0
+                    for d in 0...2 * reach { sum += weights[d] * Double(source[places[i + d]]) }
+                    plane[line * nextLine + i * pace] = Float(sum / whole)
                 }
             }
         }
     }
 
     /// The place of an index in a line that is mirrored at its ends, which are not repeated.
-    private static func mirrored(_ index: Int, _ size: Int) -> Int {
+    static func mirrored(_ index: Int, _ size: Int) -> Int {
         guard size > 1 else { return 0 }
         let period = 2 * (size - 1)
         let place = ((index % period) + period) % period

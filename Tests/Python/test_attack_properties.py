@@ -58,10 +58,10 @@ CASES = {
     "hopskipjump": Case(steps=2, norms=("linf", "l2"), reach={"l2": 3}, options=FEW),
 }
 CORRUPTIONS = {
-    "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "fog",
-    "brightness", "contrast", "pixelate",
+    "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "snow",
+    "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression",
 }  # fmt: skip
-"""They have no radius: see test_search_attacks.py."""
+"""They have no radius: see test_corruptions.py and test_search_attacks.py."""
 
 ATTACKS = [(name, norm) for name, case in CASES.items() for norm in case.norms]
 

@@ -1,0 +1,152 @@
+"""Common corruptions beside the libraries that the published images were made with."""
+
+from __future__ import annotations
+
+import io
+
+import igdm
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+
+SIZES = [(3, 32, 32), (3, 17, 33), (3, 24, 40), (3, 5, 9), (3, 6, 3), (3, 1, 1), (1, 28, 28), (1, 13, 7)]
+"""Whole blocks, parts of blocks, fewer columns than colours are stretched over; grey ones."""
+
+
+def make_bytes(count: int, shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
+    """Waves with some grain; every fifth image is noise in black and white."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[: shape[1], : shape[2]]
+    images = random.normal(size=(count, *shape)) * 8 + 128
+    for image in images:
+        for _ in range(5):
+            wave = np.sin(random.normal() * 0.25 * y + random.normal() * 0.25 * x + random.uniform(0, 6.3))
+            image += 50 * random.normal(size=(shape[0], 1, 1)) * wave
+    images[::5] = 255 * random.integers(0, 2, size=images[::5].shape)
+    return np.clip(images, 0, 255).astype(np.uint8)
+
+
+def corrupted(images: np.ndarray, name: str, severity: int, seed: int = 0) -> np.ndarray:
+    """The corrupted images, whatever they are: the model takes only the clean ones for what they are."""
+    clean = {image.tobytes() for image in images}
+
+    def forward(batch: np.ndarray) -> np.ndarray:
+        changed = np.array([image.tobytes() not in clean for image in batch], np.float32)
+        return np.stack([1 - changed, changed], axis=1)
+
+    host = igdm.HostModel(forward, None, classes=2, input_shape=images.shape[1:])
+    return igdm.attack(host, images, np.zeros(len(images), np.int64), name, steps=severity, seed=seed).images
+
+
+def through_pillow(image: np.ndarray, quality: int) -> np.ndarray:
+    file = io.BytesIO()
+    Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(file, "JPEG", quality=quality)
+    decoded = np.array(Image.open(file))
+    return decoded[np.newaxis] if len(image) == 1 else decoded.transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize("shape", SIZES)
+def test_jpeg_is_pillows(shape: tuple[int, int, int]) -> None:
+    """Every byte, with libjpeg-turbo, which Pillow comes with."""
+    images = make_bytes(40, shape)
+    floats = images / np.float32(255)
+    for severity, quality in enumerate([80, 65, 58, 50, 40], 1):
+        ours = corrupted(floats, "jpeg_compression", severity)
+        wanted = np.stack([through_pillow(image, quality) for image in images])
+        np.testing.assert_array_equal(ours, wanted / np.float32(255))
+    # Values between bytes are rounded first.
+    between = np.clip(floats + np.float32(0.4 / 255), 0, 1)
+    np.testing.assert_array_equal(corrupted(between, "jpeg_compression", 5), ours)
+
+
+def philox(seed: int, index: int, number: int, count: int) -> np.ndarray:
+    """The first uniform numbers of a sample's corruption: Philox 4x32-10 (Salmon et al. 2011), four words a counter.
+    Beside the counter stand the stream, 8, below the attack's number, and the sample."""
+    word = np.uint64(0xFFFFFFFF)
+    counters = np.arange(-(-count // 4), dtype=np.uint64)
+    head = (8 | number << 24) & 0xFFFFFFFF
+    c = [counters, *(np.full_like(counters, value) for value in (head, index, 0))]
+    k = np.array([seed & 0xFFFFFFFF, seed >> 32], np.uint64)
+    for _ in range(10):
+        a, b = np.uint64(0xD2511F53) * c[0], np.uint64(0xCD9E8D57) * c[2]
+        shift = np.uint64(32)
+        c = [(b >> shift) ^ c[1] ^ k[0], b & word, (a >> shift) ^ c[3] ^ k[1], a & word]
+        k = (k + np.array([0x9E3779B9, 0xBB67AE85], np.uint64)) & word
+    return (np.stack(c, axis=1).reshape(-1)[:count] >> np.uint64(8)).astype(np.float64) * 2.0**-24
+
+
+def stretched(image: np.ndarray, severity: int, draws: np.ndarray) -> np.ndarray:
+    """elastic_transform with scipy, in double precision."""
+    _, height, width = image.shape
+    side = min(height, width)
+    strength, sigma, jump = [
+        (0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03),
+    ][severity - 1]  # fmt: skip
+    corners = np.array([width // 2, height // 2]) + side * 10 / 32 * np.array([[1, 1], [1, -1], [-1, -1]])
+    moved = corners + jump * side * (2 * draws[:6].reshape(3, 2) - 1)
+    affine = np.linalg.solve(np.hstack([moved, np.ones((3, 1))]), corners)
+    y, x = np.mgrid[:height, :width]
+    points = np.stack([x, y, np.ones_like(x)], axis=-1) @ affine
+    image = np.stack(
+        [ndimage.map_coordinates(c, [points[..., 1], points[..., 0]], order=1, mode="mirror") for c in image]
+    )
+    if strength == 0:
+        return image
+    dx, dy = (
+        strength * side * ndimage.gaussian_filter(noise, sigma * side, mode="reflect", truncate=3)
+        for noise in 2 * draws[6:].reshape(2, height, width) - 1
+    )
+    return np.stack([ndimage.map_coordinates(c, [y + dy, x + dx], order=1, mode="reflect") for c in image])
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (3, 17, 33), (2, 5, 9)])
+def test_elastic_transform_is_scipys(shape: tuple[int, int, int]) -> None:
+    """The same random numbers through map_coordinates and gaussian_filter."""
+    floats = make_bytes(10, shape) / np.float32(255)
+    for severity in range(1, 6):
+        ours = corrupted(floats, "elastic_transform", severity, seed=7)
+        for index, image in enumerate(floats):
+            draws = philox(7, index, 44, 6 + 2 * shape[1] * shape[2])
+            wanted = stretched(image.astype(np.float64), severity, draws)
+            np.testing.assert_allclose(ours[index], wanted, atol=1e-6)
+            assert np.abs(ours[index] - image).max() > 0.01
+
+
+def snowed(image: np.ndarray, severity: int, draws: np.ndarray) -> np.ndarray:
+    """snow with scipy, in double precision and without rounding the flakes to bytes."""
+    channels, height, width = image.shape
+    mean, deviation, zoom, threshold, radius, sigma, kept = [
+        (0.1, 0.2, 1, 0.6, 8, 3, 0.95), (0.1, 0.2, 1, 0.5, 10, 4, 0.9), (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
+        (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85), (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
+    ][severity - 1]  # fmt: skip
+    # Box and Muller: two normal numbers of two uniform ones.
+    length, turn = np.sqrt(-2 * np.log(1 - draws[:-1:2])), 2 * np.pi * draws[1:-1:2]
+    normal = np.stack([length * np.cos(turn), length * np.sin(turn)], axis=1).reshape(-1)[: height * width]
+    flakes = mean + deviation * normal.reshape(height, width)
+    parts = [int(np.ceil(size / zoom)) for size in (height, width)]
+    top, left = ((size - part) // 2 for size, part in zip((height, width), parts, strict=True))
+    flakes = ndimage.zoom(flakes[top : top + parts[0], left : left + parts[1]], zoom, order=1)
+    top, left = ((size - wanted) // 2 for size, wanted in zip(flakes.shape, (height, width), strict=True))
+    flakes = flakes[top : top + height, left : left + width]
+    flakes = np.clip(np.where(flakes < threshold, 0, flakes), 0, 1)
+    angle = np.deg2rad(-135 + 90 * draws[-1])
+    kernel = np.zeros((4 * radius + 1, 4 * radius + 1))
+    for i in range(2 * radius + 1):
+        y, x = (int(np.ceil(i * part - 0.5)) for part in (np.sin(angle), np.cos(angle)))
+        kernel[2 * radius + y, 2 * radius + x] += np.exp(-(i**2) / (2 * sigma**2))
+    flakes = ndimage.correlate(flakes, kernel / kernel.sum(), mode="nearest")
+    weights = np.array([0.299, 0.587, 0.114] if channels == 3 else np.full(channels, 1 / channels))
+    pale = np.maximum(image, 1.5 * np.tensordot(weights, image, 1) + 0.5)
+    return np.clip(kept * image + (1 - kept) * pale + flakes + np.rot90(flakes, 2), 0, 1)
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (3, 17, 33), (2, 5, 9)])
+def test_snow_is_scipys(shape: tuple[int, int, int]) -> None:
+    """The same random numbers through zoom and correlate."""
+    floats = make_bytes(10, shape) / np.float32(255)
+    for severity in range(1, 6):
+        ours = corrupted(floats, "snow", severity, seed=7)
+        for index, image in enumerate(floats):
+            draws = philox(7, index, 45, (shape[1] * shape[2] + 1) // 2 * 2 + 1)
+            np.testing.assert_allclose(ours[index], snowed(image.astype(np.float64), severity, draws), atol=1e-6)
