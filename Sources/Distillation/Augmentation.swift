@@ -20,21 +20,6 @@ struct Augmentation {
     var erasingArea: Float = 0.33
     let seed: UInt64
 
-    init(
-        padding: Int, flip: Bool, shift: Int = 0, policy: AugmentationPolicy? = nil, cutout: Int = 0,
-        erasing: Float = 0,
-        erasingArea: Float = 0.33, seed: UInt64
-    ) {
-        self.padding = padding
-        self.flip = flip
-        self.shift = shift
-        self.policy = policy
-        self.cutout = cutout
-        self.erasing = erasing
-        self.erasingArea = erasingArea
-        self.seed = seed
-    }
-
     /// Which numbers of a sample's augmentation a generator gives: parts that are switched on or off do not change the
     /// others.
     enum Part: UInt32 {

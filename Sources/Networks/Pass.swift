@@ -37,10 +37,10 @@ final class Pass {
         }
         let steps = prepared.program.steps
         normsAfter = steps.map { step in steps.indices.filter { norms[$0] != nil && steps[$0].input == step.output } }
-        normsBefore = steps.indices.map { index in
-            steps.indices.filter { norm in
-                norms[norm] != nil && steps.firstIndex { $0.inputs.contains(steps[norm].output) } == index
-            }
+        normsBefore = .init(repeating: [], count: steps.count)
+        for norm in steps.indices where norms[norm] != nil {
+            guard let reader = steps.firstIndex(where: { $0.inputs.contains(steps[norm].output) }) else { continue }
+            normsBefore[reader].append(norm)
         }
     }
 
