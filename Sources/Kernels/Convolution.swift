@@ -136,23 +136,8 @@ private func product(
             .bindMemory(to: Int.self, capacity: rowsPerChunk)
         for group in 0..<panels.groups {
             let base = input + group * depth
-            for row in 0..<(tiles * tile) {
-                // Rows that only fill up the last tile repeat its last real row.
-                let m = first + min(row, rows - 1)
-                let sample = m / table.rows
-                let local = m % table.rows
-                let start = base + sample * inputSample
-                if row < rows { rowOffsets[row] = sample * outputSample + table.outputs[local] }
-                var target = pointers + (row / tile) * tile * taps + row % tile
-                table.offsets.withUnsafeBufferPointer { offsets in
-                    let own = offsets.baseAddress.map { $0 + local * taps }
-                    for tap in 0..<taps {
-                        let offset = Int(own?[tap] ?? -1)
-                        target.pointee = offset < 0 ? zeros : start + offset
-                        target += tile
-                    }
-                }
-            }
+            table.findTiles(
+                pointers, tile, rowOffsets, first: first, count: rows, base, inputSample, outputSample, zeros)
             table.tapBlocks.withUnsafeBufferPointer { blocks in
                 withUnsafePointer(to: 0) { none in
                     kernel(

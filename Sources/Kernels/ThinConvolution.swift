@@ -44,7 +44,6 @@ func thinInputGradient(
     _ form: ThinForm, _ epilogue: ConvolutionEpilogue
 ) {
     let g = weights.geometry
-    let length = g.taps * g.depth
     let stride = form.backward.paddedColumns
     WorkerPool.parallelFor(count) { sample in
         let memory = ThinMemory(weights.table, floats: rowsPerChunk * stride + g.input.count)

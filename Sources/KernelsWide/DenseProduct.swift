@@ -46,8 +46,8 @@ private func wideProduct(
     _ out: UnsafeMutablePointer<Float>, _ outRow: Int, _ rows: UnsafePointer<Float>, _ rowStride: Int,
     _ panel: UnsafePointer<Float>, _ depth: Int, _ accumulate: Bool
 ) {
-    var left = accumulate ? TileSums { load(out + $0 * outRow) } : TileSums()
-    var right = accumulate ? TileSums { load(out + $0 * outRow + laneCount) } : TileSums()
+    var left = accumulate ? TileSums { load(out + $0 * outRow) } : TileSums<Lanes>()
+    var right = accumulate ? TileSums { load(out + $0 * outRow + laneCount) } : TileSums<Lanes>()
     var weights = panel
     for channel in 0..<depth {
         let first = load(weights)
@@ -65,7 +65,7 @@ private func narrowProduct(
     _ out: UnsafeMutablePointer<Float>, _ outRow: Int, _ rows: UnsafePointer<Float>, _ rowStride: Int,
     _ panel: UnsafePointer<Float>, _ depth: Int, _ accumulate: Bool
 ) {
-    var sums = accumulate ? TileSums { load(out + $0 * outRow) } : TileSums()
+    var sums = accumulate ? TileSums { load(out + $0 * outRow) } : TileSums<Lanes>()
     var weights = panel
     for channel in 0..<depth {
         sums.add(load(weights)) { rows[$0 * rowStride + channel] }
@@ -114,8 +114,8 @@ private func outerProduct(
     _ sums: UnsafeMutablePointer<Float>, _ sumRow: Int, _ pixels: UnsafePointer<Float>, _ pixelRow: Int,
     _ gradients: UnsafePointer<Float>, _ gradientRow: Int, _ rows: Int, _ accumulate: Bool
 ) {
-    var left = TileSums()
-    var right = TileSums()
+    var left = TileSums<Lanes>()
+    var right = TileSums<Lanes>()
     var pixel = pixels
     var gradient = gradients
     for _ in 0..<rows {

@@ -1,5 +1,7 @@
 // What happens to a finished sum before it is stored, the same for every kernel that gives activations or gradients.
 
+import CCPU
+
 /// act( sum·scale + shift + residual ) where `mask` is not 0, else 0, element by element; whatever is nil or false is left
 /// out. `signs` is set to 1 where the result is positive, else to 0: the mask of a ReLU's gradient, in a quarter of the
 /// memory of what it is taken from.
@@ -57,23 +59,35 @@ struct Epilogue {
         finish(values.3, 3)
     }
 
-    /// The last channels, fewer than a vector: half a vector where it fits (small networks have 8 channels), then one by
-    /// one. Per-channel parameters are padded to whole vectors, the tensors are not.
-    @inline(never)
+    /// The last channels, fewer than a vector. Per-channel parameters are padded to whole vectors, the tensors are not.
+    @inline(always)
     func finishPart(_ sum: Lanes, _ parameters: (factor: Lanes, shift: Lanes), at offset: Int, channels: Int) {
+        if channels == laneCount / 2 {
+            finishHalf(multiplyAdd(parameters.shift, sum, parameters.factor).lowHalf, at: offset)
+        } else {
+            finishOneByOne(sum, parameters, at: offset, channels: channels)
+        }
+    }
+
+    /// Half a vector, in line: small networks have 8 channels, and a call would cost more than what it does.
+    @inline(always)
+    func finishHalf(_ value: HalfLanes, at offset: Int) {
+        var value = value
+        if let residual { value += loadHalf(residual + offset) }
+        if rectify { value = value.replacing(with: HalfLanes.zero, where: value .< HalfLanes.zero) }
+        if let mask { ccpu_mask(&value, mask + offset, Int32(laneCount / 2)) }
+        if let signs { ccpu_signs(&value, signs + offset, Int32(laneCount / 2)) }
+        storeHalf(value, output + offset)
+    }
+
+    @inline(never)
+    private func finishOneByOne(
+        _ sum: Lanes, _ parameters: (factor: Lanes, shift: Lanes), at offset: Int, channels: Int
+    ) {
         let value = multiplyAdd(parameters.shift, sum, parameters.factor)
         var lane = 0
-        if channels >= laneCount / 2 {
-            var half = value.lowHalf
-            if let residual { half += loadHalf(residual + offset) }
-            if rectify { half = half.replacing(with: HalfLanes.zero, where: half .< HalfLanes.zero) }
-            storeHalf(half, output + offset)
-            if let mask {
-                for i in 0..<laneCount / 2 where mask[offset + i] == 0 { output[offset + i] = 0 }
-            }
-            if let signs {
-                for i in 0..<laneCount / 2 { signs[offset + i] = output[offset + i] > 0 ? 1 : 0 }
-            }
+        if channels > laneCount / 2 {
+            finishHalf(value.lowHalf, at: offset)
             lane = laneCount / 2
         }
         while lane < channels {

@@ -1,7 +1,7 @@
 // Convolution as a matrix product whose left-hand rows are found through pointers instead of being copied (Dukhan,
 // "The Indirect Convolution Algorithm", arXiv 1907.02129). A row is an output pixel; for each filter tap it has a
 // pointer to the `depth` channels of the input pixel under that tap, or to zeros where the tap lies in the padding.
-// The register tile holds `rowsPerTile` rows × 2 vectors.
+// The register tile holds `rowsPerTile` rows × 2 vectors, or less where fewer columns are left.
 //
 // Every output element is summed in the same order (taps, then channels) wherever it lies in a tile: results do not
 // depend on the batch or on how work is cut.
@@ -24,27 +24,27 @@ public func indirectProduct(
     let epilogue = Epilogue(
         scale: nil, shift: shift, residual: residual, mask: mask, rectify: rectify, signs: signs,
         output: output)
-    let wide = 2 * laneCount
+    let half = laneCount / 2
     var column = 0
     while column < columns {
         let panel = panels + column * panelDepth
         let remaining = columns - column
-        let width = remaining > laneCount ? wide : laneCount
         var row = 0
         var tile = pointers
         while row < count {
-            let valid = min(rowsPerTile, count - row)
             let target = TargetRows(
-                epilogue: epilogue, offsets: rowOffsets + row, rows: valid, channel: column, channels: columns)
-            if width == wide {
-                wideTile(tile, taps, depth, panel, tapOffsets, target)
-            } else {
-                narrowTile(tile, taps, depth, panel, tapOffsets, target)
+                epilogue: epilogue, offsets: rowOffsets + row, rows: min(rowsPerTile, count - row), channel: column,
+                channels: columns)
+            switch remaining {
+            case half: sumTile(HalfLanes.self, NoLanes.self, tile, taps, depth, panel, tapOffsets, target)
+            case ...laneCount: sumTile(Lanes.self, NoLanes.self, tile, taps, depth, panel, tapOffsets, target)
+            case laneCount + half: sumTile(Lanes.self, HalfLanes.self, tile, taps, depth, panel, tapOffsets, target)
+            default: sumTile(Lanes.self, Lanes.self, tile, taps, depth, panel, tapOffsets, target)
             }
             row += rowsPerTile
             tile += taps * rowsPerTile
         }
-        column += width
+        column += remaining > laneCount ? 2 * laneCount : laneCount
     }
 }
 
@@ -58,31 +58,27 @@ private struct TargetRows {
 
     /// Stores vector `vector` of each row.
     @inline(always)
-    func finish(_ vector: Int, _ sums: TileSums) {
+    func finish<Vector: TileVector>(_ vector: Int, _ sums: TileSums<Vector>) {
         let first = channel + vector * laneCount
-        guard first < channels else { return }
-        let parameters = epilogue.parameters(first)
-        let isWhole = first + laneCount <= channels
+        let remaining = channels - first
+        guard remaining > 0 else { return }
         sums.eachRow { row, sum in
             guard row < rows else { return }
-            if isWhole {
-                epilogue.finish(sum, parameters, at: offsets[row] + first)
-            } else {
-                epilogue.finishPart(sum, parameters, at: offsets[row] + first, channels: channels - first)
-            }
+            sum.finish(epilogue, first, at: offsets[row] + first, channels: remaining)
         }
     }
 }
 
 @inline(always)
-private func wideTile(
-    _ pointers: UnsafePointer<UnsafePointer<Float>>, _ taps: Int, _ depth: Int, _ panel: UnsafePointer<Float>,
-    _ tapOffsets: UnsafePointer<Int>, _ target: TargetRows
+private func sumTile<Left: TileVector, Right: TileVector>(
+    _: Left.Type, _: Right.Type, _ pointers: UnsafePointer<UnsafePointer<Float>>, _ taps: Int, _ depth: Int,
+    _ panel: UnsafePointer<Float>, _ tapOffsets: UnsafePointer<Int>, _ target: TargetRows
 ) {
-    var left = TileSums()
-    var right = TileSums()
+    let width = Right.self == NoLanes.self ? laneCount : 2 * laneCount
+    var left = TileSums<Left>()
+    var right = TileSums<Right>()
     for tap in 0..<taps {
-        var weights = panel + tapOffsets[tap] * (2 * laneCount)
+        var weights = panel + tapOffsets[tap] * width
         let rows = pointers + tap * rowsPerTile
         let (row0, row1, row2) = (rows[0], rows[1], rows[2])
         let (row3, row4, row5) = (rows[3], rows[4], rows[5])
@@ -90,13 +86,13 @@ private func wideTile(
             let (row6, row7) = (rows[6], rows[7])
         #endif
         for channel in 0..<depth {
-            let first = load(weights)
-            let second = load(weights + laneCount)
+            let first = Left.read(weights)
+            let second = Right.read(weights + laneCount)
             @inline(always)
-            func add(_ a: inout Lanes, _ b: inout Lanes, _ row: UnsafePointer<Float>) {
-                let x = Lanes(repeating: row[channel])
-                a = multiplyAdd(a, x, first)
-                b = multiplyAdd(b, x, second)
+            func add(_ a: inout Left, _ b: inout Right, _ row: UnsafePointer<Float>) {
+                let x = row[channel]
+                a.add(x, times: first)
+                b.add(x, times: second)
             }
             add(&left.r0, &right.r0, row0)
             add(&left.r1, &right.r1, row1)
@@ -108,45 +104,9 @@ private func wideTile(
                 add(&left.r6, &right.r6, row6)
                 add(&left.r7, &right.r7, row7)
             #endif
-            weights += 2 * laneCount
+            weights += width
         }
     }
     target.finish(0, left)
     target.finish(1, right)
-}
-
-@inline(always)
-private func narrowTile(
-    _ pointers: UnsafePointer<UnsafePointer<Float>>, _ taps: Int, _ depth: Int, _ panel: UnsafePointer<Float>,
-    _ tapOffsets: UnsafePointer<Int>, _ target: TargetRows
-) {
-    var sums = TileSums()
-    for tap in 0..<taps {
-        var weights = panel + tapOffsets[tap] * laneCount
-        let rows = pointers + tap * rowsPerTile
-        let (row0, row1, row2) = (rows[0], rows[1], rows[2])
-        let (row3, row4, row5) = (rows[3], rows[4], rows[5])
-        #if AVX512
-            let (row6, row7) = (rows[6], rows[7])
-        #endif
-        for channel in 0..<depth {
-            let column = load(weights)
-            @inline(always)
-            func add(_ sum: inout Lanes, _ row: UnsafePointer<Float>) {
-                sum = multiplyAdd(sum, Lanes(repeating: row[channel]), column)
-            }
-            add(&sums.r0, row0)
-            add(&sums.r1, row1)
-            add(&sums.r2, row2)
-            add(&sums.r3, row3)
-            add(&sums.r4, row4)
-            add(&sums.r5, row5)
-            #if AVX512
-                add(&sums.r6, row6)
-                add(&sums.r7, row7)
-            #endif
-            weights += laneCount
-        }
-    }
-    target.finish(0, sums)
 }

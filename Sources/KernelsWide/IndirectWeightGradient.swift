@@ -16,26 +16,36 @@ public func indirectWeightGradient(
     gradient: UnsafePointer<Float>, gradientStride: Int, columns: Int,
     sums: UnsafeMutablePointer<Float>, sumStride: Int
 ) {
+    let half = laneCount / 2
     var column = 0
     while column < columns {
-        var left = TileSums()
-        var right = TileSums()
-        var row = gradient + column
-        for m in 0..<count {
-            let pixel = pixels[m]
-            let first = load(row)
-            let second = load(row + laneCount)
-            left.add(first) { pixel[$0] }
-            right.add(second) { pixel[$0] }
-            row += gradientStride
-        }
-        left.eachRow { row, sum in
-            if row < rows { accumulate(sum, sums + row * sumStride + column, columns - column) }
-        }
-        right.eachRow { row, sum in
-            if row < rows {
-                accumulate(sum, sums + row * sumStride + column + laneCount, columns - column - laneCount)
+        let remaining = columns - column
+        @inline(always)
+        func sumTile<Left: TileVector, Right: TileVector>(_: Left.Type, _: Right.Type) {
+            var left = TileSums<Left>()
+            var right = TileSums<Right>()
+            var row = gradient + column
+            for m in 0..<count {
+                let pixel = pixels[m]
+                let first = Left.read(row)
+                let second = Right.read(row + laneCount)
+                left.add(first) { pixel[$0] }
+                right.add(second) { pixel[$0] }
+                row += gradientStride
             }
+            let target = sums + column
+            left.eachRow { row, sum in
+                if row < rows { sum.addTo(target + row * sumStride, remaining) }
+            }
+            right.eachRow { row, sum in
+                if row < rows { sum.addTo(target + row * sumStride + laneCount, remaining - laneCount) }
+            }
+        }
+        switch remaining {
+        case half: sumTile(HalfLanes.self, NoLanes.self)
+        case ...laneCount: sumTile(Lanes.self, NoLanes.self)
+        case laneCount + half: sumTile(Lanes.self, HalfLanes.self)
+        default: sumTile(Lanes.self, Lanes.self)
         }
         column += 2 * laneCount
     }

@@ -73,6 +73,15 @@ func multiplyAdd(_ a: Lanes, _ b: Lanes, _ c: Lanes) -> Lanes {
     #endif
 }
 
+@inline(always)
+func multiplyAdd(_ a: HalfLanes, _ b: HalfLanes, _ c: HalfLanes) -> HalfLanes {
+    #if AVX512 || AVX2
+        return a.addingProduct(b, c)
+    #else
+        return a + b * c
+    #endif
+}
+
 /// max(x, 0), with NaN kept: a NaN must reach the loss, where it is seen.
 @inline(always)
 func rectified(_ x: Lanes) -> Lanes {
@@ -92,67 +101,6 @@ func masked(_ x: Lanes, _ mask: UnsafePointer<UInt8>) -> Lanes {
 func storeSigns(_ x: Lanes, _ signs: UnsafeMutablePointer<UInt8>) {
     var value = x
     ccpu_signs(&value, signs, Int32(laneCount))
-}
-
-/// One vector of sums for each row of a register tile. Members instead of an array: the compiler keeps them in registers.
-struct TileSums {
-    var r0 = Lanes.zero
-    var r1 = Lanes.zero
-    var r2 = Lanes.zero
-    var r3 = Lanes.zero
-    var r4 = Lanes.zero
-    var r5 = Lanes.zero
-    #if AVX512
-        var r6 = Lanes.zero
-        var r7 = Lanes.zero
-    #endif
-
-    @inline(always)
-    init() {}
-
-    @inline(always)
-    init(_ sum: (_ row: Int) -> Lanes) {
-        r0 = sum(0)
-        r1 = sum(1)
-        r2 = sum(2)
-        r3 = sum(3)
-        r4 = sum(4)
-        r5 = sum(5)
-        #if AVX512
-            r6 = sum(6)
-            r7 = sum(7)
-        #endif
-    }
-
-    /// Adds `value(row)` times the vector to each row's sum.
-    @inline(always)
-    mutating func add(_ vector: Lanes, _ value: (_ row: Int) -> Float) {
-        r0 = multiplyAdd(r0, Lanes(repeating: value(0)), vector)
-        r1 = multiplyAdd(r1, Lanes(repeating: value(1)), vector)
-        r2 = multiplyAdd(r2, Lanes(repeating: value(2)), vector)
-        r3 = multiplyAdd(r3, Lanes(repeating: value(3)), vector)
-        r4 = multiplyAdd(r4, Lanes(repeating: value(4)), vector)
-        r5 = multiplyAdd(r5, Lanes(repeating: value(5)), vector)
-        #if AVX512
-            r6 = multiplyAdd(r6, Lanes(repeating: value(6)), vector)
-            r7 = multiplyAdd(r7, Lanes(repeating: value(7)), vector)
-        #endif
-    }
-
-    /// Calls `body` for each row and its sum.
-    @inline(always)
-    func eachRow(_ body: (_ row: Int, _ sum: Lanes) -> Void) {
-        body(0, r0)
-        body(1, r1)
-        body(2, r2)
-        body(3, r3)
-        body(4, r4)
-        body(5, r5)
-        #if AVX512
-            body(6, r6)
-            body(7, r7)
-        #endif
-    }
 }
 
 /// target += value, in the first `columns` lanes where fewer than a vector are left; nothing for none.

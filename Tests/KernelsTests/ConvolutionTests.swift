@@ -40,6 +40,10 @@ struct ConvolutionCase: CustomTestStringConvertible {
             ConvolutionCase(1, ImageShape(37, 9, 9), 37, 3, padding: 1, groups: 37),
             ConvolutionCase(1, ImageShape(64, 4, 4), 128, 3, padding: 1),
             ConvolutionCase(1, ImageShape(2, 3, 3), 2, 2, stride: 4, padding: 1),
+            // Half a vector of channels, by itself and behind a whole one, in each width of vectors.
+            ConvolutionCase(2, ImageShape(8, 9, 7), 8, 3, padding: 1),
+            ConvolutionCase(3, ImageShape(24, 5, 6), 12, 1),
+            ConvolutionCase(3, ImageShape(6, 5, 7), 24, 3, padding: 1),
         ]
         // Winograd's algorithm: one tile and many, in blocks and in stages, partial tiles, channels beyond a vector.
         cases += [
