@@ -829,7 +829,9 @@ typedef struct igdm_evaluate_options {
                                    target), or NULL (default). What an attack has broken there counts as broken here, because
                                    what lies in a ball lies in a larger one, and is not attacked again; its samples are those
                                    found there. So accuracy never rises with epsilon. The handle may be released after the call */
-    int64_t reserved[1];
+    int64_t eot;                /* passes over which a gradient is averaged, as in igdm_attack_options. 0 (default) = 1 */
+    const igdm_attack_tuning *tuning; /* for all the attacks, or NULL (default): see there */
+    int64_t reserved[3];
 } igdm_evaluate_options;
 
 /* Fills in the defaults. */
@@ -861,8 +863,8 @@ typedef struct igdm_evaluation_row {
     double seconds;             /* time spent */
     int64_t quantised;          /* samples correct when what the attack found is rounded to bytes; -1 = not looked at: clean, or without
                                    keep_samples, or ended before. igdm_autoattack always looks */
-    int64_t unfinished;         /* of an evaluation that an error has ended (keep_partial): samples that the attack had not finished;
-                                   they count as correct. Else 0 */
+    int64_t unfinished;         /* of an evaluation that an error has ended (keep_partial): samples that the attack had not finished, or
+                                   in an igdm_autoattack not begun; they count as correct. Else 0 */
     int64_t reserved[2];
 } igdm_evaluation_row;
 
@@ -890,7 +892,9 @@ IGDM_API int32_t igdm_evaluation_get_gradient_agreement(igdm_evaluation *evaluat
 
 typedef struct igdm_autoattack_options {
     uint32_t struct_size;       /* set by igdm_autoattack_options_init */
-    uint32_t reserved0;
+    uint32_t keep_partial;      /* 1: where CANCELLED, NOT_FINITE or another error ends the attacks, `evaluation` receives what was
+                                   found so far; row.unfinished says of how many samples that row's attack was still to
+                                   come. 0 (default): it receives nothing then */
     const char *version;        /* "standard" (default): apgd-ce, apgd-t, fab-t, square; in l1 apgd-ce with 5 restarts, apgd-t towards
                                    5 classes, both with large radii first. "plus": apgd-ce, apgd-dlr and fab with 5
                                    restarts, square, apgd-t, fab-t. "rand", for models that are random: apgd-ce and apgd-dlr
@@ -922,7 +926,8 @@ IGDM_API int32_t igdm_autoattack_options_init(igdm_autoattack_options *options);
  * classified correctly; the result has the rows "clean" and, for each attack, the accuracy after it and all before it. The
  * last row is the robust accuracy.
  *   options     NULL = defaults
- *   evaluation  receives the handle; igdm_evaluation_get_report has the samples, igdm_evaluation_get_warning the doubts
+ *   evaluation  receives the handle; igdm_evaluation_get_report has the samples, igdm_evaluation_get_warning the doubts. With
+ *               options.keep_partial also after an error on the way: set it to NULL before the call to see whether it did
  * Errors: INVALID_ARGUMENT (an option; a state file of another run), SHAPE (dataset and model), NOT_FINITE (the model's
  * output), FORMAT (a damaged state file), IO (it cannot be read or written), CANCELLED. */
 IGDM_API int32_t igdm_autoattack(igdm_model *model, igdm_dataset *dataset, const igdm_autoattack_options *options,

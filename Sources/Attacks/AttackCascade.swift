@@ -172,7 +172,7 @@ final class AttackCascade {
         func evaluate() throws {
             try monitor.checkpoint?()
             try classifier.forward(images.pointer, count: active, logits: logits.pointer, retain: pool.usesGradient)
-            try checkLogits(pool)
+            try check(logits.pointer, classes, "the model's logits", pool)
             slopes.pointer.update(repeating: 0, count: active * classes)
             for i in 0..<active {
                 loss.pointer[i] = pool.runs[i].run.loss(
@@ -180,6 +180,7 @@ final class AttackCascade {
             }
             guard pool.usesGradient else { return }
             try classifier.inputGradient(slopes.pointer, count: active, gradient: gradient.pointer)
+            try check(gradient.pointer, pixels, "the model's gradient", pool)
         }
         if pool.usesGradient {
             try mean.take(gradient.pointer, count: active * pixels, pass: evaluate)
@@ -194,13 +195,10 @@ final class AttackCascade {
         }
     }
 
-    private func checkLogits(_ pool: RunPool) throws {
-        if Validation.isFinite(logits.pointer, count: pool.runs.count * classes) { return }
-        for (i, slot) in pool.runs.enumerated() {
-            try Validation.checkOutputs(
-                logits.pointer + i * classes, count: 1, perSample: classes, argument: "the model's logits under attack",
-                first: slot.sample)
-        }
+    private func check(_ values: UnsafePointer<Float>, _ perSample: Int, _ what: String, _ pool: RunPool) throws {
+        try Validation.checkOutputs(
+            values, count: pool.runs.count, perSample: perSample, argument: "\(what) under attack",
+            sample: { pool.runs[$0].sample })
     }
 
     private func noteTime(_ pool: RunPool, _ seconds: Double) {

@@ -137,13 +137,13 @@ public final class ClassifierObjective: AttackObjective {
         logits: UnsafeMutablePointer<Float>
     ) throws {
         try classifier.forward(images, count: count, logits: logits, retain: gradient != nil)
-        // Before the model is asked for a gradient that could not be one.
-        if !Validation.isFinite(logits, count: count * classes) {
-            for i in 0..<count where !Validation.isFinite(logits + i * classes, count: classes) {
-                throw EngineError(
-                    .notFinite, "attack: the model's output for sample \(batch.keys[rows[i]]) is NaN or infinite")
-            }
+        func check(_ values: UnsafePointer<Float>, _ perSample: Int, _ what: String) throws {
+            try Validation.checkOutputs(
+                values, count: count, perSample: perSample, argument: "\(what) under attack",
+                sample: { Int(batch.keys[rows[$0]]) })
         }
+        // Before the model is asked for a gradient that could not be one.
+        try check(logits, classes, "the model's logits")
         let slopes = cotangent.pointer
         slopes.update(repeating: 0, count: count * classes)
         for i in 0..<count {
@@ -160,6 +160,8 @@ public final class ClassifierObjective: AttackObjective {
             loss[i] = klDivergence(
                 target: targets + row * classes, model: z, classes: classes, scale: 1, dq: slope, dp: nil)
         }
-        if let gradient { try classifier.inputGradient(slopes, count: count, gradient: gradient) }
+        guard let gradient else { return }
+        try classifier.inputGradient(slopes, count: count, gradient: gradient)
+        try check(gradient, shape.count, "the model's gradient")
     }
 }

@@ -99,7 +99,8 @@ struct AttackedRows {
         let state = try CascadeState(
             count: clean.count, classes: model.classes, pixels: model.shape.count, stages: stages.count)
         let cascade = try AttackCascade(
-            model, source: reader.source, stages: stages, expectation: 1, aim: goal.map { ($0, options.seed) },
+            model, source: reader.source, stages: stages, expectation: options.expectation,
+            aim: goal.map { ($0, options.seed) },
             batchSize: reader.capacity, state: state)
         let silent = RunMonitor(checkpoint: monitor.checkpoint)
         let before = smaller?.rows[rows.count]

@@ -124,12 +124,14 @@ public protocol AttackProgressFile {
 /// AutoAttack: the accuracy that remains under all of its attacks, clean first, then after each attack and those before it.
 /// A sample that one attack breaks is not given to the next.
 ///
+/// - Parameter interrupted: where an error ends it after its clean row, called with what was found so far before the error is
+///   thrown. Samples that were not through count as correct.
 /// The classifier must take batches of `options.batchSize`. Throws `invalidArgument` (options, or a progress file of another
 /// run), `shape` (source and model do not fit), `notFinite`, `format` and `io` (the progress file), `outOfMemory`, and
 /// whatever the monitor throws; with a progress file the same call goes on from there.
 public func autoAttack(
     _ model: any DifferentiableClassifier, on source: any ImageSource, options: AutoAttackOptions,
-    monitor: RunMonitor = RunMonitor()
+    monitor: RunMonitor = RunMonitor(), interrupted: ((Evaluation) -> Void)? = nil
 ) throws -> Evaluation {
     guard (0...source.count).contains(options.count) else {
         throw EngineError.invalid(
@@ -155,28 +157,36 @@ public func autoAttack(
 
     var keeper = try ProgressKeeper(options, state, stages, source: source)
     let watch = CascadeWatch(state, stages)
-    do {
-        try cascade.run(monitor) { seconds in
-            try keeper?.saveWhenDue()
-            try monitor.progress?(watch.progress(seconds))
+    func result() throws -> Evaluation {
+        var rows = [EvaluationRow(name: "clean", flags: try state.flags(before: 0), seconds: cleanSeconds)]
+        for (i, stage) in stages.enumerated() {
+            rows.append(
+                EvaluationRow(
+                    name: stage.name, flags: try state.flags(before: i + 1), seconds: state.seconds[i],
+                    survivors: state.survivors(before: i + 1), unfinished: state.stage.count { Int($0) <= i }))
         }
+        return Evaluation(
+            rows: rows, agreement: nil, warnings: checks.warnings, samples: AttackedSamples(source, state))
+    }
+    do {
+        do {
+            try cascade.run(monitor) { seconds in
+                try keeper?.saveWhenDue()
+                try monitor.progress?(watch.progress(seconds))
+            }
+        } catch {
+            // What has stopped the run is what the caller has to know; a file that cannot be written now was written before.
+            try? keeper?.save()
+            throw error
+        }
+        try keeper?.save()
+        try checks.after(stages, monitor)
+        try cascade.quantise(RunMonitor(checkpoint: monitor.checkpoint))
     } catch {
-        // What has stopped the run is what the caller has to know; a file that cannot be written now was written before.
-        try? keeper?.save()
+        if let interrupted, let soFar = try? result() { interrupted(soFar) }
         throw error
     }
-    try keeper?.save()
-    try checks.after(stages, monitor)
-    try cascade.quantise(RunMonitor(checkpoint: monitor.checkpoint))
-
-    var rows = [EvaluationRow(name: "clean", flags: try state.flags(before: 0), seconds: cleanSeconds)]
-    for (i, stage) in stages.enumerated() {
-        rows.append(
-            EvaluationRow(
-                name: stage.name, flags: try state.flags(before: i + 1), seconds: state.seconds[i],
-                survivors: state.survivors(before: i + 1)))
-    }
-    return Evaluation(rows: rows, agreement: nil, warnings: checks.warnings, samples: AttackedSamples(source, state))
+    return try result()
 }
 
 /// What the caller is told on the way.

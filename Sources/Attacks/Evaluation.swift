@@ -37,14 +37,19 @@ public struct EvaluationOptions {
     public var seed: UInt64 = 0
     /// Keep what each attack finds, and evaluate it once more as bytes.
     public var keepsSamples = false
+    /// Passes over which gradients are averaged.
+    public var expectation = 1
+    /// What their authors have settled about the attacks; its other members are not looked at.
+    public var tuned = AttackOptions()
 
     public init() {}
 
     /// One entry of `attacks`, checked.
     fileprivate func attack(_ name: String, _ attack: String, steps: Int, classes: Int) throws -> EvaluatedAttack {
-        var options = AttackOptions()
+        var options = tuned
         options.attack = attack
         options.steps = steps
+        options.expectation = expectation
         options.norm = norm
         options.epsilon = epsilon
         options.restarts = restarts

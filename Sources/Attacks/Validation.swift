@@ -54,6 +54,17 @@ public enum Validation {
         }
     }
 
+    /// The same where the samples have no order: `sample(i)` is the number of the i-th.
+    static func checkOutputs(
+        _ values: UnsafePointer<Float>, count: Int, perSample: Int, argument: String, sample: (Int) -> Int
+    ) throws {
+        if isFinite(values, count: count * perSample) { return }
+        for i in 0..<count {
+            try checkOutputs(
+                values + i * perSample, count: 1, perSample: perSample, argument: argument, first: sample(i))
+        }
+    }
+
     /// Throws `notFinite` for a NaN or infinity among `count` values, saying where it is.
     public static func checkFinite(_ values: UnsafePointer<Float>, count: Int, argument: String) throws {
         if isFinite(values, count: count) { return }

@@ -196,7 +196,7 @@ AT(igdm_host_model, evaluate, 40);
 AT(igdm_host_model, user, 48);
 AT(igdm_host_model, reserved, 56);
 
-SIZE(igdm_evaluate_options, 128);
+SIZE(igdm_evaluate_options, 160);
 AT(igdm_evaluate_options, struct_size, 0);
 AT(igdm_evaluate_options, keep_partial, 4);
 AT(igdm_evaluate_options, attacks, 8);
@@ -213,7 +213,9 @@ AT(igdm_evaluate_options, cancel, 88);
 AT(igdm_evaluate_options, target, 96);
 AT(igdm_evaluate_options, keep_samples, 104);
 AT(igdm_evaluate_options, smaller, 112);
-AT(igdm_evaluate_options, reserved, 120);
+AT(igdm_evaluate_options, eot, 120);
+AT(igdm_evaluate_options, tuning, 128);
+AT(igdm_evaluate_options, reserved, 136);
 
 SIZE(igdm_evaluation_row, 80);
 AT(igdm_evaluation_row, struct_size, 0);
@@ -229,7 +231,7 @@ AT(igdm_evaluation_row, reserved, 64);
 
 SIZE(igdm_autoattack_options, 160);
 AT(igdm_autoattack_options, struct_size, 0);
-AT(igdm_autoattack_options, reserved0, 4);
+AT(igdm_autoattack_options, keep_partial, 4);
 AT(igdm_autoattack_options, version, 8);
 AT(igdm_autoattack_options, attacks, 16);
 AT(igdm_autoattack_options, norm, 24);

@@ -66,6 +66,7 @@ public func igdm_autoattack_host_model(
 private struct AutoAttackCall {
     private let data: DatasetHandle
     private let options: AutoAttackOptions
+    private let keepsPartial: Bool
     private let monitor: RunMonitor
     private let evaluation: UnsafeMutablePointer<OpaquePointer?>
 
@@ -78,7 +79,8 @@ private struct AutoAttackCall {
             options, "options", defaults: defaultOptions(), firstSize: FirstSize.autoAttackOptions)
         self.evaluation = try pointer(evaluation, "evaluation")
         let r = given.reserved
-        try checkReserved(Int64(given.reserved0), r.0, r.1, r.2, r.3, argument: "options")
+        try checkReserved(r.0, r.1, r.2, r.3, argument: "options")
+        keepsPartial = try flag(Int32(bitPattern: given.keep_partial), "options.keep_partial")
         var chosen = AutoAttackOptions()
         chosen.version = try text(given.version, "options.version")
         chosen.attacks = try text(given.attacks, "options.attacks")
@@ -101,10 +103,12 @@ private struct AutoAttackCall {
 
     /// - Parameter withModel: lends a classifier for batches of that size.
     func run(_ withModel: (Int, (any DifferentiableClassifier) throws -> Evaluation) throws -> Evaluation) throws {
+        func give(_ result: Evaluation) { evaluation.pointee = HandleTable.register(EvaluationHandle(result)) }
         let result = try withModel(options.batchSize) { model in
-            try autoAttack(model, on: data.dataset, options: options, monitor: monitor)
+            try autoAttack(
+                model, on: data.dataset, options: options, monitor: monitor, interrupted: keepsPartial ? give : nil)
         }
-        evaluation.pointee = HandleTable.register(EvaluationHandle(result))
+        give(result)
     }
 }
 

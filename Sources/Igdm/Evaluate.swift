@@ -94,7 +94,8 @@ private struct EvaluateCall {
             options, "options", defaults: defaultEvaluateOptions(),
             firstSize: FirstSize.evaluateOptions)
         self.evaluation = try pointer(evaluation, "evaluation")
-        try checkReserved(given.reserved, argument: "options")
+        let r = given.reserved
+        try checkReserved(r.0, r.1, r.2, argument: "options")
         if let given = given.smaller {
             let handle: EvaluationHandle = try HandleTable.get(given, "options.smaller")
             smaller = handle.evaluation
@@ -110,6 +111,8 @@ private struct EvaluateCall {
         chosen.count = Int(given.count)
         chosen.batchSize = try dimension(given.batch_size, "options.batch_size", 1...65536)
         chosen.seed = given.seed
+        chosen.expectation = max(try dimension(given.eot, "options.eot", 0...65535), 1)
+        try apply(given.tuning, "options.tuning", to: &chosen.tuned)
         if let target = given.target { chosen.target = try text(target, "options.target") }
         guard given.keep_samples == 0 || given.keep_samples == 1 else {
             throw EngineError.invalid("options.keep_samples", got: given.keep_samples, want: "0 or 1")

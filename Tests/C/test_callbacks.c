@@ -260,6 +260,58 @@ static void evaluation_keeps_what_it_found(void) {
     FAILS(igdm_evaluate(model, data, teacher, &options, &whole), IGDM_ERROR_INVALID_ARGUMENT, "keep_partial");
 }
 
+/* With keep_partial as well: rows never have fewer correct than the whole, and no more than what was to come. */
+static void autoattack_keeps_what_it_found(void) {
+    igdm_model *model = new_model("small_cnn", 0);
+    igdm_dataset *data = new_dataset();
+    igdm_evaluation *whole = NULL;
+    struct watch watch = new_watch(0);
+    igdm_autoattack_options options;
+    static float all[COUNT * PIXELS], found[COUNT * PIXELS], clean[COUNT * PIXELS];
+    igdm_attack_report report;
+    OK(igdm_attack_report_init(&report));
+    OK(igdm_dataset_read(data, 0, COUNT, clean, NULL));
+    OK(igdm_autoattack_options_init(&options));
+    options.version = "custom", options.attacks = "apgd-ce-3,square-4", options.epsilon = 0.05, options.batch_size = 5;
+    options.progress = on_progress, options.user = &watch, options.keep_partial = 1;
+    OK(igdm_autoattack(model, data, &options, &whole));
+    OK(igdm_evaluation_get_report(whole, all, COUNT, &report));
+    int calls = watch.calls, kept = 0, cut = 0;
+    for (int k = 1; k <= calls; k++) {
+        igdm_evaluation *partial = NULL;
+        size_t rows = 0;
+        uint8_t success[COUNT];
+        watch = new_watch(k);
+        FAILS(igdm_autoattack(model, data, &options, &partial), IGDM_ERROR_CANCELLED, "callback");
+        if (partial == NULL) {
+            CHECK(kept == 0);
+            continue;
+        }
+        kept++;
+        OK(igdm_evaluation_row_count(partial, &rows));
+        CHECK(rows == 3);
+        for (size_t i = 0; i < rows; i++) {
+            igdm_evaluation_row here = {.struct_size = sizeof here}, there = {.struct_size = sizeof there};
+            OK(igdm_evaluation_get_row(partial, i, &here));
+            OK(igdm_evaluation_get_row(whole, i, &there));
+            CHECK(strcmp(here.name, there.name) == 0 && there.unfinished == 0 && (i > 0 || here.unfinished == 0));
+            CHECK(here.correct >= there.correct && here.correct <= there.correct + here.unfinished);
+            cut += here.unfinished > 0;
+        }
+        report.success = success;
+        OK(igdm_evaluation_get_report(partial, found, COUNT, &report));
+        for (size_t s = 0; s < COUNT; s++) {
+            const float *image = found + s * PIXELS, *source = success[s] ? all : clean;
+            CHECK(memcmp(image, source + s * PIXELS, PIXELS * sizeof(float)) == 0);
+        }
+        igdm_evaluation_release(partial);
+    }
+    CHECK(kept > 0 && kept < calls && cut > 2);
+    igdm_evaluation_release(whole);
+    options.keep_partial = 2;
+    FAILS(igdm_autoattack(model, data, &options, &whole), IGDM_ERROR_INVALID_ARGUMENT, "keep_partial");
+}
+
 static void autoattack_resumes_after_every_cancel(void) {
     igdm_model *model = new_model("small_cnn", 0);
     igdm_dataset *data = new_dataset();
@@ -632,7 +684,7 @@ static void warnings_reach_the_log_callback(void) {
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         TEST(fit_resumes_after_every_cancel),   TEST(attack_cancels_at_every_call),
-        TEST(attack_keeps_what_it_found), TEST(evaluation_cancels_at_every_call), TEST(evaluation_keeps_what_it_found), TEST(the_flag_cancels_from_another_thread),
+        TEST(attack_keeps_what_it_found), TEST(evaluation_cancels_at_every_call), TEST(evaluation_keeps_what_it_found), TEST(autoattack_keeps_what_it_found), TEST(the_flag_cancels_from_another_thread),
         TEST(calls_from_inside_a_fit),          TEST(handles_released_inside_a_fit),
         TEST(calls_from_inside_an_attack),      TEST(callbacks_that_would_wait_in_a_circle),
         TEST(autoattack_resumes_after_every_cancel), TEST(host_models_are_attacked_as_ours),

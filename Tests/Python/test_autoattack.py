@@ -85,6 +85,16 @@ def test_host_models_that_fail(teacher: igdm.Model) -> None:
         run(lambda images: np.zeros((len(images), 2)))
     with pytest.raises(igdm.NotFiniteError, match="sample 3"):
         run(lambda images: np.where(np.arange(len(images))[:, None] == 3, np.nan, teacher.predict(images)))
+    # Where the first sample is misclassified already, Auto-PGD's batch begins with the second.
+    labels[0] = (teacher.predict(images)[0].argmax() + 1) % CLASSES
+    last = np.flatnonzero(teacher.predict(images).argmax(1) == labels)[-1]
+
+    def infinite_at_the_end(images: np.ndarray, _: np.ndarray) -> np.ndarray:
+        return np.where(np.arange(len(images))[:, None, None, None] == len(images) - 1, np.inf, 0 * images)
+
+    for attack, sample in (("pgd", 4), ("apgd-ce", last)):
+        with pytest.raises(igdm.NotFiniteError, match=f"gradient under attack: sample {sample}:"):
+            run(good.forward, infinite_at_the_end, attack)
     with pytest.raises(igdm.ShapeError, match="gradient: returned shape"):
         run(good.forward, lambda images, cotangent: cotangent)
     with pytest.raises(igdm.InvalidArgument, match="square"):
@@ -147,8 +157,17 @@ def test_an_exception_in_the_callback_keeps_the_state(teacher: igdm.Model, data:
         if progress.stage == "autoattack" and progress.done > 20:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as caught:
         igdm.autoattack(teacher, data, **SMALL, batch_size=8, state=state, callback=callback)
+    # What was found is there, too.
+    partial, whole = caught.value.partial, igdm.autoattack(teacher, data, **SMALL)  # type: ignore[attr-defined]
+    assert partial.rows[-1].unfinished > 0 and "that are not through" in str(partial)
+    assert partial.robust > whole.robust == whole.rows[-1].accuracy and whole.rows[-1].unfinished == 0
+    for name, flags in whole.correct.items():
+        assert not np.any(flags & ~partial.correct[name])
+    broken = partial.samples.success
+    assert broken.any()
+    np.testing.assert_array_equal(partial.samples.images[broken], whole.samples.images[broken])
     resumed = igdm.autoattack(teacher, data, **SMALL, state=state)
     assert resumed.rows[-1].correct == igdm.autoattack(teacher, data, **SMALL).rows[-1].correct
 

@@ -127,6 +127,41 @@ def test_what_was_found_outlives_a_model_that_breaks_down(
     assert {("fgsm", True), (last, True)} <= seen
 
 
+def test_averaged_gradients_and_tuning(teacher: igdm.Model, data: igdm.Dataset) -> None:
+    """eot asks a model for so many gradients, whatever the attack; of one that is not random their mean is the same."""
+    asked = 0
+
+    def gradient(images: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
+        nonlocal asked
+        asked += len(images)
+        return teacher.input_gradient(images, cotangent)
+
+    host = igdm.HostModel(teacher.predict, gradient, classes=data.classes, input_shape=data.image_shape)
+    options = {"eps": 0.2, "count": 12, "attacks": "pgd-3,apgd-ce-3"}
+    counts = []
+    for eot in (1, 4):
+        asked = 0
+        result = igdm.evaluate(host, data, eot=eot, **options)
+        counts.append(asked)
+        assert result.options["eot"] == eot
+    assert counts[1] == 4 * counts[0] > 0
+    with pytest.raises(igdm.InvalidArgument, match="eot: got -1"):
+        igdm.evaluate(teacher, data, eot=-1, **options)
+
+    kept = {"eps": 0.2, "keep_samples": True, "attacks": "mi-fgsm-4"}
+    images, labels = data.read()
+    for decay in (0.0, 1.0):
+        result = igdm.evaluate(teacher, data, tuning={"momentum_decay": decay}, **kept)
+        alone = igdm.attack(teacher, images, labels, "mi-fgsm", steps=4, eps=0.2, tuning={"momentum_decay": decay})
+        right = result.correct["clean"]
+        np.testing.assert_array_equal(result.samples["mi-fgsm-4"].images[right], alone.images[right])
+        assert result.options["tuning"] == {"momentum_decay": decay}
+    with pytest.raises(igdm.InvalidArgument, match="momentum_decay"):
+        igdm.evaluate(teacher, data, tuning={"momentum_decay": -1}, **kept)
+    with pytest.raises(igdm.InvalidArgument, match="tuning: got 'speed'"):
+        igdm.evaluate(teacher, data, tuning={"speed": 1}, **kept)
+
+
 def test_callbacks(teacher: igdm.Model, data: igdm.Dataset) -> None:
     stages: list[str] = []
     igdm.evaluate(teacher, data, attacks=["fgsm"], batch_size=16, callback=lambda event: stages.append(event.stage))

@@ -91,6 +91,26 @@ def test_a_sweep_that_is_stopped_has_the_radii_before(teacher: igdm.Model, data:
             igdm.sweep(teacher, data, [0.1, 0.2, 0.3], attacks="fgsm", callback=stop)
         return caught.value.partial  # type: ignore[attr-defined]
 
+    def stop_during(radius: int, attack: str) -> igdm.Sweep:
+        seen = 0
+
+        def stop(event: igdm.Progress) -> bool:
+            nonlocal seen
+            seen += event.stage == "clean" and event.done == event.total
+            return seen == radius and event.stage == attack
+
+        with pytest.raises(igdm.Cancelled) as caught:
+            igdm.sweep(teacher, data, [0.1, 0.2, 0.3], attacks="fgsm,pgd-3", callback=stop, batch_size=16)
+        return caught.value.partial  # type: ignore[attr-defined]
+
+    first = stop_during(1, "pgd-3")
+    assert first.eps == (0.1,) and first.evaluations[0].rows[-1].unfinished > 0
+    assert "pgd-3 was stopped" in str(first)
+    second = stop_during(2, "fgsm")
+    assert second.eps == (0.1, 0.2) and second.evaluations[1].rows[-1].unfinished > 0
+    assert {name: len(curve) for name, curve in second.curves.items()} == {"fgsm": 2, "pgd-3": 1, "all attacks": 1}
+    assert json.loads(json.dumps(second.to_dict()))["curves"]["pgd-3"] == second.curves["pgd-3"]
+    assert "fgsm was stopped" in str(second)
     assert stop_at(1) is None
     partial = stop_at(3)
     assert partial is not None and partial.eps == (0.1, 0.2) and len(partial.curves["fgsm"]) == 2

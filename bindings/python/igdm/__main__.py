@@ -12,7 +12,8 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_type_hints
 
@@ -297,6 +298,7 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("--count", type=int, metavar="N", help="the first N samples; 0 = all")
     parser.add_argument("--batch-size", type=int, metavar="N", help="changes speed and memory only")
     parser.add_argument("--seed", type=int, metavar="N", help="of the random starts")
+    parser.add_argument("--eot", type=int, metavar="N", help="passes over which gradients are averaged (random models)")
     parser.add_argument("--teacher", metavar="FILE", help="compare the input gradients with this checkpoint's")
     parser.add_argument("--exact", action="store_true", help=f"model and teacher {EXACT}")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -313,28 +315,35 @@ def _evaluate(given: argparse.Namespace) -> None:
     for name in ("version", "state"):
         if getattr(given, name) is not None:
             raise igdm.InvalidArgument(f"{name}: got {getattr(given, name)!r}, want none without --attacks autoattack")
-    names = ("attacks", "step", "norm", "restarts", "count", "batch_size", "seed", "target")
+    names = ("attacks", "step", "norm", "restarts", "count", "batch_size", "seed", "target", "eot")
     options = {name: getattr(given, name) for name in names} | {"teacher": teacher, "progress": not given.quiet}
     is_sweep = given.eps is not None and "," in given.eps
     if is_sweep and given.samples is not None:
         raise igdm.InvalidArgument("samples: got a file with several eps, want one eps")
-    try:
+    with _telling_partial(given):
         if is_sweep:
             result: Evaluation | igdm.Sweep = igdm.sweep(model, data, given.eps.split(","), **options)
         else:
             result = igdm.evaluate(model, data, eps=given.eps, keep_samples=given.samples is not None, **options)
-    except BaseException as error:
-        if getattr(error, "partial", None) is not None:
-            _tell(given, error.partial)  # type: ignore[attr-defined]
-        raise
     if given.report is not None:
         _write_report(given.report, model, teacher, data, result)
     _tell(given, result)
 
 
-def _tell(given: argparse.Namespace, result: Evaluation | igdm.Sweep) -> None:
+@contextmanager
+def _telling_partial(given: argparse.Namespace) -> Generator[None, None, None]:
+    """Tells what was found before an exception."""
+    try:
+        yield
+    except BaseException as error:
+        if getattr(error, "partial", None) is not None:
+            _tell(given, error.partial)  # type: ignore[attr-defined]
+        raise
+
+
+def _tell(given: argparse.Namespace, result: Evaluation | igdm.Sweep | igdm.AutoAttack) -> None:
     """Writes the samples and prints the table."""
-    if given.samples is not None and isinstance(result, Evaluation):
+    if given.samples is not None and not isinstance(result, igdm.Sweep):
         igdm.save_samples(given.samples, result)
     print(json.dumps(result.to_dict(), indent=2) if given.json else result)
 
@@ -364,14 +373,13 @@ def _autoattack(given: argparse.Namespace, model: igdm.Model, data: Dataset) -> 
         if getattr(given, name) is not None:
             raise igdm.InvalidArgument(f"{name}: got {getattr(given, name)!r}, want none with --attacks autoattack")
     version, _, attacks = (given.version or "").partition(":")
-    names = ("eps", "norm", "count", "batch_size", "seed", "state")
-    result = igdm.autoattack(
-        model, data, version=version or None, attacks=attacks or None, progress=not given.quiet,
-        **{name: getattr(given, name) for name in names},
-    )  # fmt: skip
-    if given.samples is not None:
-        igdm.save_samples(given.samples, result)
-    print(json.dumps(result.to_dict(), indent=2) if given.json else result)
+    names = ("eps", "norm", "count", "batch_size", "seed", "state", "eot")
+    with _telling_partial(given):
+        result = igdm.autoattack(
+            model, data, version=version or None, attacks=attacks or None, progress=not given.quiet,
+            **{name: getattr(given, name) for name in names},
+        )  # fmt: skip
+    _tell(given, result)
 
 
 def _part(data: TrainTest | Dataset, split: str) -> Dataset:

@@ -370,7 +370,9 @@ class EvaluateOptions(Struct):
         ("target", c_char_p),
         ("keep_samples", c_int64),
         ("smaller", Evaluation),
-        ("reserved", c_int64 * 1),
+        ("eot", c_int64),
+        ("tuning", POINTER(AttackTuning)),
+        ("reserved", c_int64 * 3),
     ]
 
 
@@ -392,7 +394,7 @@ class EvaluationRow(Struct):
 class AutoAttackOptions(Struct):
     _fields_ = [
         ("struct_size", c_uint32),
-        ("reserved0", c_uint32),
+        ("keep_partial", c_uint32),
         ("version", c_char_p),
         ("attacks", c_char_p),
         ("norm", c_char_p),

@@ -146,7 +146,7 @@ def attack(
                 wanted = arrays.floats("target_logits", target_logits, (len(batch), under.classes))
                 options.target_logits = pointer(wanted)
             if tuning is not None:
-                options.tuning = ctypes.pointer(_tuned(tuning))
+                options.tuning = ctypes.pointer(tuned(tuning))
             adversarial = np.empty_like(batch)
             report = Report(len(batch), quantised=quantise)
             report.structure.keep_partial = 1
@@ -173,7 +173,7 @@ def _target(target: str | int | ArrayLike, labels: arrays.Labels) -> tuple[str, 
     return "labels", arrays.labels("target", target, len(labels))
 
 
-def _tuned(tuning: Mapping[str, float]) -> structures.AttackTuning:
+def tuned(tuning: Mapping[str, float]) -> structures.AttackTuning:
     details, search = structures.AttackTuning(), structures.SearchTuning()
     call("igdm_attack_tuning_init", details)
     call("igdm_search_tuning_init", search)

@@ -73,9 +73,14 @@ class AutoAttack:
         }
 
     def __str__(self) -> str:
-        table = format_rows("after", self.rows)
-        about = f"eps {self.options['eps']} ({self.options['norm']}), {self.rows[0].count} samples"
-        return "\n".join([table, about, *(f"warning: {warning}" for warning in self.warnings)])
+        lines = [
+            format_rows("after", self.rows),
+            f"eps {self.options['eps']} ({self.options['norm']}), {self.rows[0].count} samples",
+        ]
+        unfinished = self.rows[-1].unfinished
+        if unfinished:
+            lines.append(f"stopped: {unfinished} samples that are not through count as correct")
+        return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
 
 
 def autoattack(
@@ -113,6 +118,10 @@ def autoattack(
     state_seconds  between two writings of it
     progress       True, False, or None = on a terminal
     callback       called with a Progress after each pass; a true result cancels (Cancelled is raised)
+
+    An exception that comes while attacks run (Cancelled, NotFiniteError, what a callback or a HostModel raises) has
+    what was found so far as its attribute `partial`, an AutoAttack: samples that are not through count as correct
+    (Row.unfinished says how many).
     """
     require_dataset("data", data)
     options = structures.AutoAttackOptions()
@@ -125,22 +134,33 @@ def autoattack(
     )  # fmt: skip
     if state is not None:
         options.state = file_path("state", state)
+    options.keep_partial = 1
     made = structures.Evaluation()
-    with attacked("model", model) as target:
-        with Display(progress) as display, watched(display, callback) as watcher:
+
+    def result() -> AutoAttack:
+        asked = options.values()
+        del asked["keep_partial"]
+        asked["eps"] = asked.pop("epsilon") if eps is None else eps
+        with Handle(made, "igdm_evaluation_release"):
+            rows, correct = read_rows(made)
+            images = np.empty((rows[0].count, *data.image_shape), np.float32)
+            report = Report(len(images))
+            call("igdm_evaluation_get_report", made, pointer(images), len(images), report.structure)
+            return AutoAttack(rows, correct, report.result(images), _warnings(made), asked)
+
+    try:
+        with attacked("model", model) as target, Display(progress) as display, watched(display, callback) as watcher:
             options.progress = watcher.pointer
             call(
                 target.function("igdm_autoattack", "igdm_autoattack_host_model"), target.handle, data._handle, options,
                 made,
             )  # fmt: skip
-        asked = options.values()
-        asked["eps"] = asked.pop("epsilon") if eps is None else eps
-        with Handle(made, "igdm_evaluation_release"):
-            rows, correct = read_rows(made)
-            images = np.empty((rows[0].count, *target.input_shape), np.float32)
-            report = Report(len(images))
-            call("igdm_evaluation_get_report", made, pointer(images), len(images), report.structure)
-            return AutoAttack(rows, correct, report.result(images), _warnings(made), asked)
+    except BaseException as error:
+        # Out here, because what a host model raises comes out of its context.
+        if made:
+            error.partial = result()  # type: ignore[attr-defined]
+        raise
+    return result()
 
 
 def _warnings(evaluation: Any) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from . import _structures as structures
 from ._arrays import pointer
 from ._library import Handle, call
-from .attacks import Adversarial, Report, Watcher, watched
+from .attacks import Adversarial, Report, Watcher, tuned, watched
 from .datasets import Dataset, require_dataset
 from .errors import InvalidArgument
 from .hosts import HostModel, attacked
@@ -110,6 +110,8 @@ def evaluate(
     batch_size: int | None = None,
     seed: int | None = None,
     target: str | int | None = None,
+    eot: int | None = None,
+    tuning: Mapping[str, float] | None = None,
     keep_samples: bool = False,
     teacher: Model | None = None,
     progress: bool | None = None,
@@ -126,6 +128,8 @@ def evaluate(
     batch_size  changes speed and memory only
     target      the class that the attacks want to reach: "least-likely", "random" or a class. Accuracy is then the part
                 that is correct and not taken for its target
+    eot         passes over which gradients are averaged, for models that are random
+    tuning      members of igdm_attack_tuning and igdm_search_tuning by name, for all attacks: momentum_decay, ...
     keep_samples  keep what each attack finds (Evaluation.samples), and see whether it outlives rounding to bytes
     teacher     measure the agreement with this model's input gradients too; not for a HostModel
     progress    True, False, or None = on a terminal
@@ -137,8 +141,8 @@ def evaluate(
     """
     with measured(
         None, model, data, attacks=attacks, eps=eps, step=step, norm=norm, restarts=restarts, count=count,
-        batch_size=batch_size, seed=seed, target=target, keep_samples=keep_samples, teacher=teacher,
-        progress=progress, callback=callback,
+        batch_size=batch_size, seed=seed, target=target, eot=eot, tuning=tuning, keep_samples=keep_samples,
+        teacher=teacher, progress=progress, callback=callback,
     ) as (result, _):  # fmt: skip
         return result
 
@@ -158,6 +162,8 @@ def measured(
     batch_size: int | None = None,
     seed: int | None = None,
     target: str | int | None = None,
+    eot: int | None = None,
+    tuning: Mapping[str, float] | None = None,
     keep_samples: bool = False,
     teacher: Model | None = None,
     progress: bool | None = None,
@@ -172,13 +178,15 @@ def measured(
         attacks = ",".join(attacks)
     options.assign(
         attacks=attacks, epsilon=eps, step=step, norm=norm, restarts=restarts, count=count, batch_size=batch_size,
-        seed=seed, keep_samples=int(keep_samples), target=None if target is None else str(target),
+        seed=seed, keep_samples=int(keep_samples), target=None if target is None else str(target), eot=eot,
     )  # fmt: skip
     if teacher is not None and isinstance(model, HostModel):
         raise InvalidArgument("teacher: got one for a HostModel, want none")
     options.keep_partial = 1
     if smaller is not None:
         options.smaller = smaller
+    if tuning is not None:
+        options.tuning = ctypes.pointer(tuned(tuning))
     made = structures.Evaluation()
 
     def result(has_agreement: bool) -> Evaluation:
@@ -187,6 +195,8 @@ def measured(
         asked["eps"] = asked.pop("epsilon") if eps is None else eps
         if step is not None:
             asked["step"] = step
+        if tuning is not None:
+            asked["tuning"] = dict(tuning)
         rows, flags = read_rows(made)
         cosine, distance = ctypes.c_double(), ctypes.c_double()
         if has_agreement:

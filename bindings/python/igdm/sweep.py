@@ -25,16 +25,17 @@ class Sweep:
     eps: tuple[float | str, ...]
     """As asked for, the smallest first."""
     evaluations: tuple[Evaluation, ...]
-    """One for each radius."""
+    """One for each radius. The last one may be incomplete in what an exception has as its `partial`."""
 
     @property
     def curves(self) -> dict[str, list[float]]:
         """Accuracy at each radius, by attack. With several attacks also "all attacks": the samples that all have
-        left."""
+        left. Where the last evaluation is incomplete, curves that lack it are shorter by one."""
         names = [row.name for row in self.evaluations[0].rows[1:]]
-        curves = {name: [one.accuracy[name] for one in self.evaluations] for name in names}
+        curves = {name: [one.accuracy[name] for one in self.evaluations if name in one.accuracy] for name in names}
         if len(names) > 1:
-            curves[WORST] = [float(one.worst.mean()) if one.count else 0.0 for one in self.evaluations]
+            whole = [one for one in self.evaluations if len(one.rows) == 1 + len(names)]
+            curves[WORST] = [float(one.worst.mean()) if one.count else 0.0 for one in whole]
         return curves
 
     def to_dict(self) -> dict[str, Any]:
@@ -47,10 +48,17 @@ class Sweep:
 
     def __str__(self) -> str:
         curves = self.curves
-        rows = [[str(eps), *(f"{100 * curve[i]:.2f} %" for curve in curves.values())] for i, eps in enumerate(self.eps)]
+        rows = [
+            [str(eps), *(f"{100 * curve[i]:.2f} %" if i < len(curve) else "" for curve in curves.values())]
+            for i, eps in enumerate(self.eps)
+        ]
         first = self.evaluations[0]
         about = f"{first.options['norm']}, {first.count} samples, clean {100 * first.rows[0].accuracy:.2f} %"
-        return "\n".join([format_table(["eps", *curves], rows), about])
+        lines = [format_table(["eps", *curves], rows), about]
+        last = self.evaluations[-1].rows[-1]
+        if last.unfinished:
+            lines.append(f"{last.name} was stopped: {last.unfinished} samples not finished count as correct")
+        return "\n".join(lines)
 
 
 def sweep(model: Model | HostModel, data: Dataset, eps: Sequence[float | str], **options: Any) -> Sweep:
@@ -58,7 +66,8 @@ def sweep(model: Model | HostModel, data: Dataset, eps: Sequence[float | str], *
 
     What an attack has broken at one radius counts as broken at all larger ones, since what lies in a ball lies in a
     larger one, and is not attacked again (so larger radii take less time; samples are those of the smallest radius).
-    An exception on the way has as its attribute `partial` the Sweep of the radii that were finished, if there are any.
+    An exception that comes while attacks run has as its attribute `partial` the Sweep so far, the last evaluation as
+    evaluate() leaves it.
     """
     radii = [number("eps", one) for one in eps]
     if not radii or any(a >= b for a, b in pairwise(radii)):
@@ -72,6 +81,8 @@ def sweep(model: Model | HostModel, data: Dataset, eps: Sequence[float | str], *
             try:
                 result, smaller = handles.enter_context(measured(smaller, model, data, eps=one, **options))
             except BaseException as error:
+                stopped = getattr(error, "partial", None)
+                results += [] if stopped is None else [stopped]
                 error.partial = Sweep(tuple(eps[: len(results)]), tuple(results)) if results else None  # type: ignore[attr-defined]
                 raise
             results.append(result)
