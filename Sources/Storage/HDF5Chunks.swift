@@ -5,8 +5,8 @@ import Runtime
 /// The chunks of a compressed dataset.
 ///
 /// HDF5 takes a chunk that decompresses to fewer bytes than a chunk has for a whole one. The rest of its values are then what
-/// happened to lie in memory, others at each read. So the sizes are looked at before HDF5 reads.
-struct HDF5Chunks {
+/// happened to lie in memory, others at each read. So the sizes are looked at before HDF5 reads, once for each chunk.
+final class HDF5Chunks {
     let shape: [Int]
     /// Of a chunk, decompressed.
     let bytes: Int
@@ -14,6 +14,8 @@ struct HDF5Chunks {
     private let filters: [H5Z_filter_t]
     /// Whether the chunks that stick out of the dataset are stored as they are.
     private let leavesPartialOnes: Bool
+    /// Of each band of chunks along the first axis, whether it has been looked at.
+    private var isChecked: [Bool] = []
 
     /// For a dataset with chunks of `shape` and allowed filters.
     init(_ creation: borrowing HDF5Object, shape: [Int], bytes: Int) {
@@ -28,26 +30,37 @@ struct HDF5Chunks {
             H5Pget_chunk_opts(creation.id, &options) >= 0 && options & UInt32(H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS) != 0
     }
 
-    /// Throws what `damaged` makes of a problem, for the first chunk that decompresses to another size than that of a chunk.
-    ///
-    /// - Parameter most: of the chunks, in their order, that are looked at.
+    /// Throws what `damaged` makes of a problem, for the first chunk under `rows` of the first axis that decompresses to
+    /// another size than that of a chunk.
     func check(
-        _ dataset: hid_t, of extent: [Int], most: Int = .max, damaged: (String) -> EngineError
+        _ dataset: hid_t, of extent: [Int], rows: Range<Int>, damaged: (String) -> EngineError
     ) throws {
-        guard filters.contains(H5Z_FILTER_DEFLATE) else { return }
+        guard filters.contains(H5Z_FILTER_DEFLATE), !rows.isEmpty else { return }
+        if isChecked.isEmpty { isChecked = Array(repeating: false, count: (extent[0] + shape[0] - 1) / shape[0]) }
+        for band in rows.lowerBound / shape[0]...(rows.upperBound - 1) / shape[0] where !isChecked[band] {
+            try checkBand(from: band * shape[0], dataset, of: extent, damaged: damaged)
+            isChecked[band] = true
+        }
+    }
+
+    /// Those whose first row is `row`.
+    private func checkBand(
+        from row: Int, _ dataset: hid_t, of extent: [Int], damaged: (String) -> EngineError
+    ) throws {
         var place = extent.map { _ in 0 }
-        for _ in 0..<most {
+        place[0] = row
+        while true {
             let isPartial = zip(zip(place, shape), extent).contains { $0.0 + $0.1 > $1 }
             if !(isPartial && leavesPartialOnes) { try check(dataset, at: place, damaged: damaged) }
             // The next one: the last axis goes first.
             var axis = place.count - 1
-            while axis >= 0 {
+            while axis > 0 {
                 place[axis] += shape[axis]
                 if place[axis] < extent[axis] { break }
                 place[axis] = 0
                 axis -= 1
             }
-            if axis < 0 { return }
+            if axis == 0 { return }
         }
     }
 

@@ -145,6 +145,7 @@ struct HDF5Dataset: ~Copyable {
                 "\(quoted(path)): \(label): rows \(rows.lowerBound) ... \(rows.upperBound - 1) cannot be read "
                     + "(\(hdf5Reason()))")
         }
+        try checkChunks(rows)
         var start = shape.map { _ in hsize_t(0) }
         var counts = shape.map { hsize_t($0) }
         (start[0], counts[0]) = (hsize_t(rows.lowerBound), hsize_t(rows.count))
@@ -155,17 +156,15 @@ struct HDF5Dataset: ~Copyable {
             H5Dread(object.id, type, here.id, there.id, chdf5_default_properties(), values), else: unreadable())
     }
 
-    /// Refuses a dataset whose first chunk is not as large as it says, for those who read rows: `HDF5Chunks` says why.
-    func checkFirstChunk() throws { try checkChunks(most: 1) }
-
-    private func checkChunks(most: Int = .max) throws {
-        try chunks?.check(object.id, of: shape, most: most) {
+    /// Refuses data whose chunks are not as large as they say: `HDF5Chunks` says why.
+    func checkChunks(_ rows: Range<Int>) throws {
+        try chunks?.check(object.id, of: shape, rows: rows) {
             EngineError(.format, "\(quoted(path)): \(label): is damaged: \($0)")
         }
     }
 
     private func read(_ type: hid_t, _ values: UnsafeMutableRawPointer) throws {
-        try checkChunks()
+        if let rows = shape.first { try checkChunks(0..<rows) }
         let all = chdf5_whole_extent()
         try check(
             H5Dread(object.id, type, all, all, chdf5_default_properties(), values),

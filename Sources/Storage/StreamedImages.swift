@@ -28,7 +28,7 @@ final class StreamedImages: @unchecked Sendable {
                 "got chunks of \(dataset.chunkBytes) bytes, want at most \(HDF5File.cacheBytes) for streaming; write it "
                     + "with chunks of a few images, or load it")
         }
-        try dataset.checkFirstChunk()
+        try dataset.checkChunks(0..<1)
         count = dataset.shape[0]
         isBytes = dataset.type != .float(bits: 32)
         self.path = path

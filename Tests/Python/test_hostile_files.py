@@ -18,7 +18,7 @@ import h5py
 import igdm
 import numpy as np
 import pytest
-from conftest import SHAPE, make_model, process_environment
+from conftest import CLASSES, SHAPE, make_model, process_environment
 from igdm import __main__ as command_line
 
 BIAS = "bn1.bias"
@@ -97,6 +97,25 @@ def test_hdf5(tmp_path: Path, kind: str) -> None:
     write_hdf5(tmp_path / "a.h5", change, without="" if "name" in kind else BIAS)
     with pytest.raises(igdm.FormatError, match=message):
         igdm.convert.load(tmp_path / "a.h5", architecture="resnet8", input_shape=SHAPE)
+
+
+def test_chunks_that_are_too_short(tmp_path: Path) -> None:
+    """HDF5 takes them for whole ones: the rest of their values would be what lies in memory."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        images = file.create_dataset("images", data=np.zeros((20, *SHAPE), np.uint8), chunks=(4, *SHAPE), compression=4)
+        file["labels"] = np.arange(20) % CLASSES
+        images.id.write_direct_chunk((8, 0, 0, 0), zlib.compress(bytes(100)))
+    message = r"chunk at \(8, 0, 0, 0\) decompresses to 100 bytes instead of the 576"
+    with pytest.raises(igdm.FormatError, match=message):
+        igdm.datasets.hdf5(path, classes=CLASSES)
+    streamed = igdm.datasets.hdf5(path, classes=CLASSES, stream=True)
+    for _ in range(2):
+        assert not streamed[:8].read()[0].any() and not streamed[12:].read()[0].any()
+        with pytest.raises(igdm.FormatError, match=message):
+            streamed[7:13].read()
+    with pytest.raises(igdm.FormatError, match=message):
+        igdm.distill(make_model(), None, streamed, method="pgd-at", epochs=1, eps=0.1, batch_size=4, progress=False)
 
 
 def test_names_do_not_command_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
