@@ -57,11 +57,17 @@ public func convolutionForward(
             y, x, count: count, tiles: form.forward, filters: form.filters.forward, zeros: weights.zeros.pointer,
             scale: nil, epilogue)
     case .thin(let form):
-        thinForward(y, x, count: count, weights, form, epilogue)
+        for table in form.forwardTables {
+            product(
+                y, x, count: count, weights, table: table, panels: form.forward, depth: g.depth,
+                inputSample: g.input.count, outputSample: g.output.count, epilogue)
+        }
     case .panels(let form):
-        product(
-            y, x, count: count, weights, table: form.forwardRows, panels: form.forward, depth: g.depth,
-            inputSample: g.input.count, outputSample: g.output.count, epilogue)
+        for table in form.forwardTables {
+            product(
+                y, x, count: count, weights, table: table, panels: form.forward, depth: g.depth,
+                inputSample: g.input.count, outputSample: g.output.count, epilogue)
+        }
     case .matrix(let matrix, let rows):
         blasForward(y, x, count: count, weights, matrix.pointer, rows, epilogue)
     case .depthwise(let form):
@@ -93,7 +99,7 @@ public func convolutionInputGradient(
     case .thin(let form):
         thinInputGradient(dx, dy, count: count, weights, form, epilogue)
     case .panels(let form):
-        for table in form.backwardRows {
+        for table in form.backwardTables {
             product(
                 dx, dy, count: count, weights, table: table, panels: form.backward, depth: g.groupColumns,
                 inputSample: g.output.count, outputSample: g.input.count, epilogue)
@@ -141,7 +147,7 @@ private func product(
             table.tapBlocks.withUnsafeBufferPointer { blocks in
                 withUnsafePointer(to: 0) { none in
                     kernel(
-                        pointers, rows, taps, depth, panels.panels(group), panels.rows, blocks.baseAddress ?? none,
+                        pointers, rows, taps, depth * table.run, panels.panels(group), panels.rows, blocks.baseAddress ?? none,
                         panels.columns, panels.bias(group), epilogue.residual.map { $0 + group * panels.columns },
                         epilogue.mask.map { $0 + group * panels.columns }, epilogue.rectify,
                         epilogue.signs.map { $0 + group * panels.columns }, out + group * panels.columns, rowOffsets)

@@ -70,6 +70,8 @@ struct RowTable: Sendable {
     let offsets: [Int32]
     let tapBlocks: [Int]
     let outputs: [Int]
+    /// How many pixels, one behind the other in memory, a tap stands for.
+    var run = 1
 
     var rows: Int { outputs.count }
 
@@ -131,6 +133,50 @@ struct RowTable: Sendable {
                 }
             }
         }
+    }
+
+    /// The same product with fewer and deeper taps: rows for which the taps of each filter row lie side by side in memory (or all
+    /// in the padding), each filter row as one tap; and a table of the other rows, those at the left and right border.
+    ///
+    /// - Parameters:
+    ///   - width: of the filter; pixel: floats between neighbouring pixels; depth: panel rows of a tap.
+    func joined(width: Int, pixel: Int, depth: Int) -> [RowTable] {
+        let filterRows = Swift.stride(from: 0, to: taps, by: max(width, 1))
+        func areSideBySide(_ values: some Collection<Int>, by step: Int) -> Bool {
+            zip(values, values.dropFirst()).allSatisfy { $1 == $0 + step }
+        }
+        guard width > 1, pixel == depth, taps % width == 0,
+            filterRows.allSatisfy({ areSideBySide(tapBlocks[$0..<$0 + width], by: depth) })
+        else { return [self] }
+        var (inner, border) = ((offsets: [Int32](), outputs: [Int]()), (offsets: [Int32](), outputs: [Int]()))
+        for row in 0..<rows {
+            let own = offsets[row * taps..<(row + 1) * taps]
+            let fits = filterRows.allSatisfy { first in
+                let part = own.dropFirst(first).prefix(width)
+                return part.allSatisfy { $0 < 0 }
+                    || part.allSatisfy { $0 >= 0 } && areSideBySide(part.map(Int.init), by: pixel)
+            }
+            if fits {
+                inner.offsets += filterRows.map { offsets[row * taps + $0] }
+                inner.outputs.append(outputs[row])
+            } else {
+                border.offsets += own
+                border.outputs.append(outputs[row])
+            }
+        }
+        guard inner.outputs.count > border.outputs.count else { return [self] }
+        let joined = RowTable(
+            taps: taps / width, offsets: inner.offsets, tapBlocks: filterRows.map { tapBlocks[$0] },
+            outputs: inner.outputs, run: width)
+        guard !border.outputs.isEmpty else { return [joined] }
+        return [joined, RowTable(taps: taps, offsets: border.offsets, tapBlocks: tapBlocks, outputs: border.outputs)]
+    }
+
+    /// The taps in reverse order, for panels whose taps are in reverse order: their last one begins at row `last`.
+    func rotated(last: Int) -> RowTable {
+        RowTable(
+            taps: taps, offsets: (0..<rows).flatMap { offsets[$0 * taps..<($0 + 1) * taps].reversed() },
+            tapBlocks: tapBlocks.reversed().map { last - $0 }, outputs: outputs)
     }
 
     /// Forward: one row per output pixel, one tap per filter element.

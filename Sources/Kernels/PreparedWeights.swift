@@ -83,9 +83,12 @@ public final class PreparedWeights {
 
     struct PanelForm {
         let forward: PackedPanels
+        /// Taps in reverse order: those of a filter row then meet pixels in the order of memory.
         let backward: PackedPanels
         let forwardRows: RowTable
-        let backwardRows: [RowTable]
+        /// Of the two products.
+        let forwardTables: [RowTable]
+        let backwardTables: [RowTable]
     }
 
     /// - Parameter filters: from `makeFilters`, kept up to date by the caller; nil = without Winograd.
@@ -98,7 +101,7 @@ public final class PreparedWeights {
         geometry = g
         self.path = path
         table = KernelTable.table(for: path)
-        zeros = try FloatBuffer(max(g.input.channels, g.outputChannels))
+        zeros = try FloatBuffer(max(g.input.channels, g.outputChannels) * g.kernelWidth)
         bias = try FloatBuffer(g.outputChannels)
         if g.isDepthwise {
             form = .depthwise(
@@ -114,21 +117,28 @@ public final class PreparedWeights {
                     scale: try FloatBuffer(g.outputChannels)))
         } else if ThinForm.fits(g) {
             let length = g.taps * g.depth
+            let rows = RowTable.forward(g)
             form = .thin(
                 ThinForm(
                     forward: try PackedPanels(
                         groups: 1, rows: length, columns: g.outputChannels, laneCount: table.laneCount),
                     backward: try PackedPanels(
                         groups: 1, rows: g.outputChannels, columns: length, laneCount: table.laneCount),
-                    rows: RowTable.forward(g)))
+                    rows: rows, forwardTables: rows.joined(width: g.kernelWidth, pixel: g.depth, depth: g.depth)))
         } else {
+            let rows = RowTable.forward(g)
             form = .panels(
                 PanelForm(
                     forward: try PackedPanels(
                         groups: g.groups, rows: g.taps * g.depth, columns: g.groupColumns, laneCount: table.laneCount),
                     backward: try PackedPanels(
                         groups: g.groups, rows: g.taps * g.groupColumns, columns: g.depth, laneCount: table.laneCount),
-                    forwardRows: RowTable.forward(g), backwardRows: RowTable.backward(g)))
+                    forwardRows: rows,
+                    forwardTables: rows.joined(width: g.kernelWidth, pixel: g.input.channels, depth: g.depth),
+                    backwardTables: RowTable.backward(g).flatMap { table in
+                        table.rotated(last: (g.taps - 1) * g.groupColumns)
+                            .joined(width: g.kernelWidth, pixel: g.outputChannels, depth: g.groupColumns)
+                    }))
         }
     }
 
@@ -197,7 +207,7 @@ public final class PreparedWeights {
                 }
             } else {
                 form.backward.fill(group, laneCount: table.laneCount) { row, channel in
-                    element[group, row / columns, channel, row % columns]
+                    element[group, geometry.taps - 1 - row / columns, channel, row % columns]
                 }
             }
         }

@@ -1,13 +1,15 @@
 import Runtime
 
-// Convolutions of few input channels, such as the first one of a network: a tap's channels do not fill a vector, so the
-// taps of a pixel are gathered in one row, a patch, and the product runs over patches.
+// The gradients of convolutions of few input channels, such as the first one of a network: a tap's channels do not fill a
+// vector, so the taps of a pixel are gathered in one row, a patch, and the products run over patches.
 
 /// The weights of a thin convolution: [tap][channel] rows × filters, and its transpose.
 struct ThinForm {
     let forward: PackedPanels
     let backward: PackedPanels
     let rows: RowTable
+    /// Of the forward product.
+    let forwardTables: [RowTable]
 
     /// A row of taps has to be a run of pixels.
     static func fits(_ g: ConvolutionGeometry) -> Bool {
@@ -16,27 +18,6 @@ struct ThinForm {
 }
 
 private let rowsPerChunk = 96
-
-/// y = epilogue( conv(x) + bias ); shapes as in `convolutionForward`.
-func thinForward(
-    _ y: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, count: Int, _ weights: PreparedWeights,
-    _ form: ThinForm, _ epilogue: ConvolutionEpilogue
-) {
-    let g = weights.geometry
-    let total = count * form.rows.rows
-    let length = g.taps * g.depth
-    WorkerPool.parallelFor((total + rowsPerChunk - 1) / rowsPerChunk) { chunk in
-        let memory = ThinMemory(weights.table, floats: rowsPerChunk * length)
-        let first = chunk * rowsPerChunk
-        let rows = min(rowsPerChunk, total - first)
-        gather(memory.floats, length, x, weights, form, first: first, count: rows)
-        memory.point(at: memory.floats, stride: length, rows: rows)
-        for row in 0..<rows { memory.offsets[row] = (first + row) * g.outputChannels }
-        memory.product(
-            rows, depth: length, form.forward, shift: form.forward.bias(0), epilogue.residual, epilogue.mask,
-            epilogue.rectify, epilogue.signs, y)
-    }
-}
 
 /// dx = epilogue( input gradient ); each output pixel's patch of gradients is added to the pixels under its taps.
 func thinInputGradient(
