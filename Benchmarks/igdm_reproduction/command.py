@@ -59,10 +59,9 @@ def run(scale: Scale, records: Records, on_result: Callable[[], None] = lambda: 
 
 
 def choices(scale: Scale) -> dict[str, dict[float, Measurement]]:
-    """By method and alpha; 0 is the method alone, which cannot be chosen."""
+    """By method and alpha."""
     return {
-        method: {0.0: Measurement(scale, Experiment(method, experiments.BASE), CHOICE_SEED)}
-        | {alpha: Measurement(scale, one, CHOICE_SEED) for alpha, one in experiments.candidates(method, scale)}
+        method: {alpha: Measurement(scale, one, CHOICE_SEED) for alpha, one in experiments.candidates(method, scale)}
         for method in METHODS
     }
 
@@ -71,16 +70,17 @@ def chosen(scale: Scale, records: Records) -> Alpha:
     """The most robust one of each method, once all have been tried."""
     alpha: Alpha = {}
     for method, tried in choices(scale).items():
-        found = {one: records.find(tried[one].key) for one in experiments.alphas(method, scale)}
+        found = {one: records.find(measurement.key) for one, measurement in tried.items()}
         accuracies = {one: result["pgd-20"] for one, result in found.items() if result}
         alpha[method] = max(accuracies, key=lambda one: accuracies[one]) if len(accuracies) == len(found) else None
     return alpha
 
 
 def plan(scale: Scale, alpha: Alpha) -> list[Measurement]:
-    """All of one seed first: what is stopped early has something to show."""
-    every = [*experiments.main_table(alpha), *experiments.ablations(alpha)]
-    return [Measurement(scale, None)] + [Measurement(scale, one, seed) for seed in scale.seeds for one in every]
+    """The main table before the variants, all of one seed first: what is stopped early has something to show."""
+    tables = (experiments.main_table(alpha), experiments.ablations(alpha))
+    every = [Measurement(scale, one, seed) for table in tables for seed in scale.seeds for one in table]
+    return [*every, Measurement(scale, None)]
 
 
 def sections(scale: Scale, records: Records) -> dict[str, list[str]]:

@@ -410,10 +410,13 @@ def _fit_in_folder(
 
 
 def _average(trainer: Trainer, train: Dataset) -> Model | None:
-    if trainer.options["average"] == "none":
+    kind = trainer.options["average"]
+    if kind == "none":
         return None
     try:
-        return trainer.average(train)
+        # Statistics of clean images are not those of the adversarial ones that a student is trained on: robust accuracy
+        # can fall by much (docs/methods.md). SWA has no others, since its weights are from different times.
+        return trainer.average(train if kind == "swa" else None)
     except NotFoundError:
         return None  # swa_start lies behind the last epoch
 
