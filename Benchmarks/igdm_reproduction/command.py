@@ -17,7 +17,7 @@ from igdm.progress import duration
 
 from . import ROOT, document, experiments
 from .crew import work_off
-from .experiments import FULL, METHODS, QUICK, Alpha, Experiment, Scale
+from .experiments import FULL, METHODS, QUICK, Alpha, Scale
 from .laboratory import CHOICE_SEED, Measurement
 from .records import Records
 

@@ -147,7 +147,8 @@ private func product(
             table.tapBlocks.withUnsafeBufferPointer { blocks in
                 withUnsafePointer(to: 0) { none in
                     kernel(
-                        pointers, rows, taps, depth * table.run, panels.panels(group), panels.rows, blocks.baseAddress ?? none,
+                        pointers, rows, taps, depth * table.run, panels.panels(group), panels.rows,
+                        blocks.baseAddress ?? none,
                         panels.columns, panels.bias(group), epilogue.residual.map { $0 + group * panels.columns },
                         epilogue.mask.map { $0 + group * panels.columns }, epilogue.rectify,
                         epilogue.signs.map { $0 + group * panels.columns }, out + group * panels.columns, rowOffsets)

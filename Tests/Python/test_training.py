@@ -187,6 +187,17 @@ def test_averages(teacher: igdm.Model, data: igdm.Dataset, kind: str, tmp_path: 
     assert igdm.distill(make_model(), teacher, data, **IGDM).average is None
 
 
+@pytest.mark.parametrize("kind", ["ema", "swa"])
+def test_where_an_average_has_its_statistics_from(teacher: igdm.Model, data: igdm.Dataset, kind: str) -> None:
+    options = dict(IGDM, average=kind, swa_start=1)
+    given = igdm.distill(make_model(), teacher, data, **options).average
+    with igdm.Trainer(make_model(), teacher, **options) as trainer:
+        trainer.fit(data)
+        own, anew = trainer.average(), trainer.average(data)
+    assert given is not None and own.digest() != anew.digest()
+    assert given.digest() == (own if kind == "ema" else anew).digest()
+
+
 def test_swa_is_the_mean_over_epochs(teacher: igdm.Model, data: igdm.Dataset) -> None:
     student = make_model()
     weights = []
