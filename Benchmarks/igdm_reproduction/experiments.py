@@ -32,14 +32,14 @@ class Scale:
 
 
 FULL = Scale("full", 2_000, 1_000, 1_000, 250, 20, (0, 1, 2), (3.0, 10.0, 30.0))
-"""Few images, many epochs, a student that could learn them by heart: where there is something to gain, see the document."""
+"""Few images and many epochs, where IGDM has something to tell: see the document."""
 
 QUICK = Scale("quick", 500, 100, 100, 10, 1, (0,), (1.0, 10.0))
 
 TEACHER = ROOT / "examples" / "data" / "fashion_teacher.h5"
 """A resnet8 of width 32, from `make teacher`."""
 
-STUDENT: dict[str, Any] = dict(architecture="resnet8", width=16)
+STUDENT: dict[str, Any] = dict(architecture="resnet8", width=8)
 
 TRAINING: dict[str, Any] = dict(
     eps=EPS, step=0.03, steps=5, batch_size=128, schedule="onecycle", learning_rate=0.2, weight_decay=5e-4,
