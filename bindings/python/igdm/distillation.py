@@ -286,7 +286,8 @@ def distill(
     **options: Unpack[TrainingOptions],
 ) -> Run:
     """Trains `student` on `train` under the guidance of `teacher`. With the option average, Run.average is the averaged
-    model: with "ema" its running statistics are the average of the student's, with "swa" they are taken anew from `train`.
+    model: with "ema" its running statistics are the average of the student's, with "swa" they are taken anew from
+    `train`.
 
     teacher     one model; [clean, robust] for method "mtard"; None for "pgd-at" and "trades" without IGDM
     validation  measured after each epoch, with the agreement of the input gradients where there is a teacher
