@@ -172,7 +172,7 @@ final class AttackCascade {
         func evaluate() throws {
             try monitor.checkpoint?()
             try classifier.forward(images.pointer, count: active, logits: logits.pointer, retain: pool.usesGradient)
-            try check(logits.pointer, classes, "the model's logits", pool)
+            try check(logits.pointer, classes, "the model's logits under attack", pool)
             slopes.pointer.update(repeating: 0, count: active * classes)
             for i in 0..<active {
                 loss.pointer[i] = pool.runs[i].run.loss(
@@ -180,7 +180,7 @@ final class AttackCascade {
             }
             guard pool.usesGradient else { return }
             try classifier.inputGradient(slopes.pointer, count: active, gradient: gradient.pointer)
-            try check(gradient.pointer, pixels, "the model's gradient", pool)
+            try check(gradient.pointer, pixels, "the model's gradient under attack", pool)
         }
         if pool.usesGradient {
             try mean.take(gradient.pointer, count: active * pixels, pass: evaluate)
@@ -197,7 +197,7 @@ final class AttackCascade {
 
     private func check(_ values: UnsafePointer<Float>, _ perSample: Int, _ what: String, _ pool: RunPool) throws {
         try Validation.checkOutputs(
-            values, count: pool.runs.count, perSample: perSample, argument: "\(what) under attack",
+            values, count: pool.runs.count, perSample: perSample, argument: what,
             sample: { pool.runs[$0].sample })
     }
 

@@ -139,11 +139,11 @@ public final class ClassifierObjective: AttackObjective {
         try classifier.forward(images, count: count, logits: logits, retain: gradient != nil)
         func check(_ values: UnsafePointer<Float>, _ perSample: Int, _ what: String) throws {
             try Validation.checkOutputs(
-                values, count: count, perSample: perSample, argument: "\(what) under attack",
+                values, count: count, perSample: perSample, argument: what,
                 sample: { Int(batch.keys[rows[$0]]) })
         }
         // Before the model is asked for a gradient that could not be one.
-        try check(logits, classes, "the model's logits")
+        try check(logits, classes, "the model's logits under attack")
         let slopes = cotangent.pointer
         slopes.update(repeating: 0, count: count * classes)
         for i in 0..<count {
@@ -162,6 +162,6 @@ public final class ClassifierObjective: AttackObjective {
         }
         guard let gradient else { return }
         try classifier.inputGradient(slopes, count: count, gradient: gradient)
-        try check(gradient, shape.count, "the model's gradient")
+        try check(gradient, shape.count, "the model's gradient under attack")
     }
 }

@@ -199,7 +199,7 @@ static const struct subject subjects[] = {
      autoattack,
      fill_autoattack_options,
      sizeof(igdm_autoattack_options),
-     {offsetof(igdm_autoattack_options, reserved0)},
+     {0},
      RESERVED(igdm_autoattack_options)},
     {"evaluate",
      "options",
