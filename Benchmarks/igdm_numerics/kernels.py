@@ -12,7 +12,7 @@ from .errors import cell
 PATHS = ["avx512", "avx2", "baseline"]
 EVERY_PATH = "all"  # kernels that are the same on each
 ORDER = [
-    "Winograd", "Winograd, stride 2", "indirect product", "gathered patches", "OpenBLAS", "depthwise", "BatchNorm",
+    "Winograd", "Winograd, stride 2", "indirect product", "few input channels", "OpenBLAS", "depthwise", "BatchNorm",
     "LayerNorm", "attention", "SiLU", "GELU", "sigmoid", "tanh", "leaky ReLU", "ReLU6", "hard sigmoid", "hard swish",
     "global average", "cross-entropy", "KL divergence",
 ]  # fmt: skip

@@ -48,6 +48,13 @@ public func convolutionForward(
     _ epilogue: ConvolutionEpilogue = ConvolutionEpilogue()
 ) {
     let g = weights.geometry
+    func forward(_ tables: [RowTable], _ panels: PackedPanels) {
+        for table in tables {
+            product(
+                y, x, count: count, weights, table: table, panels: panels, depth: g.depth,
+                inputSample: g.input.count, outputSample: g.output.count, epilogue)
+        }
+    }
     switch weights.form {
     case .winograd(let form):
         var epilogue = epilogue
@@ -56,18 +63,8 @@ public func convolutionForward(
         winogradConvolution(
             y, x, count: count, tiles: form.forward, filters: form.filters.forward, zeros: weights.zeros.pointer,
             scale: nil, epilogue)
-    case .thin(let form):
-        for table in form.forwardTables {
-            product(
-                y, x, count: count, weights, table: table, panels: form.forward, depth: g.depth,
-                inputSample: g.input.count, outputSample: g.output.count, epilogue)
-        }
-    case .panels(let form):
-        for table in form.forwardTables {
-            product(
-                y, x, count: count, weights, table: table, panels: form.forward, depth: g.depth,
-                inputSample: g.input.count, outputSample: g.output.count, epilogue)
-        }
+    case .thin(let form): forward(form.forwardTables, form.forward)
+    case .panels(let form): forward(form.forwardTables, form.forward)
     case .matrix(let matrix, let rows):
         blasForward(y, x, count: count, weights, matrix.pointer, rows, epilogue)
     case .depthwise(let form):
@@ -142,8 +139,8 @@ private func product(
             .bindMemory(to: Int.self, capacity: rowsPerChunk)
         for group in 0..<panels.groups {
             let base = input + group * depth
-            table.findTiles(
-                pointers, tile, rowOffsets, first: first, count: rows, base, inputSample, outputSample, zeros)
+            table.find(
+                pointers, tile: tile, rowOffsets, first: first, count: rows, base, inputSample, outputSample, zeros)
             table.tapBlocks.withUnsafeBufferPointer { blocks in
                 withUnsafePointer(to: 0) { none in
                     kernel(

@@ -75,36 +75,11 @@ struct RowTable: Sendable {
 
     var rows: Int { outputs.count }
 
-    /// Writes pointers [row][tap] and output offsets of `count` rows, from row `first` of the batch on. Taps in the
-    /// padding point to `zeros`.
-    @inline(__always)
+    /// Writes pointers [tile of `tile` rows][tap][row], with tiles of one row [row][tap], and output offsets of `count` rows, from
+    /// row `first` of the batch on. Taps in the padding point to `zeros`; rows that only fill up the last tile repeat the last
+    /// real one. Its cost is felt in small networks: no divisions, no bounds checks.
     func find(
-        _ pointers: UnsafeMutablePointer<UnsafePointer<Float>>, _ targets: UnsafeMutablePointer<Int>, first: Int,
-        count: Int, _ base: UnsafePointer<Float>, _ inputSample: Int, _ outputSample: Int, _ zeros: UnsafePointer<Float>
-    ) {
-        offsets.withUnsafeBufferPointer { offsets in
-            var sample = first / rows
-            var local = first % rows
-            for row in 0..<count {
-                targets[row] = sample * outputSample + outputs[local]
-                let start = base + sample * inputSample
-                for tap in 0..<taps {
-                    let offset = Int(offsets[local * taps + tap])
-                    pointers[row * taps + tap] = offset < 0 ? zeros : start + offset
-                }
-                local += 1
-                if local == rows {
-                    local = 0
-                    sample += 1
-                }
-            }
-        }
-    }
-
-    /// The same with pointers [tile of `tile` rows][tap][row]; rows that only fill up the last tile repeat the last real
-    /// one. Its cost is felt in small networks: no divisions, no bounds checks.
-    func findTiles(
-        _ pointers: UnsafeMutablePointer<UnsafePointer<Float>>, _ tile: Int, _ targets: UnsafeMutablePointer<Int>,
+        _ pointers: UnsafeMutablePointer<UnsafePointer<Float>>, tile: Int, _ targets: UnsafeMutablePointer<Int>,
         first: Int, count: Int, _ base: UnsafePointer<Float>, _ inputSample: Int, _ outputSample: Int,
         _ zeros: UnsafePointer<Float>
     ) {
@@ -139,13 +114,13 @@ struct RowTable: Sendable {
     /// in the padding), each filter row as one tap; and a table of the other rows, those at the left and right border.
     ///
     /// - Parameters:
-    ///   - width: of the filter; pixel: floats between neighbouring pixels; depth: panel rows of a tap.
-    func joined(width: Int, pixel: Int, depth: Int) -> [RowTable] {
+    ///   - width: of the filter; depth: panel rows of a tap. In a group of several pixels are further apart, so that none fit.
+    func joined(width: Int, depth: Int) -> [RowTable] {
         let filterRows = Swift.stride(from: 0, to: taps, by: max(width, 1))
         func areSideBySide(_ values: some Collection<Int>, by step: Int) -> Bool {
             zip(values, values.dropFirst()).allSatisfy { $1 == $0 + step }
         }
-        guard width > 1, pixel == depth, taps % width == 0,
+        guard width > 1, taps % width == 0,
             filterRows.allSatisfy({ areSideBySide(tapBlocks[$0..<$0 + width], by: depth) })
         else { return [self] }
         var (inner, border) = ((offsets: [Int32](), outputs: [Int]()), (offsets: [Int32](), outputs: [Int]()))
@@ -154,7 +129,7 @@ struct RowTable: Sendable {
             let fits = filterRows.allSatisfy { first in
                 let part = own.dropFirst(first).prefix(width)
                 return part.allSatisfy { $0 < 0 }
-                    || part.allSatisfy { $0 >= 0 } && areSideBySide(part.map(Int.init), by: pixel)
+                    || part.allSatisfy { $0 >= 0 } && areSideBySide(part.map(Int.init), by: depth)
             }
             if fits {
                 inner.offsets += filterRows.map { offsets[row * taps + $0] }

@@ -35,7 +35,8 @@ func depthwiseConvolution(
         let offsets = memory.bindMemory(to: Int.self, capacity: rowsPerChunk)
         let pointers = (memory + rowsPerChunk * MemoryLayout<Int>.stride)
             .bindMemory(to: UnsafePointer<Float>.self, capacity: rowsPerChunk * table.taps)
-        table.find(pointers, offsets, first: first, count: rows, x, inputSample, outputSample, weights.zeros.pointer)
+        table.find(
+            pointers, tile: 1, offsets, first: first, count: rows, x, inputSample, outputSample, weights.zeros.pointer)
         table.tapBlocks.withUnsafeBufferPointer { blocks in
             withUnsafePointer(to: 0) { none in
                 kernel(
@@ -95,7 +96,8 @@ func depthwiseWeightGradient(
     while first < range.upperBound {
         let rows = min(rowsPerChunk, range.upperBound - first)
         table.find(
-            pointers, offsets, first: first, count: rows, x, g.input.count, g.output.count, weights.zeros.pointer)
+            pointers, tile: 1, offsets, first: first, count: rows, x, g.input.count, g.output.count,
+            weights.zeros.pointer)
         weights.table.depthwiseGradient(
             sums, UnsafePointer(pointers), rows, g.taps, dy + first * channels, channels, channels)
         first += rows

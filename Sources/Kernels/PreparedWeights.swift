@@ -49,7 +49,7 @@ final class PackedPanels {
 ///
 /// - 3×3 filters of stride 1 or 2, on the wide paths: Winograd's, shared between programs, with the scale of a folded
 ///   BatchNorm kept beside them;
-/// - few input channels, there: panels over gathered patches;
+/// - few input channels, there: panels, for the gradients over gathered patches;
 /// - any other convolution there: panels for the forward product and, rotated, for the input gradient;
 /// - the baseline path: plain matrices for OpenBLAS, [group][tap][depth][column];
 /// - depthwise, on every path: [tap][channel].
@@ -124,7 +124,7 @@ public final class PreparedWeights {
                         groups: 1, rows: length, columns: g.outputChannels, laneCount: table.laneCount),
                     backward: try PackedPanels(
                         groups: 1, rows: g.outputChannels, columns: length, laneCount: table.laneCount),
-                    rows: rows, forwardTables: rows.joined(width: g.kernelWidth, pixel: g.depth, depth: g.depth)))
+                    rows: rows, forwardTables: rows.joined(width: g.kernelWidth, depth: g.depth)))
         } else {
             let rows = RowTable.forward(g)
             form = .panels(
@@ -134,10 +134,10 @@ public final class PreparedWeights {
                     backward: try PackedPanels(
                         groups: g.groups, rows: g.taps * g.groupColumns, columns: g.depth, laneCount: table.laneCount),
                     forwardRows: rows,
-                    forwardTables: rows.joined(width: g.kernelWidth, pixel: g.input.channels, depth: g.depth),
+                    forwardTables: rows.joined(width: g.kernelWidth, depth: g.depth),
                     backwardTables: RowTable.backward(g).flatMap { table in
                         table.rotated(last: (g.taps - 1) * g.groupColumns)
-                            .joined(width: g.kernelWidth, pixel: g.outputChannels, depth: g.groupColumns)
+                            .joined(width: g.kernelWidth, depth: g.groupColumns)
                     }))
         }
     }

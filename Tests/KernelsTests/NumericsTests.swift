@@ -55,7 +55,7 @@ extension PreparedWeights {
     fileprivate var kernelName: String {
         switch form {
         case .winograd: geometry.strideHeight == 1 ? "Winograd" : "Winograd, stride 2"
-        case .thin: "gathered patches"
+        case .thin: "few input channels"
         case .panels: "indirect product"
         case .matrix: "OpenBLAS"
         case .depthwise: "depthwise"

@@ -86,9 +86,7 @@ class Evaluation:
         lines = [format_rows("", self.rows), about]
         if len(self.rows) > 2:
             lines.insert(1, f"under all of them {100 * self.worst.mean():.2f} %")
-        last = self.rows[-1]
-        if last.unfinished:
-            lines.append(f"{last.name} was stopped: {last.unfinished} samples not finished count as correct")
+        lines += stopped(self.rows)
         if self.gradient_cosine is not None:
             lines.append(
                 f"input gradients against the teacher's: cosine {self.gradient_cosine:.3f}, "
@@ -258,6 +256,14 @@ def read_rows(evaluation: Any) -> tuple[tuple[Row, ...], dict[str, NDArray[np.bo
         )  # fmt: skip
         flags[name] = correct.astype(bool)
     return tuple(rows), flags
+
+
+def stopped(rows: Sequence[Row]) -> list[str]:
+    """A line about the attack that was stopped, where one was."""
+    last = rows[-1]
+    if not last.unfinished:
+        return []
+    return [f"{last.name} was stopped: {last.unfinished} samples not finished count as correct"]
 
 
 def format_rows(title: str, rows: Sequence[Row]) -> str:

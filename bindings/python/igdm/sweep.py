@@ -11,7 +11,7 @@ from typing import Any
 from ._structures import number
 from .datasets import Dataset
 from .errors import InvalidArgument
-from .evaluation import Evaluation, format_table, measured
+from .evaluation import Evaluation, format_table, measured, stopped
 from .hosts import HostModel
 from .models import Model
 
@@ -54,11 +54,7 @@ class Sweep:
         ]
         first = self.evaluations[0]
         about = f"{first.options['norm']}, {first.count} samples, clean {100 * first.rows[0].accuracy:.2f} %"
-        lines = [format_table(["eps", *curves], rows), about]
-        last = self.evaluations[-1].rows[-1]
-        if last.unfinished:
-            lines.append(f"{last.name} was stopped: {last.unfinished} samples not finished count as correct")
-        return "\n".join(lines)
+        return "\n".join([format_table(["eps", *curves], rows), about, *stopped(self.evaluations[-1].rows)])
 
 
 def sweep(model: Model | HostModel, data: Dataset, eps: Sequence[float | str], **options: Any) -> Sweep:
