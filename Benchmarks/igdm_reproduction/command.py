@@ -18,7 +18,7 @@ from igdm.progress import duration
 from . import ROOT, document, experiments
 from .crew import work_off
 from .experiments import FULL, METHODS, QUICK, Alpha, Scale
-from .laboratory import CHOICE_SEED, Measurement
+from .laboratory import Measurement
 from .records import Records
 
 WISHES = ("full", "show", "quick")
@@ -54,25 +54,39 @@ def main() -> int:
 
 def run(scale: Scale, records: Records, on_result: Callable[[], None] = lambda: None) -> None:
     """Measures whatever `records` do not have."""
-    _measure([one for tried in choices(scale).values() for one in tried.values()], records, on_result)
+    tried = [seeds for row in choices(scale).values() for seeds in row.values()]
+    _measure([one for seeds in zip(*tried, strict=True) for one in seeds], records, on_result)
     _measure(plan(scale, chosen(scale, records)), records, on_result)
 
 
-def choices(scale: Scale) -> dict[str, dict[float, Measurement]]:
-    """By method and alpha."""
+def choices(scale: Scale) -> dict[str, dict[float, list[Measurement]]]:
+    """By method and alpha, one of each seed."""
     return {
-        method: {alpha: Measurement(scale, one, CHOICE_SEED) for alpha, one in experiments.candidates(method, scale)}
+        method: {
+            alpha: [Measurement(scale, one, seed) for seed in scale.choice_seeds]
+            for alpha, one in experiments.candidates(method, scale)
+        }
         for method in METHODS
     }
 
 
+def choice_results(scale: Scale, records: Records) -> document.Choices:
+    return {
+        method: {
+            alpha: [result for one in seeds if (result := records.find(one.key)) is not None]
+            for alpha, seeds in row.items()
+        }
+        for method, row in choices(scale).items()
+    }
+
+
 def chosen(scale: Scale, records: Records) -> Alpha:
-    """The most robust one of each method, once all have been tried."""
+    """The most robust one of each method on average over the seeds, once all have been tried."""
     alpha: Alpha = {}
-    for method, tried in choices(scale).items():
-        found = {one: records.find(measurement.key) for one, measurement in tried.items()}
-        accuracies = {one: result["pgd-20"] for one, result in found.items() if result}
-        alpha[method] = max(accuracies, key=lambda one: accuracies[one]) if len(accuracies) == len(found) else None
+    for method, tried in choice_results(scale, records).items():
+        accuracies = {one: sum(result["pgd-20"] for result in seeds) for one, seeds in tried.items()}
+        is_complete = all(len(seeds) == len(scale.choice_seeds) for seeds in tried.values())
+        alpha[method] = max(accuracies, key=lambda one: accuracies[one]) if is_complete else None
     return alpha
 
 
@@ -86,16 +100,12 @@ def plan(scale: Scale, alpha: Alpha) -> list[Measurement]:
 def sections(scale: Scale, records: Records) -> dict[str, list[str]]:
     """The document's, from the results that there are."""
     alpha = chosen(scale, records)
-    tried = {
-        method: {one: records.find(measurement.key) for one, measurement in row.items()}
-        for method, row in choices(scale).items()
-    }
     results: document.Results = {}
     for one in plan(scale, alpha):
         seeds = results.setdefault(one.experiment, {})
         if (found := records.find(one.key)) is not None:
             seeds[one.seed] = found
-    return document.sections(scale, tried, alpha, results)
+    return document.sections(scale, choice_results(scale, records), alpha, results)
 
 
 def _measure(measurements: Sequence[Measurement], records: Records, on_result: Callable[[], None]) -> None:

@@ -21,8 +21,8 @@ MISSING = "not measured yet"
 Result = dict[str, float]
 Results = dict[Experiment | None, dict[int, Result]]
 """By experiment (None: the teacher) and seed."""
-Choices = dict[str, dict[float, Result | None]]
-"""By method and alpha."""
+Choices = dict[str, dict[float, list[Result]]]
+"""By method and alpha, of the seeds that were measured."""
 
 
 def sections(scale: Scale, choices: Choices, alpha: Alpha, results: Results) -> dict[str, list[str]]:
@@ -53,8 +53,8 @@ def _about(scale: Scale, results: Results) -> str:
     return (
         f"Students: {scale.train_count:,} images, {scale.epochs} epochs, {len(scale.seeds)} seeds. Measured on the "
         f"first {scale.test_count:,} test images, AutoAttack (standard) on {scale.autoattack_count:,}. α from {grid} "
-        f"(RSLAD: a tenth), by PGD-20 on {scale.choice_count:,} training images that are not trained on, with a seed "
-        f"of its own. Measured so far: {done} of {total} trainings."
+        f"(RSLAD: a tenth), by PGD-20 on {scale.choice_count:,} training images that are not trained on, mean of "
+        f"{len(scale.choice_seeds)} seeds of their own. Measured so far: {done} of {total} trainings."
     )
 
 
@@ -67,8 +67,10 @@ def _choice_table(choices: Choices, alpha: Alpha) -> list[str]:
     return measured.markdown(["method", "α: clean / PGD-20, %"], rows)
 
 
-def _pair(found: Result | None) -> str:
-    return f"{100 * found['clean']:.1f} / {100 * found['pgd-20']:.1f}" if found else MISSING
+def _pair(found: Sequence[Result]) -> str:
+    if not found:
+        return MISSING
+    return " / ".join(spread([100 * result[name] for result in found], 1) for name in ("clean", "pgd-20"))
 
 
 def _main_table(results: Results, experiments: Sequence[Experiment]) -> list[str]:

@@ -27,14 +27,16 @@ class Scale:
     autoattack_count: int
     epochs: int
     seeds: tuple[int, ...]
+    choice_seeds: tuple[int, ...]
+    """Of the trainings among which alpha is chosen: none of those that are reported."""
     grid: tuple[float, ...]
     """alpha; a tenth of it for RSLAD, whose loss has a factor of 1/10."""
 
 
-FULL = Scale("full", 2_000, 1_000, 1_000, 250, 20, (0, 1, 2), (3.0, 10.0, 30.0))
+FULL = Scale("full", 2_000, 1_000, 1_000, 250, 20, (0, 1, 2), (100, 101), (3.0, 10.0, 30.0))
 """Few images and many epochs, where IGDM has something to tell: see the document."""
 
-QUICK = Scale("quick", 500, 100, 100, 10, 1, (0,), (1.0, 10.0))
+QUICK = Scale("quick", 500, 100, 100, 10, 1, (0,), (100,), (1.0, 10.0))
 
 TEACHER = ROOT / "examples" / "data" / "fashion_teacher.h5"
 """A resnet8 of width 32, from `make teacher`."""

@@ -15,9 +15,6 @@ from .experiments import EPS, STUDENT, TEACHER, Experiment, Scale
 
 ATTACKS = ["fgsm", "pgd-20", "cw"]
 
-CHOICE_SEED = 100
-"""Of the trainings among which alpha is chosen: none of those that are reported."""
-
 
 @dataclass(frozen=True)
 class Measurement:
@@ -34,7 +31,7 @@ class Measurement:
     @property
     def is_choice(self) -> bool:
         """Whether alpha is chosen by it."""
-        return self.seed == CHOICE_SEED
+        return self.seed in self.scale.choice_seeds
 
     @property
     def options(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "Benchmarks"))
 
 from igdm_reproduction import command, document
 from igdm_reproduction.experiments import METHODS, QUICK, Alpha, Experiment, ablations, alphas, main_table
-from igdm_reproduction.laboratory import CHOICE_SEED, Measurement
+from igdm_reproduction.laboratory import Measurement
 from igdm_reproduction.records import Records
 
 BENCHMARKS = Path(command.__file__).parents[1]
@@ -37,7 +37,9 @@ def test_tables_and_plot() -> None:
         results[one] = {0: run(0.5 + gain), 1: run(0.52 + 2 * gain)}
     for one in ablations(alpha):
         results[one] = {0: run(0.4)}
-    choices: document.Choices = {method: {one: run(0.5) for one in [0.0, *alphas(method, QUICK)]} for method in METHODS}
+    choices: document.Choices = {
+        method: {0.0: [], **{one: [run(0.5), run(0.6)] for one in alphas(method, QUICK)}} for method in METHODS
+    }
     made = document.sections(QUICK, choices, alpha, results)
 
     found = rows(made["main"])
@@ -48,7 +50,7 @@ def test_tables_and_plot() -> None:
     assert found["teacher"][5] == "70.0"
     assert len(made["main"]) == 2 + 3 * len(METHODS) + 1
     assert len(made["ablations"]) == 2 + len(ablations(alpha)) + 4
-    assert "**1: 80.0 / 60.0**" in next(line for line in made["alpha"] if "RSLAD" in line)
+    assert "**1: 80.0 ± 0.0 / 60.0 ± 0.0**" in next(line for line in made["alpha"] if "RSLAD" in line)
 
     drawing = ElementTree.fromstring(document.plot(results, main_table(alpha)))
     circles = [element for element in drawing.iter() if element.tag.endswith("circle")]
@@ -61,7 +63,7 @@ def test_what_is_not_measured_is_said_to_be_missing(tmp_path: Path) -> None:
     assert all(cells[0] == document.MISSING for name, cells in rows(made["main"]).items() if name not in ("", "---"))
     assert "0 of 23" in made["scale"][0]
 
-    for one in command.choices(QUICK)["ard"].values():
+    for (one,) in command.choices(QUICK)["ard"].values():
         records.add(one.key, run(0.5))
     alpha = command.chosen(QUICK, records)
     assert alpha["ard"] == 1.0 and alpha["akd"] is None
@@ -71,6 +73,15 @@ def test_what_is_not_measured_is_said_to_be_missing(tmp_path: Path) -> None:
     assert rows(command.sections(QUICK, records)["main"])["difference, ARD"][5] == "+0.0"
     drawing = ElementTree.fromstring(document.plot({one: {} for one in main_table(alpha)}, main_table(alpha)))
     assert sum(element.text == document.MISSING for element in drawing.iter()) == len(METHODS)
+
+
+def test_alpha_is_the_best_on_average_over_its_seeds(tmp_path: Path) -> None:
+    records, scale = Records(tmp_path / "results.jsonl"), replace(QUICK, choice_seeds=(100, 101))
+    first, second = command.choices(scale)["ard"].values()
+    for one, accuracy in zip([*first, *second], [0.70, 0.50, 0.60, 0.62], strict=True):
+        assert command.chosen(scale, records)["ard"] is None
+        records.add(one.key, {"clean": 0.8, "pgd-20": accuracy})
+    assert command.chosen(scale, records)["ard"] == scale.grid[1]
 
 
 def test_records_are_found_again_and_others_lines_are_kept(tmp_path: Path) -> None:
@@ -89,7 +100,7 @@ def test_the_key_changes_with_what_changes_the_numbers() -> None:
     one = Measurement(QUICK, Experiment("ard", "alone"))
     others = [
         Measurement(QUICK, Experiment("ard", "alone"), seed=1),
-        Measurement(QUICK, Experiment("ard", "alone"), seed=CHOICE_SEED),
+        Measurement(QUICK, Experiment("ard", "alone"), seed=QUICK.choice_seeds[0]),
         Measurement(QUICK, Experiment("ard", "+ IGDM", {"igdm": 1.0})),
         Measurement(replace(QUICK, epochs=2), Experiment("ard", "alone")),
         Measurement(replace(QUICK, train_count=400), Experiment("ard", "alone")),
