@@ -699,8 +699,8 @@ IGDM_API int32_t igdm_attack_options_init(igdm_attack_options *options);
  *   hopskipjump                 HopSkipJump (Chen et al. 2020): sees only which class the model chooses
  *   spsa                        SPSA (Uesato et al. 2018): climbs the margin by differences, no gradients
  *   noise-gaussian, -uniform    random images at the distance epsilon
- *   gaussian_noise, shot_noise, impulse_noise, defocus_blur, glass_blur, motion_blur, zoom_blur, snow, fog, brightness,
- *   contrast, elastic_transform, pixelate, jpeg_compression
+ *   gaussian_noise, shot_noise, impulse_noise, defocus_blur, glass_blur, motion_blur, zoom_blur, snow, frost, fog,
+ *   brightness, contrast, elastic_transform, pixelate, jpeg_compression
  *                               common corruptions (Hendrycks and Dietterich 2019) with the constants of CIFAR-10-C; steps is the
  *                               severity, 1 ... 5 (default 5), and the ball has no meaning
  * They leave images that are misclassified already, and those that they cannot break, as they are; restarts and targets end

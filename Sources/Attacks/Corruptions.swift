@@ -4,8 +4,7 @@ import Runtime
 
 extension AttackDefinition {
     /// Common corruptions (Hendrycks and Dietterich 2019, "Benchmarking neural network robustness to common corruptions and
-    /// perturbations") with the constants of CIFAR-10-C. `steps` is the severity, 1 ... 5; the radius has no meaning. Without
-    /// frost, which needs photographs.
+    /// perturbations") with the constants of CIFAR-10-C. `steps` is the severity, 1 ... 5; the radius has no meaning.
     static let corruptions = Corruption.all.map { corruption in
         AttackDefinition(name: corruption.name, number: corruption.number, steps: 5) { plan, options, _ in
             guard plan.steps <= 5 else {
@@ -41,6 +40,7 @@ struct Corruption: Sendable {
         Corruption(name: "motion_blur", number: 37, apply: blurInMotion),
         Corruption(name: "zoom_blur", number: 38, apply: blurZooming),
         Corruption(name: "snow", number: 45, apply: letItSnow),
+        Corruption(name: "frost", number: 46, apply: letItFreeze),
         Corruption(name: "fog", number: 39, apply: addFog),
         Corruption(name: "brightness", number: 40, apply: brighten),
         Corruption(name: "contrast", number: 41, apply: lowerContrast),

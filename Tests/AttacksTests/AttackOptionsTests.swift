@@ -94,7 +94,7 @@ import Testing
             thrownError { _ = try plan { $0.attack = "x" } }?.message
                 == "attack: got \"x\", want one of fgsm, pgd, cw, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square, autoattack, "
                 + "deepfool, ddn, fmn, spsa, noise-gaussian, noise-uniform, hopskipjump, bim, mi-fgsm, r-fgsm, tpgd, "
-                + "cw-l2, gaussian_noise, shot_noise, impulse_noise, defocus_blur, glass_blur, motion_blur, zoom_blur, snow, fog, brightness, contrast, elastic_transform, pixelate, jpeg_compression"
+                + "cw-l2, gaussian_noise, shot_noise, impulse_noise, defocus_blur, glass_blur, motion_blur, zoom_blur, snow, frost, fog, brightness, contrast, elastic_transform, pixelate, jpeg_compression"
         )
         #expect(thrownError { _ = try plan { $0.norm = "x" } }?.message == "norm: got \"x\", want one of linf, l2, l1")
         #expect(

@@ -22,7 +22,8 @@ static void the_library_describes_itself(void) {
     CHECK(strcmp(igdm_attacks(),
                  "fgsm,pgd,cw,apgd-ce,apgd-dlr,apgd-t,fab,fab-t,square,autoattack,deepfool,ddn,fmn,spsa,noise-gaussian,"
                  "noise-uniform,hopskipjump,bim,mi-fgsm,r-fgsm,tpgd,cw-l2,gaussian_noise,shot_noise,impulse_noise,"
-                 "defocus_blur,glass_blur,motion_blur,zoom_blur,snow,fog,brightness,contrast,elastic_transform,pixelate,jpeg_compression") == 0);
+                 "defocus_blur,glass_blur,motion_blur,zoom_blur,snow,frost,fog,brightness,contrast,elastic_transform,pixelate,"
+                 "jpeg_compression") == 0);
     CHECK(strcmp(igdm_methods(), "pgd-at,ard,rslad,adaad,trades,iad,akd,adaiad,mtard,dgad,saad") == 0);
     CHECK(strcmp(igdm_status_name(IGDM_OK), "IGDM_OK") == 0);
     CHECK(strcmp(igdm_status_name(IGDM_ERROR_SHAPE), "IGDM_ERROR_SHAPE") == 0);

@@ -59,7 +59,7 @@ CASES = {
 }
 CORRUPTIONS = {
     "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "snow",
-    "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression",
+    "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression",
 }  # fmt: skip
 """They have no radius: see test_corruptions.py and test_search_attacks.py."""
 

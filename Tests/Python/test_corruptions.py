@@ -150,3 +150,32 @@ def test_snow_is_scipys(shape: tuple[int, int, int]) -> None:
         for index, image in enumerate(floats):
             draws = philox(7, index, 45, (shape[1] * shape[2] + 1) // 2 * 2 + 1)
             np.testing.assert_allclose(ours[index], snowed(image.astype(np.float64), severity, draws), atol=1e-6)
+
+
+def test_frost_looks_like_the_photographs() -> None:
+    """Over black images: mean colour, contrast, and how alike neighbours are, as measured on the photographs (their mean
+    over five panes, two of which are the same)."""
+    thickness = 0.45
+    panes = corrupted(np.zeros((400, 3, 32, 32), np.float32), "frost", 5) / thickness
+    np.testing.assert_allclose(panes.mean((0, 2, 3)), [0.572, 0.656, 0.702], atol=0.03)
+    grey = panes.mean(1)
+    # Each pane's kind by the whole image: the differences of neighbours know nothing of the mean.
+    steps = {lag: ((grey[:, :, lag:] - grey[:, :, :-lag]) ** 2).mean() for lag in (1, 2, 8, 16)}
+    measured = [
+        (0.070, {1: 0.68, 2: 0.65, 8: 0.49, 16: 0.35}), (0.086, {1: 0.59, 2: 0.51, 8: 0.41, 16: 0.34}),
+        (0.086, {1: 0.59, 2: 0.51, 8: 0.41, 16: 0.34}), (0.115, {1: 0.48, 2: 0.42, 8: 0.34, 16: 0.27}),
+        (0.169, {1: 0.58, 2: 0.47, 8: 0.34, 16: 0.28}),
+    ]  # fmt: skip
+    for lag, found in steps.items():
+        wanted = np.mean([2 * deviation**2 * (1 - alike[lag]) for deviation, alike in measured])
+        assert abs(found / wanted - 1) < 0.12, (lag, found, wanted)
+
+
+def test_frost_darkens_and_covers() -> None:
+    """kept · x + thickness · pane, the same pane whatever the image."""
+    random = np.random.default_rng(3)
+    images = random.random((6, 1, 9, 14), dtype=np.float32) * np.float32(0.5)
+    for severity, (kept, thickness) in enumerate([(1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)], 1):
+        pane = corrupted(np.zeros_like(images), "frost", severity, seed=2)
+        assert 0 < pane.max() <= np.float32(thickness)
+        np.testing.assert_allclose(corrupted(images, "frost", severity, seed=2), kept * images + pane, atol=1e-6)
