@@ -153,8 +153,8 @@ def test_snow_is_scipys(shape: tuple[int, int, int]) -> None:
 
 
 def test_frost_looks_like_the_photographs() -> None:
-    """Over black images: mean colour, contrast, and how alike neighbours are, as measured on the photographs (their mean
-    over five panes, two of which are the same)."""
+    """Over black images: mean colour, contrast, and how alike neighbours are, as measured on the photographs: mean of
+    five, two of which are the same."""
     thickness = 0.45
     panes = corrupted(np.zeros((400, 3, 32, 32), np.float32), "frost", 5) / thickness
     np.testing.assert_allclose(panes.mean((0, 2, 3)), [0.572, 0.656, 0.702], atol=0.03)
