@@ -72,7 +72,7 @@ final class AttackCascade {
             let row = state.logits.pointer + first * classes
             try classifier.forward(images.pointer, count: size, logits: row, retain: false)
             try Validation.checkOutputs(
-                row, count: size, perSample: classes, argument: "the model's logits", first: first)
+                row, count: size, perSample: classes, argument: "the model's logits", sample: { number(first + $0) })
             for i in 0..<size {
                 let isWhole = !known(first + i, clean: images.pointer + i * pixels).isBroken(by: row + i * classes)
                 state.clean[first + i] = isWhole ? 1 : 0
@@ -152,7 +152,12 @@ final class AttackCascade {
                 return UnsafePointer(clean.pointer)
             }, monitor
         ) { sample, logits in
-            flags[sample] = known(sample, clean: logits).isBroken(by: logits) ? 1 : 0
+            let known = known(sample, clean: logits)
+            // What was misclassified from the start and was given no target.
+            let isLeft = state.clean[sample] == 0 && !known.isBroken(by: state.logits.pointer + sample * classes)
+            let isSuccess =
+                isLeft ? argmax(logits, classes) != source.label(sample) : known.isBroken(by: logits)
+            flags[sample] = isSuccess ? 1 : 0
         }
         state.quantised = flags
     }
@@ -198,8 +203,11 @@ final class AttackCascade {
     private func check(_ values: UnsafePointer<Float>, _ perSample: Int, _ what: String, _ pool: RunPool) throws {
         try Validation.checkOutputs(
             values, count: pool.runs.count, perSample: perSample, argument: what,
-            sample: { pool.runs[$0].sample })
+            sample: { number(pool.runs[$0].sample) })
     }
+
+    /// What errors call a sample.
+    private func number(_ sample: Int) -> Int { Int(truncatingIfNeeded: firstKey) + sample }
 
     private func noteTime(_ pool: RunPool, _ seconds: Double) {
         let share = seconds / Double(pool.runs.count)

@@ -12,17 +12,23 @@ public struct AttackBatch {
     /// (count): what a sample's random numbers are keyed by, usually its index in the dataset.
     public let keys: UnsafePointer<UInt64>
     public let count: Int
+    /// Whether the caller knows the samples by their keys; if not, errors name their places in the batch.
+    public let keysAreNumbers: Bool
 
     public init(
         images: UnsafePointer<Float>, labels: UnsafePointer<Int64>, targetLogits: UnsafePointer<Float>? = nil,
-        keys: UnsafePointer<UInt64>, count: Int
+        keys: UnsafePointer<UInt64>, keysAreNumbers: Bool = true, count: Int
     ) {
         self.images = images
         self.labels = labels
         self.targetLogits = targetLogits
         self.keys = keys
+        self.keysAreNumbers = keysAreNumbers
         self.count = count
     }
+
+    /// What errors call a sample.
+    func number(_ row: Int) -> Int { keysAreNumbers ? Int(truncatingIfNeeded: keys[row]) : row }
 }
 
 /// What an attack maximises: a loss per sample, with its gradient at the images.
@@ -140,7 +146,7 @@ public final class ClassifierObjective: AttackObjective {
         func check(_ values: UnsafePointer<Float>, _ perSample: Int, _ what: String) throws {
             try Validation.checkOutputs(
                 values, count: count, perSample: perSample, argument: what,
-                sample: { Int(batch.keys[rows[$0]]) })
+                sample: { batch.number(rows[$0]) })
         }
         // Before the model is asked for a gradient that could not be one.
         try check(logits, classes, "the model's logits under attack")

@@ -25,7 +25,8 @@ public struct AttackOptions {
     /// The class to reach: "least-likely", "random", "labels", or its number; "" = any other than the label.
     public var target = ""
 
-    /// Passes over which a gradient is averaged, for models that are random (Athalye, Carlini, Wagner 2018).
+    /// Passes over which a gradient is averaged, for models that are random (Athalye, Carlini, Wagner 2018). With more than
+    /// one, what an attack in stages finds is evaluated once more before it counts.
     public var expectation = 1
     /// MI-FGSM: what remains of the gradients accumulated from step to step, μ of the paper.
     public var momentumDecay = 1.0
@@ -119,7 +120,8 @@ public struct AttackOptions {
         }
         guard fabEta >= 1, fabEta <= 10 else { throw EngineError.invalid("fab_eta", got: fabEta, want: "1 ... 10") }
         try search.check()
-        return try make(self, classes)
+        let stages = try make(self, classes)
+        return expectation > 1 ? stages.map(\.verified) : stages
     }
 
     /// How many targets a targeted attack has.

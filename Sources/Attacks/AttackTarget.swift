@@ -76,7 +76,7 @@ final class TargetChooser {
             try classifier.forward(batch.images, count: batch.count, logits: logits.pointer, retain: false)
             try Validation.checkOutputs(
                 logits.pointer, count: batch.count, perSample: classes, argument: "the model's logits",
-                first: Int(truncatingIfNeeded: batch.keys[0]))
+                sample: batch.number)
         }
         for i in 0..<batch.count {
             chosen[i] = Int64(

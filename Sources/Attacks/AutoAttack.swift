@@ -1,3 +1,4 @@
+import Glibc
 import Kernels
 import Runtime
 
@@ -67,14 +68,16 @@ public struct AutoAttackOptions {
 
     public init() {}
 
-    func attackOptions() -> AttackOptions {
+    /// - Parameter passes: over which gradients are averaged.
+    private func attackOptions(passes: Int) -> AttackOptions {
         var options = AttackOptions()
         options.norm = norm
         options.epsilon = epsilon
         options.targets = targets
-        options.expectation = max(expectation, 1)
+        options.expectation = passes
         options.seed = seed
-        options.earlyStop = true
+        // A random model misclassifies some iterate of nearly every run; the last of them is the best that there is.
+        options.earlyStop = passes == 1
         return options
     }
 
@@ -90,7 +93,10 @@ public struct AutoAttackOptions {
             guard attacks.isEmpty else {
                 throw EngineError.invalid("attacks", got: "\"\(attacks)\"", want: "\"\" unless version is custom")
             }
-            return (try version.stages(attackOptions(), classes: classes), passes)
+            guard restarts == 1 else {
+                throw EngineError.invalid("restarts", got: restarts, want: "1 unless version is custom")
+            }
+            return (try version.stages(attackOptions(passes: passes), classes: classes), passes)
         }
         let list = try AttackRegistry.parse(list: attacks)
         guard !list.isEmpty else {
@@ -98,7 +104,7 @@ public struct AutoAttackOptions {
                 "attacks", got: "\"\"", want: "a list such as \"apgd-ce,square\" for version custom")
         }
         let stages = try list.flatMap { entry in
-            var options = attackOptions()
+            var options = attackOptions(passes: passes)
             options.attack = entry.attack
             options.steps = entry.steps
             options.restarts = restarts
@@ -152,10 +158,12 @@ public func autoAttack(
     let cascade = try AttackCascade(
         model, source: source, stages: stages, expectation: expectation, batchSize: options.batchSize, state: state)
     let cleanSeconds = try cascade.runClean(monitor)
+    // Before all the work: a file that cannot be read, belongs to another run or cannot be written.
+    var keeper = try ProgressKeeper(options, state, stages, model: model, source: source, monitor)
+    try keeper?.save()
     var checks = AutoAttackChecks(model, source: source, state: state, batchSize: options.batchSize)
     try checks.before(stages, isRandomised: options.version == AutoAttackVersion.rand.rawValue, monitor)
 
-    var keeper = try ProgressKeeper(options, state, stages, source: source)
     let watch = CascadeWatch(state, stages)
     func result() throws -> Evaluation {
         var rows = [EvaluationRow(name: "clean", flags: try state.flags(before: 0), seconds: cleanSeconds)]
@@ -193,44 +201,50 @@ public func autoAttack(
 private struct CascadeWatch {
     private let state: CascadeState
     private let stages: [AttackStage]
-    /// Passes of a sample that no attack breaks, and of one that has come to a stage.
-    private let whole: Double
+    /// What had been spent when this process began.
+    private var spentBefore = 0.0
 
     init(_ state: CascadeState, _ stages: [AttackStage]) {
         self.state = state
         self.stages = stages
-        whole = Self.cost(stages[...])
+        spentBefore = (0..<state.count).reduce(0) { $0 + spent($1) }
     }
+
+    /// By a sample, in passes forward.
+    private func spent(_ sample: Int) -> Double { Double(state.forwards[sample] + 2 * state.backwards[sample]) }
 
     /// A pass with its way back takes about three times as long as one without.
     private static func cost(_ stages: ArraySlice<AttackStage>) -> Double {
         stages.reduce(0) { $0 + Double($1.runs * $1.passes) * ($1.usesGradient ? 3 : 1) }
     }
 
-    /// Samples that have not begun are expected to cost what those cost that are finished.
+    /// The accuracy is that of the samples not broken so far, which can only fall. Samples that have not begun are expected to
+    /// cost what those cost, on average, that are under attack or have been: to the end, if they are not broken yet.
     func progress(_ seconds: Double) -> RunProgress {
-        var (finished, robust, spent, left, waiting) = (0, 0, 0.0, 0.0, 0)
-        var spentOnFinished = 0.0
+        var (finished, robust, all, left, begun, costOfBegun, waiting) = (0, 0, 0.0, 0.0, 0, 0.0, 0)
         for i in 0..<state.count {
-            let cost = Double(state.forwards[i] + 2 * state.backwards[i])
-            let stage = Int(state.stage[i])
-            spent += cost
-            if stage == stages.count {
-                finished += 1
-                robust += state.isMisclassified(i) ? 0 : 1
-                spentOnFinished += cost
-            } else if stage == 0, state.run[i] == 0 {
+            let (stage, cost) = (Int(state.stage[i]), spent(i))
+            all += cost
+            finished += stage == stages.count ? 1 : 0
+            robust += state.isMisclassified(i) ? 0 : 1
+            if state.clean[i] == 0 { continue }
+            if stage == 0, state.run[i] == 0 {
                 waiting += 1
-            } else {
-                let one = stages[stage]
-                let done = Double(Int(state.run[i]) * one.passes) * (one.usesGradient ? 3 : 1)
-                left += Self.cost(stages[stage...]) - done
+                continue
             }
+            begun += 1
+            costOfBegun += cost
+            guard stage < stages.count else { continue }
+            let one = stages[stage]
+            let rest = Self.cost(stages[stage...]) - Double(Int(state.run[i]) * one.passes) * (one.usesGradient ? 3 : 1)
+            left += rest
+            costOfBegun += rest
         }
-        left += Double(waiting) * (finished > 0 ? spentOnFinished / Double(finished) : whole)
+        left += Double(waiting) * (begun > 0 ? costOfBegun / Double(begun) : Self.cost(stages[...]))
         var progress = RunProgress(stage: "autoattack", done: finished, total: state.count, seconds: seconds)
-        progress.remaining = spent > 0 ? seconds * left / spent : -1
-        progress.accuracy = finished > 0 ? Double(robust) / Double(finished) : -1
+        let spentHere = all - spentBefore
+        progress.remaining = spentHere > 0 ? seconds * left / spentHere : -1
+        progress.accuracy = state.count > 0 ? Double(robust) / Double(state.count) : -1
         return progress
     }
 }
@@ -245,28 +259,52 @@ private struct ProgressKeeper {
 
     /// Takes up what the file has. nil where there is to be none.
     init?(
-        _ options: AutoAttackOptions, _ state: CascadeState, _ stages: [AttackStage], source: any ImageSource
+        _ options: AutoAttackOptions, _ state: CascadeState, _ stages: [AttackStage],
+        model: any DifferentiableClassifier, source: any ImageSource, _ monitor: RunMonitor
     ) throws {
         guard let file = options.progressFile else { return nil }
         self.file = file
         self.state = state
         interval = options.saveInterval
-        // The clean logits stand for the model: they tell apart whatever can be, a host's model too.
-        let isRandom = options.version == AutoAttackVersion.rand.rawValue
-        var logits = Checksum()
-        logits.add(UnsafeRawPointer(state.logits.pointer), state.logits.count * MemoryLayout<Float>.stride)
         settings = [
-            ("model", isRandom ? "random" : logits.text), ("data", try Self.digest(source, state.count)),
-            ("count", "\(state.count)"), ("attacks", stages.map { "\($0.name)x\($0.runs)" }.joined(separator: ",")),
-            ("passes", stages.map { "\($0.passes)" }.joined(separator: ",")), ("norm", options.norm),
+            ("model", try Self.identity(of: model, source, state, batchSize: options.batchSize, monitor)),
+            ("data", try Self.digest(source, state.count)), ("count", "\(state.count)"), ("version", options.version),
+            ("attacks", stages.map { "\($0.name)x\($0.runs)" }.joined(separator: ",")),
+            ("passes", stages.map { "\($0.passes)" }.joined(separator: ",")),
+            ("restarts", "\(options.restarts)"), ("targets", "\(options.targets)"), ("norm", options.norm),
             ("epsilon", "\(options.epsilon)"), ("eot", "\(options.expectation)"), ("seed", "\(options.seed)"),
-            ("cpu", CPUPath.active.rawValue),
+            ("cpu", CPUPath.active.rawValue), ("results", "\(Self.generation)"),
         ]
         if let bytes = try file.read() {
             try state.restore(
                 UnsafeRawBufferPointer(start: bytes.pointer, count: bytes.count), settings: settings,
                 runs: stages.map(\.runs), path: file.path)
         }
+    }
+
+    /// Counts up with each change to the attacks that gives other results.
+    private static let generation = 2
+
+    /// The clean logits stand for the model: they tell apart whatever can be, a host's model too. One that answers differently
+    /// to the same images has none that could be compared.
+    private static func identity(
+        of model: any DifferentiableClassifier, _ source: any ImageSource, _ state: CascadeState, batchSize: Int,
+        _ monitor: RunMonitor
+    ) throws -> String {
+        let size = min(batchSize, state.count)
+        let images = try FloatBuffer(size * model.shape.count)
+        let again = try FloatBuffer(size * model.classes)
+        if size > 0 {
+            try source.readImages(0..<size, into: images.pointer)
+            try monitor.checkpoint?()
+            try model.forward(images.pointer, count: size, logits: again.pointer, retain: false)
+        }
+        guard memcmp(again.pointer, state.logits.pointer, again.count * MemoryLayout<Float>.stride) == 0 else {
+            return "answers differently each time"
+        }
+        var logits = Checksum()
+        logits.add(UnsafeRawPointer(state.logits.pointer), state.logits.count * MemoryLayout<Float>.stride)
+        return logits.text
     }
 
     mutating func saveWhenDue() throws {

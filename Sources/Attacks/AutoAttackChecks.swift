@@ -54,6 +54,8 @@ struct AutoAttackChecks {
         for _ in 1..<5 {
             try monitor.checkpoint?()
             try model.forward(images.pointer, count: batchSize, logits: logits.pointer, retain: false)
+            try Validation.checkOutputs(
+                logits.pointer, count: batchSize, perSample: classes, argument: "the model's logits")
             for i in 0..<batchSize {
                 let (a, b) = (logits.pointer + i * classes, state.logits.pointer + i * classes)
                 let length = max(euclideanLength(b, classes), 1e-10)
@@ -139,6 +141,9 @@ struct AutoAttackChecks {
             }
             try monitor.checkpoint?()
             try model.forward(images.pointer, count: size, logits: logits.pointer, retain: false)
+            try Validation.checkOutputs(
+                logits.pointer, count: size, perSample: model.classes, argument: "the model's logits",
+                sample: { broken[first + $0] })
             for i in 0..<size {
                 let label = source.label(broken[first + i])
                 if argmax(logits.pointer + i * model.classes, model.classes) == label { recovered += 1 }

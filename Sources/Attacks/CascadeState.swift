@@ -78,6 +78,8 @@ public final class CascadeState {
 /// memory, the arrays and the images of the samples whose attack succeeded; at the end a check sum of everything before.
 extension CascadeState {
     private static let title = "igdm attack state 1\n"
+    /// So few that sums over all samples stay far from the largest integer.
+    private static let possiblePasses: ClosedRange<Int64> = 0...1 << 40
 
     /// The columns of the file.
     private var columns: [(start: UnsafeMutableRawPointer, bytes: Int)] {
@@ -155,6 +157,14 @@ extension CascadeState {
             guard isPlace, (-1..<runs.count).contains(Int(fresh.breaker[i])) else {
                 throw damaged("sample \(i) is at stage \(stage), run \(run), which do not exist")
             }
+            guard Self.possiblePasses.contains(fresh.forwards[i]), Self.possiblePasses.contains(fresh.backwards[i]),
+                (-1...Self.possiblePasses.upperBound).contains(fresh.firstSuccess[i]), fresh.vanished[i] <= 1
+            else { throw damaged("sample \(i) has impossible numbers of passes") }
+        }
+        guard fresh.seconds.allSatisfy({ $0.isFinite && $0 >= 0 }) else { throw damaged("has impossible times") }
+        for i in 0..<(size - place) / MemoryLayout<Float>.stride {
+            let value = (start + place).loadUnaligned(fromByteOffset: i * MemoryLayout<Float>.stride, as: Float.self)
+            guard value >= 0, value <= 1 else { throw damaged("has a pixel \(value), want 0 ... 1") }
         }
         for (target, source) in zip(columns, fresh.columns) {
             target.start.copyMemory(from: source.start, byteCount: target.bytes)

@@ -54,7 +54,8 @@ public struct EvaluationOptions {
         options.epsilon = epsilon
         options.restarts = restarts
         options.seed = seed
-        options.earlyStop = true
+        // Of a random model one misclassified iterate among many says little.
+        options.earlyStop = expectation <= 1
         options.target = target
         if let stages = try options.stages(classes: classes) { return .stages(name, stages) }
         options.step = step
@@ -241,7 +242,7 @@ private func cleanRow(
         try model.forward(batch.images, count: batch.count, logits: logits.pointer, retain: false)
         try Validation.checkOutputs(
             logits.pointer, count: batch.count, perSample: classes, argument: "the model's logits",
-            first: Int(batch.keys[0]))
+            sample: batch.number)
         for i in 0..<batch.count {
             flags[Int(batch.keys[i])] = argmax(logits.pointer + i * classes, classes) == Int(batch.labels[i]) ? 1 : 0
         }

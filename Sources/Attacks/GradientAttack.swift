@@ -191,7 +191,7 @@ public final class GradientAttack {
             for i in 0..<active {
                 guard loss.pointer[i].isFinite, Validation.isFinite(logits.pointer + i * classes, count: classes) else {
                     throw EngineError(
-                        .notFinite, "attack: the model's output for sample \(batch.keys[rows[i]]) is NaN or infinite")
+                        .notFinite, "attack: the model's output for sample \(batch.number(rows[i])) is NaN or infinite")
                 }
             }
         }

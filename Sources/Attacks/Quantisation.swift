@@ -29,6 +29,9 @@ struct QuantisationCheck {
             }
             try monitor.checkpoint?()
             try classifier.forward(images.pointer, count: size, logits: logits.pointer, retain: false)
+            try Validation.checkOutputs(
+                logits.pointer, count: size, perSample: classes, argument: "the model's logits of rounded images",
+                sample: { samples[first + $0] })
             for i in 0..<size { judge(samples[first + i], UnsafePointer(logits.pointer + i * classes)) }
         }
     }

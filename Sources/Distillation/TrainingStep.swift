@@ -72,7 +72,7 @@ extension Trainer {
         try memory.attack.run(
             AttackBatch(
                 images: batch.images, labels: batch.labels, targetLogits: target, keys: memory.keys.pointer,
-                count: batch.count),
+                keysAreNumbers: false, count: batch.count),
             into: memory.adversarial.pointer, success: nil)
     }
 

@@ -160,8 +160,11 @@ private struct AttackCall {
         self.options = try attackOptions(given)
         target = try optionalPointer(given.target_logits, "options.target_logits")
         let cancel = try optionalPointer(given.cancel, "options.cancel")
-        guard given.first_index >= 0 else {
-            throw EngineError.invalid("options.first_index", got: given.first_index, want: "at least 0")
+        let largest = Int64.max - Int64(self.count)
+        guard (0...largest).contains(given.first_index) else {
+            throw EngineError.invalid(
+                "options.first_index", got: given.first_index,
+                want: "0 ... \(largest): so many samples have to be numbered from there")
         }
         firstIndex = UInt64(given.first_index)
         monitor = Callbacks.monitor(given.progress, given.user, cancel: cancel)

@@ -42,6 +42,11 @@ struct Step {
         return rectify
     }
 
+    var isConvolution: Bool {
+        if case .convolution = kind { return true }
+        return false
+    }
+
     var hasParameters: Bool {
         switch kind {
         case .convolution, .channelAffine, .batchNorm: true

@@ -16,6 +16,8 @@ extension Segment {
     private static let nearWeights = 1 << 16
     private static let rowsForWeights = 64
     private static let tilesForWeights = 32
+    /// Samples of a piece that sums weight gradients: a few pieces of a batch of 32.
+    private static let largestSummedPiece = 8
     /// More samples than any batch has.
     private static let wholeBatch = Int.max
 
@@ -40,9 +42,12 @@ extension Segment {
         var samples = 0
         var least = 0
         func close() {
-            // A few pieces for every thread, or it is not worth it.
+            // A few pieces for every thread, or it is not worth it. Each piece sums weight gradients of its own: there the
+            // choice must not depend on the capacity, or the same batch would have other bits in another pass.
+            let sumsWeights = backward && program.training && run.contains { program.steps[$0].isConvolution }
             if let first = run.min(), let last = run.max(),
-                let samples = wholeGroups(samples, program, run, backward: backward), samples <= capacity / 4
+                let samples = wholeGroups(samples, program, run, backward: backward),
+                samples <= (sumsWeights ? largestSummedPiece : capacity / 4)
             {
                 segments.append(Segment(steps: first..<(last + 1), samples: samples))
             } else {
