@@ -661,7 +661,8 @@ typedef struct igdm_attack_options {
     uint64_t seed;              /* of the random starts. Default 0 */
     int32_t early_stop;         /* 1: a sample rests at its first misclassified iterate; 0 (default): the last iterate counts */
     int32_t reserved0;
-    int64_t first_index;        /* index of the first sample in its dataset: keys its random numbers. Default 0 */
+    int64_t first_index;        /* index of the first sample in its dataset: keys its random numbers. At most INT64_MAX - count.
+                                   Default 0 */
     const float *target_logits; /* (count, classes) for the "kl" loss, or NULL (default) */
     igdm_progress_callback progress; /* or NULL (default) */
     void *user;                 /* given to progress */
@@ -669,7 +670,8 @@ typedef struct igdm_attack_options {
     int64_t targets;            /* apgd-t, fab-t: how many classes to go for, those with the largest clean logits first; 0
                                    (default) = 9, or all others where they are fewer */
     int64_t eot;                /* passes over which a gradient is averaged, for models that are random (expectation over
-                                   transformation, Athalye et al. 2018). 0 (default) = 1 */
+                                   transformation, Athalye et al. 2018). 0 (default) = 1. With more, what the attacks in stages
+                                   find counts only if it is misclassified once more */
     const igdm_attack_tuning *tuning; /* or NULL (default): see there */
     const char *target;         /* the class to reach: "least-likely": that with the smallest logit of the clean image, other than the
                                    label; "random": any other than the label, each as likely; "3": that one; "labels": `labels`
@@ -898,11 +900,12 @@ typedef struct igdm_autoattack_options {
     const char *version;        /* "standard" (default): apgd-ce, apgd-t, fab-t, square; in l1 apgd-ce with 5 restarts, apgd-t towards
                                    5 classes, both with large radii first. "plus": apgd-ce, apgd-dlr and fab with 5
                                    restarts, square, apgd-t, fab-t. "rand", for models that are random: apgd-ce and apgd-dlr
-                                   with gradients over 20 passes. "custom": those of `attacks` */
+                                   with gradients over 20 passes, whose results are evaluated once more before they count.
+                                   "custom": those of `attacks` */
     const char *attacks;        /* of custom, comma-separated: "apgd-ce,square-1000". Default "" */
     const char *norm;           /* "linf" (default), "l2" or "l1" */
     double epsilon;             /* Default 8/255 */
-    int64_t restarts;           /* of the attacks of custom. Default 1 */
+    int64_t restarts;           /* of the attacks of custom; 1 (default) with the others */
     int64_t targets;            /* of apgd-t and fab-t; 0 (default) = 9 (in l1 apgd-t 5), or all others where they are fewer */
     int64_t eot;                /* passes over which gradients are averaged; 0 (default) = the version's */
     int64_t count;              /* the first `count` samples; 0 (default) = all */
@@ -911,7 +914,8 @@ typedef struct igdm_autoattack_options {
     const char *state;          /* path of a file in which the call keeps how far it has come, or NULL (default). The same call
                                    with the same file goes on from there after a cancellation, an error or the end of the
                                    process, to the same result bit for bit. A file of another model, dataset or setting is
-                                   refused; the message says what differs */
+                                   refused; the message says what differs. (A model that answers differently each time is
+                                   not told from another such.) First written before the first attack */
     double state_seconds;       /* between two writings, each of the whole file, to a new one that takes its place. Default 60 */
     igdm_progress_callback progress; /* after each pass; done counts samples that are finished */
     void *user;

@@ -317,6 +317,7 @@ import Testing
             ("attacks", { $0.attacks = "apgd-ce-12" }),
             ("passes", { $0.attacks = "apgd-ce-13,apgd-t-6,fab-t-6,square-40" }),
             ("count", { $0.count = 11 }), ("eot", { $0.expectation = 2 }),
+            ("restarts", { ($0.restarts, $0.targets) = (4, 1) }), ("targets", { $0.targets = 4 }),
         ]
         for (name, change) in changes {
             let error = message(first, source, change)
@@ -335,6 +336,19 @@ import Testing
             file.bytes?[place] ^= 4
             let error = thrownError { _ = try evaluated(first, source) { $0.progressFile = file } }
             #expect(error?.code == .format)
+        }
+        // So are numbers that no run could have left there, under a check sum that fits: a sample's count of passes.
+        for value in [Int64.max, -1] {
+            var forged = bytes
+            let counts = 12 * (4 + 4 + 4 + 8)
+            let head = try #require(forged.indices.first { forged[$0...].starts(with: [10, 10]) }) + 2
+            withUnsafeBytes(of: value) { forged.replaceSubrange(head + counts..<head + counts + 8, with: $0) }
+            let size = forged.count - 8
+            let sum = forged.withUnsafeBytes { $0.baseAddress.map { Checksum.of($0, size) } ?? 0 }
+            withUnsafeBytes(of: sum) { forged.replaceSubrange(size..<size + 8, with: $0) }
+            file.bytes = forged
+            let error = thrownError { _ = try evaluated(first, source) { $0.progressFile = file } }
+            #expect(error?.message.contains("impossible numbers of passes") == true)
         }
         for length in [0, 5, 20, bytes.count - 1] {
             file.bytes = Array(bytes[..<length])
@@ -357,6 +371,83 @@ import Testing
         #expect(random.warnings.contains { $0.contains("random") })
         let honest = try evaluated(real, source)
         #expect(!honest.warnings.contains { $0.contains("masked") || $0.contains("random") || $0.contains("zero") })
+    }
+
+    /// A model that errs in one pass of 20, whatever the image, is not attacked by waiting for that: an image counts only if it
+    /// is misclassified once more. (Of the clean images too one in 20 counts as misclassified.)
+    @Test func chanceIsNoAttack() throws {
+        let real = centres(shape)
+        let erring = MaskedClassifier(real, .erring)
+        let source = try source(real, 200)
+        let table = try evaluated(erring, source) {
+            ($0.version, $0.attacks, $0.epsilon) = ("rand", "", 1e-4)
+        }
+        #expect(table.rows.map(\.name) == ["clean", "apgd-ce", "apgd-dlr"])
+        let (clean, robust) = (table.rows[0].correct, table.rows[2].correct)
+        let honest = try evaluated(real, source) { $0.attacks = "square-1" }.rows[0].correct
+        #expect(clean > honest - 30 && robust < clean, "\(honest), \(clean), \(robust)")
+        // Each of the two attacks succeeds by chance in one case of 20.
+        #expect(robust > clean - 35)
+    }
+
+    /// What is random cannot be recognised by its logits; but a model that is not, under rand.
+    @Test func stateOfRandKnowsItsModel() throws {
+        let first = centres(shape)
+        let source = try source(first, 6)
+        let file = MemoryFile()
+        func run(_ model: any DifferentiableClassifier) throws {
+            _ = try evaluated(model, source) {
+                ($0.version, $0.attacks, $0.expectation, $0.progressFile) = ("rand", "", 2, file)
+            }
+        }
+        try run(first)
+        let other = NearestCentre(shape: shape, centres: first.centres.map { $0.map { 0.99 * $0 } }, sharpness: 2)
+        #expect(thrownError { try run(other) }?.message.contains("model: the file has") == true)
+        file.bytes = nil
+        try run(MaskedClassifier(first, .random))
+        try run(MaskedClassifier(first, .random))
+    }
+
+    /// The file is tried before the first attack, and the accuracy that progress events speak of only falls.
+    @Test func progressBeginsAtTheCleanAccuracy() throws {
+        let model = centres(shape)
+        let source = try source(model, 30)
+        let file = MemoryFile()
+        var accuracies: [Double] = []
+        var isTimed = false
+        var options = AutoAttackOptions()
+        (options.version, options.attacks, options.epsilon) = ("custom", "apgd-ce-10,square-40", 0.08)
+        (options.progressFile, options.batchSize) = (file, 4)
+        let table = try autoAttack(
+            model, on: source, options: options,
+            monitor: RunMonitor(progress: {
+                #expect(file.writes > 0 || $0.stage == "clean")
+                if $0.stage == "autoattack" {
+                    accuracies.append($0.accuracy)
+                    isTimed = isTimed || $0.remaining > 0
+                }
+            }))
+        #expect(accuracies.count > 20 && isTimed)
+        let first = try #require(accuracies.first)
+        #expect(first <= Double(table.rows[0].correct) / 30 && accuracies.last == Double(table.rows[2].correct) / 30)
+        #expect(zip(accuracies, accuracies.dropFirst()).allSatisfy { $0 >= $1 })
+    }
+
+    @Test func outputsThatAreNoNumbersAreNamedAfterTheAttackToo() throws {
+        let broken = BrokenLater(centres(shape))
+        let source = try source(centres(shape), 8)
+        var options = AutoAttackOptions()
+        (options.version, options.attacks, options.epsilon) = ("custom", "apgd-ce-4", 0.2)
+        var passes = 0
+        let counting = RunMonitor(checkpoint: { passes += 1 })
+        _ = try autoAttack(broken, on: source, options: options, monitor: counting)
+        // The last two: the results once more, and as bytes.
+        for limit in [passes - 2, passes - 1] {
+            (broken.count, broken.limit) = (0, limit)
+            let error = thrownError { _ = try autoAttack(broken, on: source, options: options) }
+            #expect(error?.code == .notFinite)
+            #expect(error?.message.contains("logits") == true)
+        }
     }
 
     @Test func aModelThatBreaksDownIsNamed() throws {
@@ -385,7 +476,7 @@ import Testing
 
 /// A classifier whose gradient says less than it could, or whose output is not what it should be.
 private final class MaskedClassifier: DifferentiableClassifier {
-    enum Mask { case saturated, stepped, probabilities, random, blackBox }
+    enum Mask { case saturated, stepped, probabilities, random, erring, blackBox }
 
     private let inner: any DifferentiableClassifier
     private let mask: Mask
@@ -414,6 +505,8 @@ private final class MaskedClassifier: DifferentiableClassifier {
                 let sum = (0..<classes).reduce(0) { $0 + Float(exp(Double(row[$1]))) }
                 for c in 0..<classes { row[c] = Float(exp(Double(row[c]))) / sum }
             case .random: for c in 0..<classes { row[c] += 0.2 * random.normal() }
+            case .erring:
+                if random.below(20) == 0 { row[(argmax(row, classes) + 1) % classes] += 1000 }
             }
         }
     }
@@ -423,5 +516,31 @@ private final class MaskedClassifier: DifferentiableClassifier {
     ) throws {
         try inner.inputGradient(cotangent, count: count, gradient: gradient)
         if mask == .stepped || mask == .saturated { gradient.update(repeating: 0, count: count * shape.count) }
+    }
+}
+
+/// Its logits are NaN from some pass on.
+private final class BrokenLater: DifferentiableClassifier {
+    private let inner: any DifferentiableClassifier
+    var count = 0
+    var limit = Int.max
+    var classes: Int { inner.classes }
+    var shape: ImageShape { inner.shape }
+    var hasGradient: Bool { true }
+
+    init(_ inner: any DifferentiableClassifier) { self.inner = inner }
+
+    func forward(
+        _ images: UnsafePointer<Float>, count: Int, logits: UnsafeMutablePointer<Float>, retain: Bool
+    ) throws {
+        try inner.forward(images, count: count, logits: logits, retain: retain)
+        self.count += 1
+        if self.count > limit { logits.update(repeating: .nan, count: count * classes) }
+    }
+
+    func inputGradient(
+        _ cotangent: UnsafePointer<Float>, count: Int, gradient: UnsafeMutablePointer<Float>
+    ) throws {
+        try inner.inputGradient(cotangent, count: count, gradient: gradient)
     }
 }

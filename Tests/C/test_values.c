@@ -415,6 +415,8 @@ static void attack_numbers(void) {
     OK(igdm_attack_options_init(&options));
     options.first_index = -1;
     INVALID(igdm_attack(model, images, labels, COUNT, &options, outputs, NULL), "first_index");
+    options.first_index = INT64_MAX;
+    INVALID(igdm_attack(model, images, labels, COUNT, &options, outputs, NULL), "first_index");
 }
 
 static void trainer_numbers(void) {
