@@ -988,7 +988,7 @@ typedef struct igdm_trainer_details {
     /* Optimiser */
     const char *optimiser;      /* "sgd" (default); "adamw": momentum is its beta1, weight decay is decoupled */
     double beta2;               /* adamw. Default 0.999 */
-    double adam_epsilon;        /* adamw. Default 1e-8 */
+    double adam_epsilon;        /* adamw, 1e-30 ... 1. Default 1e-8 */
     double gradient_clip;       /* largest L2 norm of the gradient over all parameters; 0 (default) = no clipping.
                                    igdm_trainer_get_gradient gives it before clipping */
     double warmup_epochs;       /* the learning rate rises linearly to that of the schedule in this many epochs (a fraction will do);

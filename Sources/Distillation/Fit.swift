@@ -23,8 +23,12 @@ extension Trainer {
             try checkFit(train, "train")
             if let validation { try checkFit(validation, "validation") }
             try checkCrop()
-            try setStepsPerEpoch(for: train)
+            let batches = try checkedStepsPerEpoch(for: train)
             try checkData(describe(train: train, validation: validation, onEvent))
+            // From here on the fit is under way; one that was refused has changed nothing.
+            stepsPerEpoch = batches
+            // For the validation too, which may come first after a resumption.
+            _ = try prepareMemory(capacity: min(options.batchSize, train.count))
             mirrorWarningDue = true
             var clock = FitClock()
             let loader = try BatchLoader(train, generated: generated, options)
@@ -92,7 +96,7 @@ extension Trainer {
             generated: try generated.map(describe) ?? "none")
     }
 
-    private func setStepsPerEpoch(for train: Dataset) throws {
+    private func checkedStepsPerEpoch(for train: Dataset) throws -> Int {
         let batches = (train.count - 1) / options.batchSize + 1
         guard batches == stepsPerEpoch || batchesDone == 0 else {
             throw EngineError(
@@ -100,7 +104,7 @@ extension Trainer {
                 "train: the trainer stands at batch \(batchesDone) of \(stepsPerEpoch) in an epoch, and this dataset "
                     + "has \(batches) batches; give the dataset that the epoch was begun with")
         }
-        stepsPerEpoch = batches
+        return batches
     }
 
     private func finishEpoch(
@@ -109,18 +113,19 @@ extension Trainer {
         var event = fitProgress.epochEvent()
         event.batch = stepsPerEpoch
         if let validation {
-            let began = monotonicSeconds()
+            clock.beginValidation()
             let result = try validate(validation) { [event, clock] done, total in
-                var now = event
+                var (now, clock) = (event, clock)
                 now.kind = .validation
                 now.batch = done
                 now.batches = total
+                clock.advanceValidation(part: Double(done) / Double(max(total, 1)))
                 try self.send(now, clock, validates: true, onEvent)
             }
             event.validationClean = result.rows[0].accuracy
             if result.rows.count > 1 { event.validationRobust = result.rows[1].accuracy }
             event.agreement = result.agreement
-            clock.countValidation(seconds: monotonicSeconds() - began)
+            clock.endValidation()
         }
         fitProgress = FitProgress()
         try send(event, clock, validates: validation != nil, onEvent)
@@ -158,34 +163,5 @@ extension Trainer {
         event.etaSeconds =
             event.kind == .data ? 0 : clock.estimate(steps: stepsLeft, validations: validates ? epochsLeft : 0)
         try onEvent(event)
-    }
-}
-
-/// Times a fit.
-private struct FitClock {
-    private let began = monotonicSeconds()
-    private var images = 0
-    private var steps = 0
-    private var validations = 0
-    private var validationSeconds = 0.0
-
-    mutating func count(images count: Int) {
-        images += count
-        steps += 1
-    }
-
-    mutating func countValidation(seconds: Double) {
-        validations += 1
-        validationSeconds += seconds
-    }
-
-    var seconds: Double { monotonicSeconds() - began }
-    private var trainingSeconds: Double { max(seconds - validationSeconds, 1e-9) }
-    var imagesPerSecond: Double { Double(images) / trainingSeconds }
-
-    func estimate(steps stepsLeft: Int, validations validationsLeft: Int) -> Double {
-        let perStep = trainingSeconds / Double(max(steps, 1))
-        let perValidation = validationSeconds / Double(max(validations, 1))
-        return Double(stepsLeft) * perStep + Double(validationsLeft) * perValidation
     }
 }

@@ -198,10 +198,13 @@ public final class Trainer {
         } catch {
             student.statistics.copy(from: statisticsBefore)
             guard let error = error as? EngineError, error.code == .notFinite else { throw error }
+            let isSound = Validation.isFinite(student.weights.pointer, count: student.weights.count)
             throw EngineError(
                 .notFinite,
-                "step \(stepsDone + 1): \(error.message); the student keeps the weights before this step "
-                    + "(a lower learning rate may help)")
+                "step \(stepsDone + 1): \(error.message); "
+                    + (isSound
+                        ? "the student keeps the weights before this step (a lower learning rate may help)"
+                        : "the weights themselves are no longer finite: go on from a checkpoint, with a lower learning rate"))
         }
         if batch.update { advance(learningRate: report.learningRate) }
         lastCount = batch.count

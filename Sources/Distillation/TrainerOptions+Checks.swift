@@ -73,7 +73,8 @@ extension TrainerOptions {
             throw EngineError.invalid("nesterov", got: "1 with \(optimiser)", want: "0, or optimiser \"sgd\"")
         }
         try Self.check("beta2", beta2, beta2 >= 0 && beta2 < 1, "at least 0 and below 1")
-        try Self.check("adam_epsilon", adamEpsilon, adamEpsilon > 0 && adamEpsilon <= 1, "above 0, at most 1")
+        // Below, it would be 0 as a float, and 0/0 where a gradient is 0.
+        try Self.check("adam_epsilon", adamEpsilon, (1e-30...1).contains(adamEpsilon), "1e-30 ... 1")
     }
 
     /// For `count` values. Throws `outOfMemory`.

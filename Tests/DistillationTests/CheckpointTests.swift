@@ -47,6 +47,40 @@ import Testing
         } + (trainer.student.weights.array + trainer.student.statistics.array).map { UInt64($0.bitPattern) }
     }
 
+    /// Between two epochs data of another length would fit, were they not other data.
+    @Test func aRefusedFitChangesNothing() throws {
+        let path = directory / "epoch.h5"
+        let data = try samples.dataset()
+        let first = try make(try makeNetwork(seed: 1), 0)
+        try first.fit(train: data) { if $0.kind == .epoch { try first.save(to: path) } }
+        let second = try make(try makeNetwork(seed: 1), 0) { $0.epochs = first.options.epochs }
+        try second.resume(from: path)
+        let before = second.position
+        let error = thrownError { try second.fit(train: try Samples(50, seed: 3).dataset()) }
+        #expect(error?.message.contains("train: the training was begun with") == true)
+        #expect(second.position == before)
+    }
+
+    /// A fit that begins with the validation does it in batches of the training's size.
+    @Test func aValidationAfterAResumptionTakesWholeBatches() throws {
+        struct Stop: Error {}
+        let path = directory / "due.h5"
+        let data = try samples.dataset()
+        func validationEvents(_ trainer: Trainer) -> Int {
+            var count = 0
+            try? trainer.fit(train: data, validation: data) {
+                if $0.kind == .step, $0.batch == 3 { try trainer.save(to: path) }
+                if $0.kind == .validation { count += 1 }
+                if $0.kind == .epoch { throw Stop() }
+            }
+            return count
+        }
+        let wanted = validationEvents(try make(try makeNetwork(seed: 1), 0))
+        let resumed = try make(try makeNetwork(seed: 1), 0)
+        try resumed.resume(from: path)
+        #expect(wanted > 0 && validationEvents(resumed) == wanted)
+    }
+
     /// At every event of a fit (the last batch of an epoch, within a validation and after it among them).
     @Test(arguments: [0, 1, 2])
     func aTrainingGoesOnFromAnyCheckpoint(choice: Int) throws {

@@ -53,7 +53,7 @@ import Testing
             ("consistency_weight", { $0.consistencyWeight = -1 }), ("igdm_term", { $0.igdmTerm = "trades" }),
             ("igdm_ramp", { $0.igdmRamp = "cosine" }),
             ("optimiser", { $0.optimiser = "adam" }), ("beta2", { $0.beta2 = 1 }),
-            ("adam_epsilon", { $0.adamEpsilon = 0 }),
+            ("adam_epsilon", { $0.adamEpsilon = 0 }), ("adam_epsilon", { $0.adamEpsilon = 1e-46 }),
             (
                 "nesterov",
                 {
