@@ -75,6 +75,13 @@ struct RowTable: Sendable {
 
     var rows: Int { outputs.count }
 
+    /// Bytes that all tables of a convolution take at most while they are made: offsets of both directions, once as they come, in
+    /// arrays that grow, and once joined or in reverse order; and the places of their rows.
+    static func largestMemory(_ g: ConvolutionGeometry) -> Int {
+        let pixels = max(g.input.pixels, g.output.pixels)
+        return 2 * pixels * (4 * g.taps * MemoryLayout<Int32>.stride + 4 * MemoryLayout<Int>.stride)
+    }
+
     /// Writes pointers [tile of `tile` rows][tap][row], with tiles of one row [row][tap], and output offsets of `count` rows, from
     /// row `first` of the batch on. Taps in the padding point to `zeros`; rows that only fill up the last tile repeat the last
     /// real one. Its cost is felt in small networks: no divisions, no bounds checks.

@@ -103,6 +103,8 @@ public final class PreparedWeights {
         table = KernelTable.table(for: path)
         zeros = try FloatBuffer(max(g.input.channels, g.outputChannels) * g.kernelWidth)
         bias = try FloatBuffer(g.outputChannels)
+        // Tables are arrays, which end the process where memory runs out: with this much left it does not.
+        _ = try Buffer<UInt8>(RowTable.largestMemory(g))
         if g.isDepthwise {
             form = .depthwise(
                 DepthwiseForm(
