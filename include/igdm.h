@@ -13,7 +13,7 @@
  *   3. Datasets       arrays, IDX, CIFAR and HDF5 files
  *   4. Attacks        FGSM, PGD, C&W-inf, Auto-PGD, FAB, Square, DeepFool, DDN, FMN, C&W-L2, SPSA, HopSkipJump; on the library's models and on those of the host
  *   5. Evaluation     a table of accuracies under a list of attacks, gradient agreement with a teacher, AutoAttack
- *   6. Distillation   PGD-AT, TRADES, ARD, IAD, AKD, RSLAD, AdaAD, AdaIAD, MTARD, DGAD, each with and without IGDM
+ *   6. Distillation   PGD-AT, TRADES, ARD, IAD, AKD, RSLAD, AdaAD, AdaIAD, MTARD, DGAD, SAAD, each with and without IGDM
  *
  * The whole job, errors unchecked (examples/c/distill.c checks them):
  *
@@ -55,7 +55,8 @@
  *               one handle wait for each other (a fit holds its trainer and student until it returns). Files are HDF5
  *               through the system's library: a host that uses the same libhdf5 itself must not do so during
  *               igdm_model_load, _load_with_options, _load_weights, _load_mapped, _save, igdm_checkpoint_open,
- *               igdm_trainer_save, _resume and igdm_dataset_open_hdf5, unless that build is thread-safe.
+ *               igdm_trainer_save, _resume, igdm_dataset_open_hdf5 and _stream_hdf5, and any call that takes a streamed
+ *               dataset or releases it, unless that build is thread-safe.
  *               After fork() the child goes on with its copies, provided no other thread was inside a call. The library computes on its own pool of threads (igdm_set_threads)
  *               which sleep when idle.
  *   Determinism the same library build, CPU path, exact setting (igdm_model_set_exact), inputs and seed give the same bits,
@@ -283,8 +284,8 @@ IGDM_API int32_t igdm_model_get_normalisation(igdm_model *model, float *mean, fl
 
 /* How 3x3 convolutions are computed, in every call that computes with this model: predictions, gradients, attacks,
  * evaluations, training.
- *   exact  0 (initially): by Winograd's algorithm F(4x4,3x3) on the CPU paths avx2 and avx512, where it saves half of the
- *          multiplications and more. 1: by plain sums of products, as on the path baseline, where the setting changes
+ *   exact  0 (initially): by Winograd's algorithm F(4x4,3x3) on the CPU paths avx2 and avx512, where it saves a fifth of the
+ *          multiplications or more (whole tiles save three quarters, with stride 2 44 %). 1: by plain sums of products, as on the path baseline, where the setting changes
  *          nothing
  * Both round in single precision; the algorithm's rounding errors are a few times larger and still those of single
  * precision (docs/numerics.md has them kernel by kernel). Networks made of such convolutions take two to four times as
@@ -1083,7 +1084,8 @@ IGDM_API int32_t igdm_trainer_options_init(igdm_trainer_options *options);
 
 /* A trainer for `student`, whose weights it changes in place.
  *   teacher  same input shape and classes as the student; copied, so that later changes do not reach the trainer and it
- *            stays free for other calls. NULL is allowed for pgd-at and trades without IGDM only. Of the two teachers of mtard
+ *            stays free for other calls. NULL is allowed for pgd-at and trades without IGDM only (the terms that stand in for it,
+ *            trades-reg and trades-like, need none). Of the two teachers of mtard
  *            the robust one, which IGDM looks at too
  *   options  NULL = defaults; copied
  * Errors: INVALID_ARGUMENT (names what is wrong; step > epsilon is refused), SHAPE (teacher or generated images and student). */
@@ -1113,7 +1115,7 @@ typedef struct igdm_step_report {
     double loss;                /* base_loss + igdm_weight * igdm_loss */
     double base_loss;           /* of the method */
     double igdm_loss;           /* 0 without IGDM */
-    double igdm_weight;         /* alpha * epoch / epochs */
+    double igdm_weight;         /* alpha * epoch / epochs; alpha where the ramp is constant */
     double learning_rate;       /* used in this step */
     double adversarial_accuracy; /* of the student in training mode on the batch's x_adv, in [0,1] */
     double mirror_outside;      /* part of the mirrored pixels x-d outside [0,1], before clipping; 0 without IGDM */
@@ -1177,7 +1179,7 @@ typedef int32_t (*igdm_fit_callback)(const igdm_fit_event *event, void *user);
  *   train       shuffled anew each epoch, augmented as the options say
  *   validation  may be NULL
  *   callback    may be NULL
- * Errors: SHAPE (dataset and model), INVALID_ARGUMENT (crop_padding larger than the image; a dataset of another length in the
+ * Errors: SHAPE (dataset and model), INVALID_ARGUMENT (crop_padding or crop_shift too large for the image; a dataset of another length in the
  * middle of an epoch; other datasets, details.generated among them, than before igdm_trainer_resume), NOT_FINITE (a model's output, the loss or its gradient: the student keeps the weights before that
  * step), CANCELLED, BUSY (from inside a callback of this trainer). */
 IGDM_API int32_t igdm_trainer_fit(igdm_trainer *trainer, igdm_dataset *train, igdm_dataset *validation,

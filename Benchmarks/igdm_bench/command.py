@@ -71,9 +71,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def positive(text: str) -> int:
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
     if value < 1:
-        raise ValueError
+        raise ValueError(f'got "{text}", want a number of at least 1')
     return value
 
 
@@ -92,6 +95,9 @@ def chosen(options: argparse.Namespace) -> tuple[list[Work], list[Probe]]:
                     works.append(
                         named(name, model, positive(batch), options.teacher, classes=options.classes, shape=shape)
                     )
+    for config in options.configs.split(","):
+        if config not in CONFIGS:
+            raise ValueError(f'--configs: got "{config}", want some of {", ".join(CONFIGS)}')
     if options.only:
         text = options.only.lower()
         works = [work for work in works if text in work.title.lower()]

@@ -95,8 +95,6 @@ def measure(work: Work, checkpoints: Mapping[str, str], settings: Settings, repo
             peer = best_peer(work, checkpoints, settings, found, processes, report)
             alternate(ours, peer, settings, found)
             found.ours_mb = ours.ask("peak_mb")
-            if peer is not None:
-                found.peer_mb = peer.ask("peak_mb")
     except (WorkerError, Unequal) as error:
         found.failure = str(error)
     return found
@@ -184,12 +182,15 @@ def try_peer(
         found.errors[name] = max(error, found.errors.get(name, 0.0))
     if compiled:
         candidate.ask("run", left(deadline))  # what the check did not need is compiled now
-        candidate.ask("forget_peak")  # the compiler's memory is not the work's
+    candidate.ask("forget_peak")  # the comparison's memory is not the work's
     # Others count here too: a trial that they disturb may choose a slow configuration.
     watch = Watch([candidate.id])
     seconds = trial(candidate, settings)
     found.others = max(found.others, watch.share())
     compare_passes(work, candidate.ask("passes"))
+    # The least of all configurations: a compiled one keeps its compiler.
+    peak = candidate.ask("peak_mb")
+    found.peer_mb = peak if found.peer_mb is None else min(peak, found.peer_mb)
     return seconds
 
 
@@ -212,7 +213,7 @@ def alternate(ours: Process, peer: Process | None, settings: Settings, found: Me
 
 def repetitions(once: float, settings: Settings, work: Work) -> int:
     if work.kind == AUTOATTACK:
-        return min(settings.runs, 3)  # each takes minutes
+        return min(settings.runs, 3)  # with all steps each takes minutes
     return max(settings.runs, min(25, int(settings.seconds / max(once, 1e-6))))
 
 

@@ -1,4 +1,5 @@
-/// Multi-teacher adversarial robustness distillation (Zhao, Yu, Sun, Zhao, Xu, Wei, Zhang, ECCV 2022):
+/// Multi-teacher adversarial robustness distillation (Zhao, Yu, Sun, Zhang, Wei, "Enhanced accuracy and robustness via
+/// multi-teacher adversarial distillation", ECCV 2022):
 /// `min w_adv KL(T_adv(x+d) ‖ S(x+d)) + w_nat KL(T_nat(x) ‖ S(x))`, `d = argmax CE(S(x+d), y)`.
 ///
 /// The weights, 1/2 at first, follow how far each loss has come down from its value in the first step:

@@ -28,7 +28,7 @@ public struct Teachers {
             let what = igdm == nil ? name : "\(name) with IGDM"
             throw EngineError(
                 .invalidArgument,
-                "teacher: got none, but \(what) needs one; only pgd-at and trades without IGDM do not")
+                "teacher: got none, but \(what) needs one; only pgd-at and trades without IGDM's own term do not")
         }
         if let clean {
             guard method.teachers == 2 else {
