@@ -174,7 +174,7 @@ def _distill(given: argparse.Namespace) -> None:
     contenders = [report.Contender("student", student, run.history)]
     best = runs.best_epoch(run.history)
     if best not in (None, run.history[-1]["epoch"]):
-        model = igdm.Model.load(Path(given.output) / "best.h5")
+        model = igdm.Model.load(Path(given.output) / "best.h5", exact=student.exact)
         contenders.append(report.Contender(f"best, epoch {best}", model))
     if given.attacks is not None:
         contenders = [_judged(given, one, validation, teacher, run.options["eps"]) for one in contenders]

@@ -126,15 +126,16 @@ def write_comparison(
 
 
 def _open(path: Path, checkpoint: str) -> _RunFolder:
-    config = path / "config.json"
-    if not config.exists():
+    described = path / "config.json"
+    if not described.exists():
         raise NotFoundError(f"report: {path} is no run folder: it has no config.json")
     file = path / f"{checkpoint}.h5"
     if not file.exists():
         raise NotFoundError(f"report: {path} has no {file.name}; choose another checkpoint than {checkpoint}")
     metrics = path / "metrics.csv"
     history = runs.read_metrics(metrics) if metrics.exists() else []
-    return _RunFolder(path, runs.read_config(config), Model.load(file), history)
+    config = runs.read_config(described)
+    return _RunFolder(path, config, Model.load(file, exact=config["student"].get("exact", False)), history)
 
 
 def _validation(run: _RunFolder) -> Dataset:
