@@ -180,8 +180,13 @@ def test_benchmark_is_standard_autoattack(teacher: igdm.Model, data: igdm.Datase
     record = json.loads(path.read_text())
     assert record["eps"] == "2/255" and record["threat_model"] == "Linf"
     assert record["clean_acc"] == f"{100 * clean:.2f}" and record["autoattack_acc"] == f"{100 * robust:.2f}"
+    assert record["dataset"] == "arrays"
+    igdm.benchmark(teacher, data, eps="2/255", n=1, to=path, dataset="bands")
+    assert json.loads(path.read_text())["dataset"] == "bands"
     with pytest.raises(igdm.InvalidArgument, match="threat"):
         igdm.benchmark(teacher, data, threat="l7")
+    with pytest.raises(igdm.InvalidArgument, match="n: got 0, want at least 1"):
+        igdm.benchmark(teacher, data, n=0)
 
 
 def test_command_line(teacher: igdm.Model, hdf5_data: Path, tmp_path: Path, python: object) -> None:

@@ -18,6 +18,8 @@ from igdm import __main__ as command_line
 
 Run = Callable[..., tuple[int, str, str]]
 
+GIVEN = ["distill", "--output", "{run}", "--data", "{test}", "--teacher", "{teacher}", "--student", "resnet8"]
+
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
@@ -105,6 +107,29 @@ def test_distill_does_not_overwrite(run: Run, job: list[object], tmp_path: Path)
     assert run(*job, "--output", tmp_path / "one", "--overwrite")[0] == 0
 
 
+def test_a_changed_student_keeps_the_configuration(run: Run, job: list[object], tmp_path: Path) -> None:
+    """What draws its weights, and how exactly it computes."""
+    assert run(*job, "--output", tmp_path / "one", "--seed", 4, "--exact", "--quiet")[0] == 0
+    config = tmp_path / "one" / "config.json"
+
+    def student(folder: str, *options: object) -> tuple[str, bool, bool]:
+        status, _, err = run("distill", "--config", config, "--output", tmp_path / folder, "--quiet", *options)
+        assert status == 0, err
+        written = json.loads((tmp_path / folder / "config.json").read_text())
+        drawn = igdm.Model.load(tmp_path / folder / "initial.h5").digest()
+        return drawn, written["student"]["exact"], written["teacher"]["exact"]
+
+    def drawn(architecture: str, width: int, seed: int) -> str:
+        return igdm.Model(architecture, classes=3, input_shape=(1, 12, 12), width=width, seed=seed).digest()
+
+    assert student("two", "--width", 5) == (drawn("resnet8", 5, 4), True, True)
+    assert student("three", "--student", "small_cnn", "--width", 4) == (drawn("small_cnn", 4, 4), True, True)
+    assert student("four", "--width", 5, "--seed", 6, "--no-exact") == (drawn("resnet8", 5, 6), False, False)
+    teacher = tmp_path / "teacher.h5"
+    digest = igdm.Model.load(teacher).digest()
+    assert student("five", "--student", teacher, "--teacher", teacher) == (digest, True, True)
+
+
 def test_evaluate(run: Run, job: list[object], hdf5_data: Path, tmp_path: Path) -> None:
     model, data = tmp_path / "teacher.h5", f"hdf5:{hdf5_data},test/images,test/labels"
     options = ["--data", data, "--attacks", "fgsm,pgd-2,fog-3", "--eps", "8/255", "--teacher", model, "--quiet"]
@@ -186,6 +211,11 @@ def test_info_of_the_library(run: Run) -> None:
         (["distill", "--output", "{run}", "--resume"], 2, "no run in"),
         (["distill", "--output", "{run}", "--resume", "--overwrite", "--data", "{test}"], 2, "student"),
         (["distill", "--output", "{run}", "--epochs", "many"], 2, "many"),
+        ([*GIVEN, "--train-count", "-5"], 2, "train_count: got -5, want at least 1"),
+        ([*GIVEN, "--train-count", "0"], 2, "train_count: got 0"),
+        ([*GIVEN, "--eval-count", "5"], 2, "eval_count: got 5 without attacks, want --attacks"),
+        ([*GIVEN, "--attacks", "fgsm", "--eval-count", "0"], 2, "eval_count: got 0, want at least 1"),
+        ([*GIVEN, "--attacks", "fgsm"], 2, "attacks: got no validation data"),
         (["info", "--nonsense"], 2, "--nonsense"),
         (["nonsense"], 2, "nonsense"),
         ([], 2, "distill"),

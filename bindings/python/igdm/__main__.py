@@ -19,6 +19,7 @@ from typing import Any, NoReturn, get_args, get_type_hints
 
 import igdm
 from igdm import comparison, report, runs
+from igdm._structures import positive
 from igdm.convert import command as conversion
 from igdm.datasets import SPECIFICATIONS, Dataset, TrainTest, open_source, open_specification
 from igdm.evaluation import Evaluation, format_table
@@ -143,12 +144,19 @@ def _argument_kind(kind: Any) -> dict[str, Any]:
 
 
 def _distill(given: argparse.Namespace) -> None:
+    for name in ("train_count", "eval_count"):
+        if getattr(given, name) is not None:
+            positive(name, getattr(given, name))
+    if given.eval_count is not None and given.attacks is None:
+        raise igdm.InvalidArgument(f"eval_count: got {given.eval_count} without attacks, want --attacks with it")
     recorded = Path(given.output) / "config.json"
     source = given.config or (recorded if given.resume and recorded.exists() else None)
     config = runs.read_config(source) if source is not None else None
     if given.resume and config is None and given.data is None:
         raise igdm.InvalidArgument(f"resume: got no run in {given.output} to go on with, nor --data to begin one")
     train, validation = _training_data(given, config)
+    if given.attacks is not None and validation is None:
+        raise igdm.InvalidArgument("attacks: got no validation data to evaluate on; give --validation")
     teacher = _teacher(given, config, "teacher")
     clean_teacher = _teacher(given, config, "clean_teacher")
     student = _student(given, config, train)
@@ -195,8 +203,7 @@ def _judged(
     given: argparse.Namespace, one: report.Contender, data: Dataset | None, teacher: igdm.Model | None, eps: Any
 ) -> report.Contender:
     """The contender with its evaluation, which is printed and written."""
-    if data is None or one.model is None:
-        raise igdm.InvalidArgument("attacks: got no validation data to evaluate on; give --validation")
+    assert data is not None and one.model is not None
     evaluation = igdm.evaluate(
         one.model, data, attacks=given.attacks, eps=eps, count=given.eval_count, teacher=teacher,
         progress=not given.quiet,
@@ -245,7 +252,7 @@ def _generated(given: argparse.Namespace, config: dict[str, Any] | None) -> Data
 def _teacher(given: argparse.Namespace, config: dict[str, Any] | None, role: str) -> igdm.Model | None:
     file = getattr(given, role)
     if file is not None:
-        return None if file == "none" else igdm.Model.load(file)
+        return None if file == "none" else igdm.Model.load(file, exact=_was_exact(config, role))
     if config is not None and config[role] is not None:
         return runs.load_recorded(role, config[role])
     return None
@@ -253,15 +260,22 @@ def _teacher(given: argparse.Namespace, config: dict[str, Any] | None, role: str
 
 def _student(given: argparse.Namespace, config: dict[str, Any] | None, train: Dataset) -> igdm.Model:
     if given.student is not None and given.student.endswith(".h5"):
-        return igdm.Model.load(given.student)
+        return igdm.Model.load(given.student, exact=_was_exact(config, "student"))
     if given.student is None and given.width is None and config is not None:
         return runs.load_recorded("student", config["student"])
     architecture = given.student or (config["student"]["architecture"] if config else None)
     if architecture is None:
         raise igdm.InvalidArgument("student: got none, want --student or --config")
+    seed = given.seed if given.seed is not None or config is None else config["options"].get("seed")
     return igdm.Model(
-        architecture, classes=train.classes, input_shape=train.image_shape, width=given.width, seed=given.seed
-    )
+        architecture, classes=train.classes, input_shape=train.image_shape, width=given.width, seed=seed,
+        exact=_was_exact(config, "student"),
+    )  # fmt: skip
+
+
+def _was_exact(config: dict[str, Any] | None, role: str) -> bool:
+    """Whether the model that another one stands in for was exact."""
+    return config is not None and config[role] is not None and config[role].get("exact", False)
 
 
 # -- evaluate

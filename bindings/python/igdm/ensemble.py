@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from . import _structures as structures
 from ._arrays import pointer
 from ._library import Handle, call, file_path
+from ._structures import positive
 from .attacks import Adversarial, Report, Watcher, watched
 from .datasets import Dataset, require_dataset
 from .errors import InvalidArgument
@@ -182,6 +183,7 @@ def benchmark(
     n: int | None = None,
     *,
     to: str | os.PathLike[str] | None = None,
+    dataset: str | None = None,
     **options: Any,
 ) -> tuple[float, float]:
     """Clean and robust accuracy in [0,1] under standard AutoAttack, as RobustBench measures them.
@@ -189,14 +191,17 @@ def benchmark(
     threat   "linf", "l2" or "l1"
     n        the first so many samples of `data`; None = all
     to       a JSON file to write, with the fields of RobustBench's model records: accuracies in percent, two decimals
+    dataset  the name of the data in that file, such as "cifar10"; where left out, the kind of source that `data` has
     options  as those of autoattack(): state, batch_size, seed, progress, callback, version, attacks
     """
     if threat.lower() not in THREATS:
         raise InvalidArgument(f"threat: got {threat!r}, want one of {', '.join(THREATS)}")
+    if n is not None:
+        positive("n", n)
     result = autoattack(model, data, norm=threat.lower(), eps=eps, count=n, **options)
     if to is not None:
         record = {
-            "dataset": data.source["kind"],
+            "dataset": data.source["kind"] if dataset is None else dataset,
             "threat_model": THREATS[threat.lower()],
             "architecture": model.info.architecture if isinstance(model, Model) else None,
             "eps": str(eps),
