@@ -185,6 +185,10 @@ def test_benchmark_is_standard_autoattack(teacher: igdm.Model, data: igdm.Datase
     assert json.loads(path.read_text())["dataset"] == "bands"
     with pytest.raises(igdm.InvalidArgument, match="threat"):
         igdm.benchmark(teacher, data, threat="l7")
+    with pytest.raises(igdm.InputOutputError, match=r"to: got .*nowhere/x\.json, want a file in a folder"):
+        igdm.benchmark(teacher, data, n=1, to=tmp_path / "nowhere" / "x.json")
+    with pytest.raises(igdm.InputOutputError, match=r"state: got .*nowhere/state, want a file in a folder"):
+        igdm.autoattack(teacher, data, count=1, state=tmp_path / "nowhere" / "state")
     with pytest.raises(igdm.InvalidArgument, match="n: got 0, want at least 1"):
         igdm.benchmark(teacher, data, n=0)
 

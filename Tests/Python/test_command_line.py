@@ -142,6 +142,61 @@ def test_evaluate(run: Run, job: list[object], hdf5_data: Path, tmp_path: Path) 
     assert [row["count"] for row in json.loads(out)["rows"]] == [10, 10, 10, 10]
 
 
+@pytest.mark.parametrize(
+    "outputs",
+    [["--report", "{0}/none/x.html"], ["--samples", "{0}/none/x.h5"], ["--report", "{0}"], ["--samples", "{0}"],
+     ["--attacks", "autoattack", "--state", "{0}/none/state"]],
+)  # fmt: skip
+def test_outputs_are_looked_at_before_the_work(
+    run: Run, job: list[object], hdf5_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outputs: list[str]
+) -> None:
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("the work began")
+
+    monkeypatch.setattr(igdm, "evaluate", work)
+    monkeypatch.setattr(igdm, "autoattack", work)
+    command = ["evaluate", tmp_path / "teacher.h5", "--data", f"hdf5:{hdf5_data},test/images,test/labels"]
+    status, out, err = run(*command, *(one.format(tmp_path) for one in outputs))
+    assert (status, out) == (1, "")
+    assert f"{outputs[-2][2:]}: got {outputs[-1].format(tmp_path)}, want a file in a folder" in err
+
+
+def test_h5py_is_looked_for_before_the_work(
+    run: Run, job: list[object], hdf5_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    monkeypatch.setattr(igdm, "evaluate", lambda *_, **__: pytest.fail("the work began"))
+    command = ["evaluate", tmp_path / "teacher.h5", "--data", f"hdf5:{hdf5_data},test/images,test/labels"]
+    status, _, err = run(*command, "--samples", tmp_path / "samples.h5")
+    assert status == 1 and "pip install h5py" in err
+
+
+@pytest.mark.parametrize(("option", "writer"), [("--samples", "save_samples"), ("--report", "report.write")])
+def test_the_table_outlives_files_that_cannot_be_written(
+    run: Run, job: list[object], hdf5_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    option: str, writer: str,
+) -> None:  # fmt: skip
+    def full(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(f"igdm.{writer}", full)
+    command = ["evaluate", tmp_path / "teacher.h5", "--data", f"hdf5:{hdf5_data},test/images,test/labels"]
+    status, out, err = run(*command, "--attacks", "fgsm", "--count", 4, "--quiet", option, tmp_path / "file")
+    assert (status, err) == (1, "igdm: error: no space left\n")
+    assert "fgsm" in out and "4 samples" in out
+
+
+def test_a_report_in_l0(run: Run, job: list[object], hdf5_data: Path, tmp_path: Path) -> None:
+    """The images are attacked by PGD, which has no L0: the page does without."""
+    command = ["evaluate", tmp_path / "teacher.h5", "--data", f"hdf5:{hdf5_data},test/images,test/labels", "--quiet"]
+    options = ["--attacks", "fmn-5", "--count", 4, "--eps", 10, "--teacher", tmp_path / "teacher.h5"]
+    for norm, is_attacked in (("l0", False), ("l1", True)):
+        page = tmp_path / f"{norm}.html"
+        status, _, err = run(*command, *options, "--norm", norm, "--report", page)
+        assert (status, err) == (0, "")
+        assert ("What the attacks look like" in page.read_text()) == is_attacked
+
+
 def test_info_of_a_checkpoint(run: Run, teacher: igdm.Model, job: list[object], tmp_path: Path) -> None:
     status, out, _ = run("info", tmp_path / "teacher.h5")
     assert status == 0

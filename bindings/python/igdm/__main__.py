@@ -21,6 +21,7 @@ import igdm
 from igdm import comparison, report, runs
 from igdm._structures import positive
 from igdm.convert import command as conversion
+from igdm.convert.files import require_writable, required
 from igdm.datasets import SPECIFICATIONS, Dataset, TrainTest, open_source, open_specification
 from igdm.evaluation import Evaluation, format_table
 from igdm.options import TrainingOptions
@@ -320,6 +321,11 @@ def _add_evaluate(commands: Any) -> None:
 
 
 def _evaluate(given: argparse.Namespace) -> None:
+    for name in ("report", "samples", "state"):
+        if getattr(given, name) is not None:
+            require_writable(name, Path(getattr(given, name)))
+    if given.samples is not None:
+        required("h5py")
     model = igdm.Model.load(given.model, exact=given.exact)
     teacher = None if given.teacher is None else igdm.Model.load(given.teacher, exact=given.exact)
     data = _part(open_specification(given.data), given.split)
@@ -339,9 +345,9 @@ def _evaluate(given: argparse.Namespace) -> None:
             result: Evaluation | igdm.Sweep = igdm.sweep(model, data, given.eps.split(","), **options)
         else:
             result = igdm.evaluate(model, data, eps=given.eps, keep_samples=given.samples is not None, **options)
+    _tell(given, result)
     if given.report is not None:
         _write_report(given.report, model, teacher, data, result)
-    _tell(given, result)
 
 
 @contextmanager
@@ -356,10 +362,10 @@ def _telling_partial(given: argparse.Namespace) -> Generator[None, None, None]:
 
 
 def _tell(given: argparse.Namespace, result: Evaluation | igdm.Sweep | igdm.AutoAttack) -> None:
-    """Writes the samples and prints the table."""
+    """Prints the table and writes the samples."""
+    print(json.dumps(result.to_dict(), indent=2) if given.json else result)
     if given.samples is not None and not isinstance(result, igdm.Sweep):
         igdm.save_samples(given.samples, result)
-    print(json.dumps(result.to_dict(), indent=2) if given.json else result)
 
 
 def _write_report(
@@ -374,7 +380,8 @@ def _write_report(
         "Seed": str(evaluation.options["seed"]),
     }
     norm = evaluation.options["norm"]
-    gallery = report.Gallery(data, {"eps": evaluation.options["eps"], "norm": norm, "steps": 20}, "PGD-20", teacher)
+    shown = None if norm == "l0" else {"eps": evaluation.options["eps"], "norm": norm, "steps": 20}  # PGD has no L0
+    gallery = report.Gallery(data, shown, "PGD-20", teacher)
     report.write(
         path, f"{info.architecture} on {data.source['kind']}",
         [report.Contender(info.architecture, model, evaluation=evaluation, sweep=swept)],

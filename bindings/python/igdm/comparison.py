@@ -16,6 +16,7 @@ from typing import Any
 from . import report, runs
 from ._contenders import Contender, Gallery
 from ._structures import number
+from .convert.files import require_writable
 from .datasets import Dataset, open_source
 from .errors import InvalidArgument, NotFoundError
 from .evaluation import evaluate
@@ -98,6 +99,7 @@ def write_comparison(
         raise InvalidArgument("folders: got none, want at least one run folder")
     if checkpoint not in CHECKPOINTS:
         raise InvalidArgument(f'checkpoint: got "{checkpoint}", want one of {", ".join(CHECKPOINTS)}')
+    require_writable("path", Path(path))
     opened = [_open(Path(folder), checkpoint) for folder in folders]
     first = opened[0]
     judge = data if data is not None else _validation(first)
