@@ -104,6 +104,25 @@ def test_host_models_that_fail(teacher: igdm.Model) -> None:
         igdm.attack(np.zeros(3), images, labels)  # type: ignore[arg-type]
 
 
+def test_a_host_cannot_write_into_what_it_is_given(teacher: igdm.Model) -> None:
+    """A model that normalises in place would move the attack's own images."""
+    images, labels = make_arrays(5)
+    good, before = host_of(teacher), images.copy()
+
+    def in_place(batch: np.ndarray, cotangent: np.ndarray | None = None) -> np.ndarray:
+        if cotangent is None:
+            batch -= 0.5
+        else:
+            cotangent *= 2
+        return teacher.predict(batch)
+
+    for forward, gradient in ((in_place, good.gradient), (good.forward, in_place)):
+        host = igdm.HostModel(forward, gradient, classes=CLASSES, input_shape=SHAPE)
+        with pytest.raises(ValueError, match="read-only"):
+            igdm.attack(host, images, labels, "pgd", steps=2)
+    np.testing.assert_array_equal(images, before)
+
+
 KILLED = """
 import sys, numpy as np, igdm
 sys.path.insert(0, sys.argv[2])
