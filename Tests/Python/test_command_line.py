@@ -18,6 +18,7 @@ from igdm import __main__ as command_line
 
 Run = Callable[..., tuple[int, str, str]]
 
+JUDGED = ["evaluate", "{teacher}", "--data", "{test}", "--quiet"]
 GIVEN = ["distill", "--output", "{run}", "--data", "{test}", "--teacher", "{teacher}", "--student", "resnet8"]
 
 
@@ -142,6 +143,21 @@ def test_evaluate(run: Run, job: list[object], hdf5_data: Path, tmp_path: Path) 
     assert [row["count"] for row in json.loads(out)["rows"]] == [10, 10, 10, 10]
 
 
+def test_tuning_of_an_evaluation(run: Run, teacher: igdm.Model, job: list[object], hdf5_data: Path) -> None:
+    data = igdm.datasets.hdf5(hdf5_data, "test/images", "test/labels")
+    tuning = {"momentum_decay": 0.25, "cw_searches": 3, "rho": 0.5}
+    command = [
+        "evaluate", job[4], "--data", f"hdf5:{hdf5_data},test/images,test/labels", "--attacks", "mi-fgsm-4", "--eps",
+        "0.1", "--quiet", "--json", *(f"--tuning={name}={value}" for name, value in tuning.items()),
+    ]  # fmt: skip
+    status, out, err = run(*command)
+    assert (status, err) == (0, "")
+    facts = json.loads(out)
+    assert facts["options"]["tuning"] == tuning
+    wanted = igdm.evaluate(teacher, data, attacks="mi-fgsm-4", eps="0.1", tuning=tuning)
+    assert [row["correct"] for row in facts["rows"]] == [row.correct for row in wanted.rows]
+
+
 @pytest.mark.parametrize(
     "outputs",
     [["--report", "{0}/none/x.html"], ["--samples", "{0}/none/x.h5"], ["--report", "{0}"], ["--samples", "{0}"],
@@ -258,6 +274,10 @@ def test_info_of_the_library(run: Run) -> None:
         (["evaluate", "{teacher}", "--data", "{test}", "--eps", "much"], 2, "much"),
         (["evaluate", "{teacher}", "--data", "{test}", "--threads", "0"], 2, "threads"),
         (["evaluate", "{teacher}"], 2, "--data"),
+        ([*JUDGED, "--tuning", "momentum_decay"], 2, "tuning: got 'momentum_decay', want NAME=VALUE"),
+        ([*JUDGED, "--tuning", "momentum_decay=much"], 2, "tuning: got 'momentum_decay=much', want NAME=VALUE"),
+        ([*JUDGED, "--tuning", "speed=1"], 2, "tuning: got 'speed', want one of reference_quirks"),
+        ([*JUDGED, "--attacks", "autoattack", "--tuning", "rho=0.5"], 2, "tuning: got"),
         (["distill", "--output", "{run}"], 2, "want --data or --config"),
         (["distill", "--output", "{run}", "--data", "{test}"], 2, "want --student"),
         (["distill", "--output", "{run}", "--data", "{test}", "--student", "resnet8"], 2, "teacher"),

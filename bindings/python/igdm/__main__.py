@@ -19,7 +19,7 @@ from typing import Any, NoReturn, get_args, get_type_hints
 
 import igdm
 from igdm import comparison, report, runs
-from igdm._structures import positive
+from igdm._structures import number, positive
 from igdm.convert import command as conversion
 from igdm.convert.files import require_writable, required
 from igdm.datasets import SPECIFICATIONS, Dataset, TrainTest, open_source, open_specification
@@ -314,10 +314,26 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("--batch-size", type=int, metavar="N", help="changes speed and memory only")
     parser.add_argument("--seed", type=int, metavar="N", help="of the random starts")
     parser.add_argument("--eot", type=int, metavar="N", help="passes over which gradients are averaged (random models)")
+    parser.add_argument(
+        "--tuning",
+        action="append",
+        type=_setting,
+        metavar="NAME=VALUE",
+        help="of the attacks: rho, fab_alpha, momentum_decay, ... (igdm_attack_tuning, igdm_search_tuning); repeatable",
+    )
     parser.add_argument("--teacher", metavar="FILE", help="compare the input gradients with this checkpoint's")
     parser.add_argument("--exact", action="store_true", help=f"model and teacher {EXACT}")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     _add_common(parser)
+
+
+def _setting(text: str) -> tuple[str, float]:
+    """NAME=VALUE."""
+    name, _, value = text.partition("=")
+    try:
+        return name, int(value) if value.strip("+-").isdecimal() else number(name, value)
+    except igdm.InvalidArgument:
+        raise argparse.ArgumentTypeError(f"got {text!r}, want NAME=VALUE with a number") from None
 
 
 def _evaluate(given: argparse.Namespace) -> None:
@@ -337,6 +353,7 @@ def _evaluate(given: argparse.Namespace) -> None:
             raise igdm.InvalidArgument(f"{name}: got {getattr(given, name)!r}, want none without --attacks autoattack")
     names = ("attacks", "step", "norm", "restarts", "count", "batch_size", "seed", "target", "eot")
     options = {name: getattr(given, name) for name in names} | {"teacher": teacher, "progress": not given.quiet}
+    options["tuning"] = None if given.tuning is None else dict(given.tuning)
     is_sweep = given.eps is not None and "," in given.eps
     if is_sweep and given.samples is not None:
         raise igdm.InvalidArgument("samples: got a file with several eps, want one eps")
@@ -390,7 +407,7 @@ def _write_report(
 
 
 def _autoattack(given: argparse.Namespace, model: igdm.Model, data: Dataset) -> None:
-    for name in ("teacher", "step", "restarts", "target", "report"):
+    for name in ("teacher", "step", "restarts", "target", "report", "tuning"):
         if getattr(given, name) is not None:
             raise igdm.InvalidArgument(f"{name}: got {getattr(given, name)!r}, want none with --attacks autoattack")
     version, _, attacks = (given.version or "").partition(":")
