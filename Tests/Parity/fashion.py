@@ -42,11 +42,11 @@ def host_of(model: Recorder) -> igdm.HostModel:
 
     def forward(images: np.ndarray) -> np.ndarray:
         with torch.no_grad():
-            return model(torch.from_numpy(images)).float().numpy()
+            return model(torch.tensor(images)).float().numpy()
 
     def gradient(images: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
-        x = torch.from_numpy(images).clone().requires_grad_()
-        return torch.autograd.grad(model.module(x.double()), x, torch.from_numpy(cotangent).double())[0].numpy()
+        x = torch.tensor(images, requires_grad=True)
+        return torch.autograd.grad(model.module(x.double()), x, torch.tensor(cotangent).double())[0].numpy()
 
     return igdm.HostModel(forward, gradient, classes=10, input_shape=(1, 28, 28))
 

@@ -104,6 +104,25 @@ def test_host_models_that_fail(teacher: igdm.Model) -> None:
         igdm.attack(np.zeros(3), images, labels)  # type: ignore[arg-type]
 
 
+def test_a_host_cannot_write_into_what_it_is_given(teacher: igdm.Model) -> None:
+    """A model that normalises in place would move the attack's own images."""
+    images, labels = make_arrays(5)
+    good, before = host_of(teacher), images.copy()
+
+    def in_place(batch: np.ndarray, cotangent: np.ndarray | None = None) -> np.ndarray:
+        if cotangent is None:
+            batch -= 0.5
+        else:
+            cotangent *= 2
+        return teacher.predict(batch)
+
+    for forward, gradient in ((in_place, good.gradient), (good.forward, in_place)):
+        host = igdm.HostModel(forward, gradient, classes=CLASSES, input_shape=SHAPE)
+        with pytest.raises(ValueError, match="read-only"):
+            igdm.attack(host, images, labels, "pgd", steps=2)
+    np.testing.assert_array_equal(images, before)
+
+
 KILLED = """
 import sys, numpy as np, igdm
 sys.path.insert(0, sys.argv[2])
@@ -172,6 +191,56 @@ def test_an_exception_in_the_callback_keeps_the_state(teacher: igdm.Model, data:
     assert resumed.rows[-1].correct == igdm.autoattack(teacher, data, **SMALL).rows[-1].correct
 
 
+STANDARD = ["apgd-ce", "apgd-t", "fab-t", "square"]
+PLUS = ["apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"]
+
+
+@pytest.mark.parametrize(
+    ("version", "norm", "eps", "attacks"),
+    [("standard", "l1", 8.0, STANDARD), ("plus", "linf", 0.15, PLUS), ("plus", "l2", 1.2, PLUS)],
+)
+def test_versions_run_to_their_end(
+    teacher: igdm.Model, data: igdm.Dataset, version: str, norm: str, eps: float, attacks: list[str]
+) -> None:
+    result = igdm.autoattack(teacher, data, version=version, norm=norm, eps=eps, count=8, progress=False)
+    assert [row.name for row in result.rows] == ["clean", *attacks]
+    accuracies = [row.accuracy for row in result.rows]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert accuracies[0] > accuracies[-1], "nothing broke"
+    images, labels = data.read(0, 8)
+    change = (result.samples.images.astype(np.float64) - images).reshape(8, -1)
+    lengths = {"linf": np.abs(change).max(1), "l2": np.sqrt((change**2).sum(1)), "l1": np.abs(change).sum(1)}[norm]
+    assert lengths.max() <= eps
+    np.testing.assert_array_equal(result.samples.success, teacher.predict(result.samples.images).argmax(1) != labels)
+
+
+def test_fab_without_targets(teacher: igdm.Model, data: igdm.Dataset) -> None:
+    options = {"version": "custom", "eps": 0.25, "count": 16, "progress": False}
+    result = igdm.autoattack(teacher, data, attacks=["fab-8"], **options)
+    assert [row.name for row in result.rows] == ["clean", "fab"]
+    assert result.robust < result.clean
+    aimed = igdm.autoattack(teacher, data, attacks=["fab-t-8"], **options)
+    assert np.any(aimed.samples.images != result.samples.images)
+
+
+def test_batches_are_refilled(teacher: igdm.Model) -> None:
+    """What an attack has broken makes room for the next sample: a pass costs the same with one sample as with eight."""
+    sizes: list[int] = []
+    good = host_of(teacher)
+
+    def forward(images: np.ndarray) -> np.ndarray:
+        sizes.append(len(images))
+        return teacher.predict(images)
+
+    host = igdm.HostModel(forward, good.gradient, classes=CLASSES, input_shape=SHAPE)
+    data = igdm.datasets.from_arrays(*make_arrays(200), classes=CLASSES)
+    options = {"version": "custom", "attacks": "square-60", "eps": EPS, "batch_size": 8, "progress": False}
+    found = igdm.autoattack(host, data, **options)
+    assert len(np.unique(found.samples.forwards)) > 10, "samples that all take as long leave no room"
+    assert max(sizes) == 8
+    assert np.mean(np.array(sizes) == 8) > 0.8, sizes
+
+
 def test_benchmark_is_standard_autoattack(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     clean, robust = igdm.benchmark(teacher, data, threat="Linf", eps="2/255", n=4, to=path)
@@ -180,8 +249,17 @@ def test_benchmark_is_standard_autoattack(teacher: igdm.Model, data: igdm.Datase
     record = json.loads(path.read_text())
     assert record["eps"] == "2/255" and record["threat_model"] == "Linf"
     assert record["clean_acc"] == f"{100 * clean:.2f}" and record["autoattack_acc"] == f"{100 * robust:.2f}"
+    assert record["dataset"] == "arrays"
+    igdm.benchmark(teacher, data, eps="2/255", n=1, to=path, dataset="bands")
+    assert json.loads(path.read_text())["dataset"] == "bands"
     with pytest.raises(igdm.InvalidArgument, match="threat"):
         igdm.benchmark(teacher, data, threat="l7")
+    with pytest.raises(igdm.InputOutputError, match=r"to: got .*nowhere/x\.json, want a file in a folder"):
+        igdm.benchmark(teacher, data, n=1, to=tmp_path / "nowhere" / "x.json")
+    with pytest.raises(igdm.InputOutputError, match=r"state: got .*nowhere/state, want a file in a folder"):
+        igdm.autoattack(teacher, data, count=1, state=tmp_path / "nowhere" / "state")
+    with pytest.raises(igdm.InvalidArgument, match="n: got 0, want at least 1"):
+        igdm.benchmark(teacher, data, n=0)
 
 
 def test_command_line(teacher: igdm.Model, hdf5_data: Path, tmp_path: Path, python: object) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import igdm
 import numpy as np
+import pytest
 from conftest import CHECKOUT
 
 Python = Callable[..., subprocess.CompletedProcess[str]]
@@ -26,6 +27,14 @@ def write_cifar100(folder: Path, train: int, test: int) -> None:
         records.tofile(folder / name)
 
 
+def seconds(text: str) -> int:
+    """What "8 s", "1:05 min" and "2:03:00 h" say."""
+    number, unit = text.split()
+    parts = [int(part) for part in number.split(":")]
+    assert len(parts) == {"s": 1, "min": 2, "h": 3}[unit]
+    return sum(part * 60**place for place, part in enumerate(reversed(parts)))
+
+
 def test_the_recipe_runs_and_goes_on(python: Python, tmp_path: Path) -> None:
     write_cifar100(tmp_path / "cifar", 5, 4)
     igdm.Model("small_cnn", classes=100, input_shape=(3, 32, 32), width=4, seed=1).save(tmp_path / "teacher.h5")
@@ -36,11 +45,14 @@ def test_the_recipe_runs_and_goes_on(python: Python, tmp_path: Path) -> None:
     result = python(*job, "--estimate")
     assert result.returncode == 0, result.stderr
     assert "resnet18 by adaad+igdm: 200 epochs, 5 images" in result.stdout
-    found = re.search(r"a step (\S+) s, 1 steps an epoch", result.stdout)
-    days = re.search(r"estimate for the whole training: .* \((\S+) days\)", result.stdout)
-    assert found and days, result.stdout
-    assert float(found[1]) > 0
-    assert float(days[1]) >= round(200 * float(found[1]) / 86400, 1)
+    found = re.search(r"a step (\S+) s, 1 steps an epoch, a validation (.*)", result.stdout)
+    whole = re.search(r"estimate for the whole training: (.*) \((\S+) days\)", result.stdout)
+    assert found and whole, result.stdout
+    step, check, total = float(found[1]), seconds(found[2]), seconds(whole[1])
+    assert step > 0
+    # As far as the printed numbers tell: a step to 0.01 s, a validation to a second.
+    assert total == pytest.approx(200 * (step + check), abs=200 * (0.005 + 0.5) + 1)
+    assert float(whole[2]) == pytest.approx(total / 86400, abs=0.051)
     assert not (tmp_path / "run").exists()
 
     for steps in ("2", "1"):

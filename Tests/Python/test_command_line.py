@@ -18,6 +18,9 @@ from igdm import __main__ as command_line
 
 Run = Callable[..., tuple[int, str, str]]
 
+JUDGED = ["evaluate", "{teacher}", "--data", "{test}", "--quiet"]
+GIVEN = ["distill", "--output", "{run}", "--data", "{test}", "--teacher", "{teacher}", "--student", "resnet8"]
+
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
@@ -105,6 +108,29 @@ def test_distill_does_not_overwrite(run: Run, job: list[object], tmp_path: Path)
     assert run(*job, "--output", tmp_path / "one", "--overwrite")[0] == 0
 
 
+def test_a_changed_student_keeps_the_configuration(run: Run, job: list[object], tmp_path: Path) -> None:
+    """What draws its weights, and how exactly it computes."""
+    assert run(*job, "--output", tmp_path / "one", "--seed", 4, "--exact", "--quiet")[0] == 0
+    config = tmp_path / "one" / "config.json"
+
+    def student(folder: str, *options: object) -> tuple[str, bool, bool]:
+        status, _, err = run("distill", "--config", config, "--output", tmp_path / folder, "--quiet", *options)
+        assert status == 0, err
+        written = json.loads((tmp_path / folder / "config.json").read_text())
+        drawn = igdm.Model.load(tmp_path / folder / "initial.h5").digest()
+        return drawn, written["student"]["exact"], written["teacher"]["exact"]
+
+    def drawn(architecture: str, width: int, seed: int) -> str:
+        return igdm.Model(architecture, classes=3, input_shape=(1, 12, 12), width=width, seed=seed).digest()
+
+    assert student("two", "--width", 5) == (drawn("resnet8", 5, 4), True, True)
+    assert student("three", "--student", "small_cnn", "--width", 4) == (drawn("small_cnn", 4, 4), True, True)
+    assert student("four", "--width", 5, "--seed", 6, "--no-exact") == (drawn("resnet8", 5, 6), False, False)
+    teacher = tmp_path / "teacher.h5"
+    digest = igdm.Model.load(teacher).digest()
+    assert student("five", "--student", teacher, "--teacher", teacher) == (digest, True, True)
+
+
 def test_evaluate(run: Run, job: list[object], hdf5_data: Path, tmp_path: Path) -> None:
     model, data = tmp_path / "teacher.h5", f"hdf5:{hdf5_data},test/images,test/labels"
     options = ["--data", data, "--attacks", "fgsm,pgd-2,fog-3", "--eps", "8/255", "--teacher", model, "--quiet"]
@@ -115,6 +141,76 @@ def test_evaluate(run: Run, job: list[object], hdf5_data: Path, tmp_path: Path) 
     status, out, err = run("evaluate", model, *options, "--json", "--count", 10, "--threads", 2)
     assert (status, err) == (0, "")
     assert [row["count"] for row in json.loads(out)["rows"]] == [10, 10, 10, 10]
+
+
+def test_tuning_of_an_evaluation(run: Run, teacher: igdm.Model, job: list[object], hdf5_data: Path) -> None:
+    data = igdm.datasets.hdf5(hdf5_data, "test/images", "test/labels")
+    tuning = {"momentum_decay": 0.25, "cw_searches": 3, "rho": 0.5}
+    command = [
+        "evaluate", job[4], "--data", f"hdf5:{hdf5_data},test/images,test/labels", "--attacks", "mi-fgsm-4", "--eps",
+        "0.1", "--quiet", "--json", *(f"--tuning={name}={value}" for name, value in tuning.items()),
+    ]  # fmt: skip
+    status, out, err = run(*command)
+    assert (status, err) == (0, "")
+    facts = json.loads(out)
+    assert facts["options"]["tuning"] == tuning
+    wanted = igdm.evaluate(teacher, data, attacks="mi-fgsm-4", eps="0.1", tuning=tuning)
+    assert [row["correct"] for row in facts["rows"]] == [row.correct for row in wanted.rows]
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [["--report", "{0}/none/x.html"], ["--samples", "{0}/none/x.h5"], ["--report", "{0}"], ["--samples", "{0}"],
+     ["--attacks", "autoattack", "--state", "{0}/none/state"]],
+)  # fmt: skip
+def test_outputs_are_looked_at_before_the_work(
+    run: Run, job: list[object], hdf5_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outputs: list[str]
+) -> None:
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("the work began")
+
+    monkeypatch.setattr(igdm, "evaluate", work)
+    monkeypatch.setattr(igdm, "autoattack", work)
+    command = ["evaluate", tmp_path / "teacher.h5", "--data", f"hdf5:{hdf5_data},test/images,test/labels"]
+    status, out, err = run(*command, *(one.format(tmp_path) for one in outputs))
+    assert (status, out) == (1, "")
+    assert f"{outputs[-2][2:]}: got {outputs[-1].format(tmp_path)}, want a file in a folder" in err
+
+
+def test_h5py_is_looked_for_before_the_work(
+    run: Run, job: list[object], hdf5_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    monkeypatch.setattr(igdm, "evaluate", lambda *_, **__: pytest.fail("the work began"))
+    command = ["evaluate", tmp_path / "teacher.h5", "--data", f"hdf5:{hdf5_data},test/images,test/labels"]
+    status, _, err = run(*command, "--samples", tmp_path / "samples.h5")
+    assert status == 1 and "pip install h5py" in err
+
+
+@pytest.mark.parametrize(("option", "writer"), [("--samples", "save_samples"), ("--report", "report.write")])
+def test_the_table_outlives_files_that_cannot_be_written(
+    run: Run, job: list[object], hdf5_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    option: str, writer: str,
+) -> None:  # fmt: skip
+    def full(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(f"igdm.{writer}", full)
+    command = ["evaluate", tmp_path / "teacher.h5", "--data", f"hdf5:{hdf5_data},test/images,test/labels"]
+    status, out, err = run(*command, "--attacks", "fgsm", "--count", 4, "--quiet", option, tmp_path / "file")
+    assert (status, err) == (1, "igdm: error: no space left\n")
+    assert "fgsm" in out and "4 samples" in out
+
+
+def test_a_report_in_l0(run: Run, job: list[object], hdf5_data: Path, tmp_path: Path) -> None:
+    """The images are attacked by PGD, which has no L0: the page does without."""
+    command = ["evaluate", tmp_path / "teacher.h5", "--data", f"hdf5:{hdf5_data},test/images,test/labels", "--quiet"]
+    options = ["--attacks", "fmn-5", "--count", 4, "--eps", 10, "--teacher", tmp_path / "teacher.h5"]
+    for norm, is_attacked in (("l0", False), ("l1", True)):
+        page = tmp_path / f"{norm}.html"
+        status, _, err = run(*command, *options, "--norm", norm, "--report", page)
+        assert (status, err) == (0, "")
+        assert ("What the attacks look like" in page.read_text()) == is_attacked
 
 
 def test_info_of_a_checkpoint(run: Run, teacher: igdm.Model, job: list[object], tmp_path: Path) -> None:
@@ -178,6 +274,10 @@ def test_info_of_the_library(run: Run) -> None:
         (["evaluate", "{teacher}", "--data", "{test}", "--eps", "much"], 2, "much"),
         (["evaluate", "{teacher}", "--data", "{test}", "--threads", "0"], 2, "threads"),
         (["evaluate", "{teacher}"], 2, "--data"),
+        ([*JUDGED, "--tuning", "momentum_decay"], 2, "tuning: got 'momentum_decay', want NAME=VALUE"),
+        ([*JUDGED, "--tuning", "momentum_decay=much"], 2, "tuning: got 'momentum_decay=much', want NAME=VALUE"),
+        ([*JUDGED, "--tuning", "speed=1"], 2, "tuning: got 'speed', want one of reference_quirks"),
+        ([*JUDGED, "--attacks", "autoattack", "--tuning", "rho=0.5"], 2, "tuning: got"),
         (["distill", "--output", "{run}"], 2, "want --data or --config"),
         (["distill", "--output", "{run}", "--data", "{test}"], 2, "want --student"),
         (["distill", "--output", "{run}", "--data", "{test}", "--student", "resnet8"], 2, "teacher"),
@@ -186,6 +286,11 @@ def test_info_of_the_library(run: Run) -> None:
         (["distill", "--output", "{run}", "--resume"], 2, "no run in"),
         (["distill", "--output", "{run}", "--resume", "--overwrite", "--data", "{test}"], 2, "student"),
         (["distill", "--output", "{run}", "--epochs", "many"], 2, "many"),
+        ([*GIVEN, "--train-count", "-5"], 2, "train_count: got -5, want at least 1"),
+        ([*GIVEN, "--train-count", "0"], 2, "train_count: got 0"),
+        ([*GIVEN, "--eval-count", "5"], 2, "eval_count: got 5 without attacks, want --attacks"),
+        ([*GIVEN, "--attacks", "fgsm", "--eval-count", "0"], 2, "eval_count: got 0, want at least 1"),
+        ([*GIVEN, "--attacks", "fgsm"], 2, "attacks: got no validation data"),
         (["info", "--nonsense"], 2, "--nonsense"),
         (["nonsense"], 2, "nonsense"),
         ([], 2, "distill"),

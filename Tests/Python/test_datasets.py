@@ -88,7 +88,7 @@ def test_holding_out(data: igdm.Dataset, arrays: tuple[np.ndarray, np.ndarray]) 
     others, held = data.hold_out(10, stratified=False)
     np.testing.assert_array_equal(held.images, images[-10:])
     np.testing.assert_array_equal(others.labels, labels[:-10])
-    for wrong in (0, -3, 48, float("nan"), float("inf")):
+    for wrong in (0, -3, 48, float("nan"), float("inf"), "1e9", "some"):
         with pytest.raises(igdm.InvalidArgument, match="size: got"):
             data.hold_out(wrong)
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 import igdm
 import numpy as np
@@ -59,6 +62,24 @@ def test_printed_and_as_dictionary(teacher: igdm.Model, data: igdm.Dataset) -> N
     assert stored["rows"][1]["accuracy"] == row.accuracy
     assert stored["options"]["eps"] == "8/255"
     assert pickle.loads(pickle.dumps(result)).rows == result.rows
+
+
+@pytest.mark.parametrize("eps", [np.float32(0.02), np.float64(0.02), Fraction(8, 255), 0.02])
+def test_numbers_of_any_kind_are_recorded_as_numbers(
+    teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path, eps: Any
+) -> None:
+    found = igdm.evaluate(
+        teacher, data, attacks="mi-fgsm-2", eps=eps, step=eps, count=4, tuning={"momentum_decay": np.float32(0.5)},
+        keep_samples=True,
+    )  # fmt: skip
+    options = json.loads(json.dumps(found.to_dict()))["options"]
+    assert (options["eps"], options["step"]) == (float(eps), float(eps))
+    assert options["tuning"] == {"momentum_decay": 0.5}
+    igdm.save_samples(tmp_path / "samples.h5", found)
+    swept = igdm.sweep(teacher, data, [eps, "0.1"], attacks="fgsm", count=4)
+    assert json.loads(json.dumps(swept.to_dict()))["eps"] == [float(eps), "0.1"]
+    ensemble = igdm.autoattack(teacher, data, version="custom", attacks="apgd-ce-2", eps=eps, count=4)
+    assert json.loads(json.dumps(ensemble.to_dict()))["options"]["eps"] == float(eps)
 
 
 def test_bad_arguments(teacher: igdm.Model, data: igdm.Dataset) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import CLASSES, SHAPE, TRAINING, make_arrays
 from igdm import __main__ as command_line
-from igdm import runs
+from igdm import comparison, runs
 
 
 def wide_model(seed: int = 0, **options: bool) -> igdm.Model:
@@ -73,6 +73,46 @@ def test_a_configuration_from_before_it(data: igdm.Dataset, tmp_path: Path) -> N
     student = runs.read_config(tmp_path / "config.json")["student"]
     del student["exact"]
     assert not runs.load_recorded("student", student).exact
+
+
+def test_reports_judge_it_as_it_was_trained(
+    data: igdm.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    igdm.distill(wide_model(exact=True), wide_model(seed=1), data, run_dir=tmp_path / "one", **TRAINING)
+    judge = igdm.datasets.from_arrays(*make_arrays(12), classes=CLASSES)
+    judged: list[bool] = []
+    evaluate = comparison.evaluate
+
+    def watch(model: igdm.Model, *rest: object, **options: object) -> igdm.Evaluation:
+        judged.append(model.exact)
+        return evaluate(model, *rest, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(comparison, "evaluate", watch)
+    comparison.write_comparison(
+        tmp_path / "page.html", [tmp_path / "one"], attacks="fgsm", radii=[], data=judge, progress=False
+    )
+    assert judged == [True, False], "the student, then the teacher"
+
+
+def test_the_best_epoch_is_judged_with_it(
+    hdf5_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide_model(seed=1).save(tmp_path / "teacher.h5")
+    judged: list[bool] = []
+
+    def watch(page: Path, title: str, contenders: list[igdm.report.Contender], **options: object) -> None:
+        judged.extend(one.model.exact for one in contenders if one.model is not None)
+
+    monkeypatch.setattr(igdm.report, "write", watch)
+    monkeypatch.setattr(runs, "best_epoch", lambda rows: 1)
+    part = "{0}/images,{0}/labels".format
+    assert command_line.main([
+        "distill", "--data", f"hdf5:{hdf5_data},{part('train')}", "--validation", f"hdf5:{hdf5_data},{part('test')}",
+        "--teacher", f"{tmp_path / 'teacher.h5'}", "--student", "resnet8", "--width", "16", "--steps", "1",
+        "--epochs", "2", "--batch-size", "16", "--crop-padding", "0", "--validation-steps", "0", "--exact", "--quiet",
+        "--output", f"{tmp_path / 'one'}",
+    ]) == 0, capsys.readouterr().err  # fmt: skip
+    assert judged == [True, True], "the last epoch and the best"
 
 
 def test_the_command_line(hdf5_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

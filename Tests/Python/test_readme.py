@@ -1,5 +1,6 @@
-"""Every code block of the README runs. Where a block would train for minutes, the budget is cut by replacing the
-words listed here; a replacement that no longer matches is an error, so that the test follows the text."""
+"""Every code block of the READMEs runs, and that of the package's docstring. Where a block would train for minutes, the
+budget is cut by replacing the words listed here; a replacement that no longer matches is an error, so that the test
+follows the text."""
 
 from __future__ import annotations
 
@@ -7,8 +8,10 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
+import igdm
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -28,8 +31,8 @@ SHELL_BUDGET = {
 }
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", (CHECKOUT / "README.md").read_text(), re.DOTALL)
+def blocks(language: str, file: str = "README.md") -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (CHECKOUT / file).read_text(), re.DOTALL)
 
 
 def cut(text: str, budget: dict[str, str]) -> str:
@@ -55,8 +58,22 @@ def run(command: list[str], folder: Path, **environment: str) -> str:
     return done.stdout
 
 
-def test_python(folder: Path) -> None:
-    (block,) = blocks("python")
+def examples() -> dict[str, str]:
+    """The whole job in Python, wherever it is told."""
+    assert igdm.__doc__ is not None
+    docstring = re.search(r"The whole job::\n\n(.*?)\n\n\S", igdm.__doc__, re.DOTALL)
+    assert docstring is not None
+    return {
+        "README": blocks("python")[0],
+        "binding's README": blocks("python", "bindings/python/README.md")[0],
+        "docstring": textwrap.dedent(docstring[1]),
+    }
+
+
+@pytest.mark.parametrize("place", ["README", "binding's README", "docstring"])
+def test_python(folder: Path, place: str) -> None:
+    block = examples()[place]
+    assert ('mirror="clip"' in block) == ("mirror_statistics=False" in block), "docs/results.md says why"
     (folder / "block.py").write_text(cut(block, PYTHON_BUDGET))
     printed = run([sys.executable, "block.py"], folder, PYTHONPATH=str(BINDING))
     assert "pgd-20" in printed

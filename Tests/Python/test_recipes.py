@@ -35,6 +35,53 @@ def test_every_method_has_its_recipe() -> None:
     assert all(len(alphas) == len(recipes.ALPHA_ORDER) for alphas in recipes.ALPHA.values())
 
 
+# alpha for PGD-AT / TRADES / ARD / IAD / AKD / RSLAD / AdaAD, from the paper's appendix.
+PAPER = """
+cifar100      resnet18         ltd        100 / 5 / 50 / 20 / 50 / 3 / 15
+cifar100      resnet18         bdm-at     220 / 5 / 100 / 50 / 25 / 10 / 70
+cifar100      resnet18         ikl-at     100 / 5 / 100 / 50 / 40 / 10 / 50
+cifar10       resnet18         ltd        60 / 20 / 5 / 50 / 7 / 0.9 / 5
+cifar10       resnet18         bdm-at     70 / 20 / 10 / 30 / 10 / 0.9 / 10
+cifar10       resnet18         ikl-at     70 / 20 / 10 / 30 / 15 / 1 / 5
+svhn          resnet18         pgd-at     60 / 30 / 50 / 40 / 10 / 3 / 9
+tiny-imagenet preact_resnet18  wrn_34_10  30 / 20 / 10 / 20 / 10 / 1 / 10
+cifar100      mobilenet_v2     ltd        150 / 10 / 70 / 20 / 30 / 3 / 20
+cifar100      mobilenet_v2     bdm-at     160 / 10 / 70 / 50 / 30 / 4 / 50
+cifar100      mobilenet_v2     ikl-at     160 / 3 / 70 / 50 / 30 / 10 / 40
+cifar10       mobilenet_v2     ltd        70 / 1 / 10 / 50 / 15 / 0.5 / 10
+cifar10       mobilenet_v2     bdm-at     40 / 0.5 / 8 / 50 / 15 / 0.7 / 10
+cifar10       mobilenet_v2     ikl-at     50 / 0.2 / 9 / 50 / 15 / 0.7 / 10
+"""
+METHODS = ("pgd-at", "trades", "ard", "iad", "akd", "rslad", "adaad", "adaiad")
+
+
+def test_alpha_is_the_papers() -> None:
+    rows = [line.split(maxsplit=3) for line in PAPER.strip().splitlines()]
+    assert {tuple(row[:3]) for row in rows} == set(recipes.ALPHA)
+    for data, student, teacher, numbers in rows:
+        wanted = [float(one) for one in numbers.split("/")]
+        got = [recipes.paper(data, student, teacher, f"{method}+igdm")["igdm"] for method in METHODS]
+        assert got == [*wanted, wanted[-1]], "AdaIAD has AdaAD's"
+
+
+@pytest.mark.parametrize(
+    ("key", "epochs", "introspection", "average"),
+    [
+        (("cifar10", "resnet18", "ltd"), 200, 60, 95),
+        (("cifar100", "mobilenet_v2", "ltd"), 200, 60, 95),
+        (("svhn", "resnet18", "pgd-at"), 50, 15, None),
+        (("tiny-imagenet", "preact_resnet18", "wrn_34_10"), 100, 30, 48),
+    ],
+)
+def test_starts_are_parts_of_the_epochs(
+    key: tuple[str, str, str], epochs: int, introspection: int, average: int | None
+) -> None:
+    for method in ("iad", "adaiad"):
+        options = recipes.paper(*key, method)
+        assert (options["epochs"], options["introspection_start"]) == (epochs, introspection)
+    assert recipes.paper(*key, "saad").get("swa_start") == average
+
+
 def test_exceptions() -> None:
     assert recipes.paper("cifar10", "resnet18", "ltd", "rslad+igdm")["epochs"] == 300
     assert recipes.paper("svhn", "resnet18", "pgd-at", "rslad")["epochs"] == 50

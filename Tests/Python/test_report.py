@@ -142,6 +142,16 @@ def test_gallery_shows_the_data_and_the_verdicts(teacher: igdm.Model, data: igdm
     assert page.count("span", "wrong") == clean_errors + int(attacked.success.sum()) + legend
 
 
+def test_the_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    report.write(page, "One", [], configuration={"Seed": "0"})
+    before = page.read_bytes()
+    with pytest.raises(UnicodeEncodeError):
+        report.write(page, "half a character \udcff", [], configuration={"Seed": "0"})
+    assert page.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["report.html"]
+
+
 def test_a_single_run_without_validation(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
     student = make_model()
     run = igdm.distill(student, teacher, data, **dict(TRAINING, epochs=1))

@@ -13,6 +13,7 @@ from conftest import TRAINING, make_model
 from igdm import runs
 
 OPTIONS = dict(TRAINING, igdm=2.0, mirror="clip", eps="13/255")
+MTARD = dict(OPTIONS, method="mtard")
 
 
 @pytest.fixture
@@ -105,6 +106,56 @@ def test_a_run_is_not_overwritten_by_accident(teacher: igdm.Model, data: igdm.Da
     assert student.digest() == make_model(seed=1).digest()
     igdm.distill(student, teacher, data, run_dir=tmp_path, overwrite=True, **OPTIONS)
     assert igdm.Model.load(tmp_path / "last.h5").digest() == student.digest()
+
+
+def test_overwriting_leaves_nothing_of_the_old_run(
+    saved_teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path
+) -> None:
+    folder = tmp_path / "one"
+    igdm.distill(make_model(), [make_model(seed=3), make_model(seed=5)], data, run_dir=folder, **MTARD)
+    old = ["evaluation.json", "evaluation-best.json", "report.html", "events.out.tfevents.1.host"]
+    for name in [*old, "notes.txt"]:
+        (folder / name).write_text("old")
+    igdm.distill(make_model(), saved_teacher, data, run_dir=folder, overwrite=True, **OPTIONS)
+    names = {path.name for path in folder.iterdir() if path.name == old[-1] or "tfevents" not in path.name}
+    assert names == {"config.json", "initial.h5", "metrics.csv", "last.h5", "notes.txt"}
+
+
+def test_a_folder_without_run_loses_nothing(saved_teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("mine")
+    igdm.distill(make_model(), saved_teacher, data, run_dir=tmp_path, **OPTIONS)
+    assert (tmp_path / "report.html").read_text() == "mine"
+
+
+def test_teachers_of_the_folder_itself_outlive_overwriting(data: igdm.Dataset, tmp_path: Path) -> None:
+    """Even where the two change places, or one of them is the old student."""
+    models = [make_model(seed=3), make_model(seed=5)]
+    digests = [one.digest() for one in models]
+    igdm.distill(make_model(), models, data, run_dir=tmp_path, **MTARD)
+
+    def recorded() -> list[str]:
+        config = runs.read_config(tmp_path / "config.json")
+        return [runs.load_recorded(role, config[role]).digest() for role in ("clean_teacher", "teacher")]
+
+    def replace(clean: str, robust: str) -> list[str]:
+        pair = [igdm.Model.load(tmp_path / name) for name in (clean, robust)]
+        igdm.distill(make_model(), pair, data, run_dir=tmp_path, overwrite=True, **MTARD)
+        return recorded()
+
+    assert recorded() == digests
+    assert replace("clean_teacher.h5", "teacher.h5") == digests
+    assert replace("teacher.h5", "clean_teacher.h5") == digests[::-1]
+    student = igdm.Model.load(tmp_path / "last.h5").digest()
+    assert replace("last.h5", "clean_teacher.h5") == [student, digests[1]]
+
+
+def test_a_run_goes_on_however_eps_is_written(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
+    options = dict(OPTIONS, epochs=1, step="2/255")
+    igdm.distill(make_model(), teacher, data, run_dir=tmp_path, **options)
+    changed = dict(options, eps=13 / 255, step=2 / 255)
+    igdm.distill(make_model(), teacher, data, run_dir=tmp_path, resume=True, **changed)
+    with pytest.raises(igdm.InvalidArgument, match="eps: the run has 13/255, now it is 12/255"):
+        igdm.distill(make_model(), teacher, data, run_dir=tmp_path, resume=True, **dict(options, eps="12/255"))
 
 
 def test_an_interrupted_run_keeps_its_student(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:

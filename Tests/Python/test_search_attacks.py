@@ -93,11 +93,15 @@ def test_tuning_is_taken(teacher: igdm.Model) -> None:
     many = igdm.attack(teacher, images, labels, "spsa", eps=0.3, steps=1, tuning={"spsa_directions": 9})
     assert few.forwards.max() == 1 + 2 * 2 + 2
     assert many.forwards.max() == 1 + 2 * 9 + 2
-    quick = {"cw_searches": 3, "cw_abort_early": 0}
-    long = igdm.attack(teacher, images, labels, "cw-l2", eps=0.01, norm="l2", steps=7, tuning=quick)
-    assert long.forwards.max() == 1 + 3 * 7
-    short = igdm.attack(teacher, images, labels, "cw-l2", eps=0.01, norm="l2", steps=7, tuning=quick | {"cw_rate": 0.5})
-    assert (short.images != long.images).any() or not long.success.any()
+    quick = {"cw_searches": 3, "cw_abort_early": 0, "cw_constant": 1}
+    slow, fast = (
+        igdm.attack(teacher, images, labels, "cw-l2", eps=8, norm="l2", steps=7, tuning=quick | {"cw_rate": rate})
+        for rate in (0.1, 0.5)
+    )
+    assert slow.forwards.max() == 1 + 3 * 7
+    right = teacher.predict(images).argmax(1) == labels
+    both = right & slow.success & fast.success
+    assert both.any() and (slow.images[both] != fast.images[both]).any()
     kept, lost = (
         igdm.attack(teacher, images, labels, "mi-fgsm", norm="l2", eps=2, tuning={"momentum_decay": decay}).images
         for decay in (1, 0.2)

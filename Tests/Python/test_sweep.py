@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import NoReturn
 
 import h5py
 import igdm
@@ -161,8 +163,29 @@ def test_samples_as_a_file(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Pa
         assert ensemble.rows[-1].quantised is not None
     with pytest.raises(igdm.InvalidArgument, match="keep_samples"):
         igdm.save_samples(path, igdm.evaluate(teacher, data, attacks="fgsm", count=2))
-    with pytest.raises(igdm.InputOutputError):
+    with pytest.raises(igdm.InputOutputError, match="path: nothing can be written in"):
         igdm.save_samples(tmp_path / "nowhere" / "samples.h5", result)
+    swept = igdm.sweep(teacher, data, [0.1], attacks="fgsm", count=2)
+    with pytest.raises(TypeError, match=r"result: got Sweep, want igdm\.Evaluation or igdm\.AutoAttack"):
+        igdm.save_samples(path, swept)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("error", [TypeError, OSError, KeyboardInterrupt])
+def test_samples_are_written_whole_or_not_at_all(
+    teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path, error: type[BaseException]
+) -> None:
+    class Unwritable(dict[str, object]):
+        def items(self) -> NoReturn:
+            raise error
+
+    result = igdm.evaluate(teacher, data, attacks="fgsm", count=2, keep_samples=True)
+    path = tmp_path / "samples.h5"
+    igdm.save_samples(path, result)
+    before = path.read_bytes()
+    with pytest.raises(error):
+        igdm.save_samples(path, dataclasses.replace(result, correct=Unwritable(result.correct)))
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["samples.h5"]
 
 
 def test_a_host_model_is_evaluated_as_ours(teacher: igdm.Model, data: igdm.Dataset) -> None:

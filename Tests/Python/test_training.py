@@ -329,6 +329,51 @@ def test_handles_are_released_in_any_order(teacher: igdm.Model, arrays: tuple[np
     assert digests == {True, False}
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("patience", 0, igdm.InvalidArgument),
+        ("patience", 1.5, TypeError),
+        ("patience", True, TypeError),
+        ("patience", float("nan"), TypeError),
+        ("patience", "2", TypeError),
+        ("checkpoint_minutes", -1, igdm.InvalidArgument),
+        ("checkpoint_minutes", float("nan"), igdm.InvalidArgument),
+        ("checkpoint_minutes", "soon", igdm.InvalidArgument),
+        ("checkpoint_minutes", None, TypeError),
+    ],
+)
+def test_wrong_numbers(teacher: igdm.Model, data: igdm.Dataset, name: str, value: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=f"{name}: got .*, want"):
+        igdm.distill(make_model(), teacher, data, validation=data, **{name: value}, **TRAINING)
+
+
+def test_patience_may_be_of_numpy(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"validation": data, "patience": np.int64(3), "checkpoint_minutes": "5", **TRAINING}
+    igdm.distill(make_model(), teacher, data, run_dir=tmp_path, **options)
+    config = igdm.runs.read_config(tmp_path / "config.json")
+    assert (config["patience"], config["checkpoint_minutes"]) == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "used"),
+    [
+        ("swa_start", {"average": "swa"}),
+        ("awp_start", {"awp": 0.005}),
+        ("introspection_start", {"method": "iad"}),
+        ("introspection_start", {"method": "adaiad"}),
+    ],
+)
+def test_what_never_begins_is_told(
+    teacher: igdm.Model, data: igdm.Dataset, caplog: pytest.LogCaptureFixture, name: str, used: dict[str, Any]
+) -> None:
+    for start, options, told in ((3, used, 1), (2, used, 0), (3, {}, 0)):
+        caplog.clear()
+        igdm.distill(make_model(), teacher, data, **{**TRAINING, name: start, **options})
+        late = [one.getMessage() for one in caplog.records if one.name == "igdm" and one.levelname == "WARNING"]
+        assert late == [f"{name}: got 3 with 2 epochs: it never begins"] * told
+
+
 def test_garbage_collection_releases(teacher: igdm.Model) -> None:
     trainer = igdm.Trainer(make_model(), teacher.copy(), steps_per_epoch=1, **TRAINING)
     released = trainer._owner.finalizer

@@ -7,7 +7,8 @@ The whole job::
     teacher = igdm.Model.load("examples/data/fashion_teacher.h5")
     student = igdm.Model("resnet8", classes=10, input_shape=(1, 28, 28), width=8, seed=0)
     run = igdm.distill(student, teacher, data.train, validation=data.test,
-                       method="ard", igdm=5.0, mirror="clip", eps=0.1, step=0.025, steps=7, epochs=5)
+                       method="ard", igdm=3.0, mirror="clip", mirror_statistics=False,
+                       eps=0.1, step=0.025, steps=7, epochs=5)
     print(igdm.evaluate(student, data.test, attacks=["fgsm", "pgd-20", "cw"], eps=0.1, teacher=teacher))
     student.save("student.h5")
 

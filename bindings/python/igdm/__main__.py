@@ -19,7 +19,9 @@ from typing import Any, NoReturn, get_args, get_type_hints
 
 import igdm
 from igdm import comparison, report, runs
+from igdm._structures import number, positive
 from igdm.convert import command as conversion
+from igdm.convert.files import require_writable, required
 from igdm.datasets import SPECIFICATIONS, Dataset, TrainTest, open_source, open_specification
 from igdm.evaluation import Evaluation, format_table
 from igdm.options import TrainingOptions
@@ -143,12 +145,19 @@ def _argument_kind(kind: Any) -> dict[str, Any]:
 
 
 def _distill(given: argparse.Namespace) -> None:
+    for name in ("train_count", "eval_count"):
+        if getattr(given, name) is not None:
+            positive(name, getattr(given, name))
+    if given.eval_count is not None and given.attacks is None:
+        raise igdm.InvalidArgument(f"eval_count: got {given.eval_count} without attacks, want --attacks with it")
     recorded = Path(given.output) / "config.json"
     source = given.config or (recorded if given.resume and recorded.exists() else None)
     config = runs.read_config(source) if source is not None else None
     if given.resume and config is None and given.data is None:
         raise igdm.InvalidArgument(f"resume: got no run in {given.output} to go on with, nor --data to begin one")
     train, validation = _training_data(given, config)
+    if given.attacks is not None and validation is None:
+        raise igdm.InvalidArgument("attacks: got no validation data to evaluate on; give --validation")
     teacher = _teacher(given, config, "teacher")
     clean_teacher = _teacher(given, config, "clean_teacher")
     student = _student(given, config, train)
@@ -174,7 +183,7 @@ def _distill(given: argparse.Namespace) -> None:
     contenders = [report.Contender("student", student, run.history)]
     best = runs.best_epoch(run.history)
     if best not in (None, run.history[-1]["epoch"]):
-        model = igdm.Model.load(Path(given.output) / "best.h5")
+        model = igdm.Model.load(Path(given.output) / "best.h5", exact=student.exact)
         contenders.append(report.Contender(f"best, epoch {best}", model))
     if given.attacks is not None:
         contenders = [_judged(given, one, validation, teacher, run.options["eps"]) for one in contenders]
@@ -195,8 +204,7 @@ def _judged(
     given: argparse.Namespace, one: report.Contender, data: Dataset | None, teacher: igdm.Model | None, eps: Any
 ) -> report.Contender:
     """The contender with its evaluation, which is printed and written."""
-    if data is None or one.model is None:
-        raise igdm.InvalidArgument("attacks: got no validation data to evaluate on; give --validation")
+    assert data is not None and one.model is not None
     evaluation = igdm.evaluate(
         one.model, data, attacks=given.attacks, eps=eps, count=given.eval_count, teacher=teacher,
         progress=not given.quiet,
@@ -245,7 +253,7 @@ def _generated(given: argparse.Namespace, config: dict[str, Any] | None) -> Data
 def _teacher(given: argparse.Namespace, config: dict[str, Any] | None, role: str) -> igdm.Model | None:
     file = getattr(given, role)
     if file is not None:
-        return None if file == "none" else igdm.Model.load(file)
+        return None if file == "none" else igdm.Model.load(file, exact=_was_exact(config, role))
     if config is not None and config[role] is not None:
         return runs.load_recorded(role, config[role])
     return None
@@ -253,15 +261,22 @@ def _teacher(given: argparse.Namespace, config: dict[str, Any] | None, role: str
 
 def _student(given: argparse.Namespace, config: dict[str, Any] | None, train: Dataset) -> igdm.Model:
     if given.student is not None and given.student.endswith(".h5"):
-        return igdm.Model.load(given.student)
+        return igdm.Model.load(given.student, exact=_was_exact(config, "student"))
     if given.student is None and given.width is None and config is not None:
         return runs.load_recorded("student", config["student"])
     architecture = given.student or (config["student"]["architecture"] if config else None)
     if architecture is None:
         raise igdm.InvalidArgument("student: got none, want --student or --config")
+    seed = given.seed if given.seed is not None or config is None else config["options"].get("seed")
     return igdm.Model(
-        architecture, classes=train.classes, input_shape=train.image_shape, width=given.width, seed=given.seed
-    )
+        architecture, classes=train.classes, input_shape=train.image_shape, width=given.width, seed=seed,
+        exact=_was_exact(config, "student"),
+    )  # fmt: skip
+
+
+def _was_exact(config: dict[str, Any] | None, role: str) -> bool:
+    """Whether the model that another one stands in for was exact."""
+    return config is not None and config[role] is not None and config[role].get("exact", False)
 
 
 # -- evaluate
@@ -299,13 +314,34 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("--batch-size", type=int, metavar="N", help="changes speed and memory only")
     parser.add_argument("--seed", type=int, metavar="N", help="of the random starts")
     parser.add_argument("--eot", type=int, metavar="N", help="passes over which gradients are averaged (random models)")
+    parser.add_argument(
+        "--tuning",
+        action="append",
+        type=_setting,
+        metavar="NAME=VALUE",
+        help="of the attacks: rho, fab_alpha, momentum_decay, ... (igdm_attack_tuning, igdm_search_tuning); repeatable",
+    )
     parser.add_argument("--teacher", metavar="FILE", help="compare the input gradients with this checkpoint's")
     parser.add_argument("--exact", action="store_true", help=f"model and teacher {EXACT}")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     _add_common(parser)
 
 
+def _setting(text: str) -> tuple[str, float]:
+    """NAME=VALUE."""
+    name, _, value = text.partition("=")
+    try:
+        return name, int(value) if value.strip("+-").isdecimal() else number(name, value)
+    except igdm.InvalidArgument:
+        raise argparse.ArgumentTypeError(f"got {text!r}, want NAME=VALUE with a number") from None
+
+
 def _evaluate(given: argparse.Namespace) -> None:
+    for name in ("report", "samples", "state"):
+        if getattr(given, name) is not None:
+            require_writable(name, Path(getattr(given, name)))
+    if given.samples is not None:
+        required("h5py")
     model = igdm.Model.load(given.model, exact=given.exact)
     teacher = None if given.teacher is None else igdm.Model.load(given.teacher, exact=given.exact)
     data = _part(open_specification(given.data), given.split)
@@ -317,6 +353,7 @@ def _evaluate(given: argparse.Namespace) -> None:
             raise igdm.InvalidArgument(f"{name}: got {getattr(given, name)!r}, want none without --attacks autoattack")
     names = ("attacks", "step", "norm", "restarts", "count", "batch_size", "seed", "target", "eot")
     options = {name: getattr(given, name) for name in names} | {"teacher": teacher, "progress": not given.quiet}
+    options["tuning"] = None if given.tuning is None else dict(given.tuning)
     is_sweep = given.eps is not None and "," in given.eps
     if is_sweep and given.samples is not None:
         raise igdm.InvalidArgument("samples: got a file with several eps, want one eps")
@@ -325,9 +362,9 @@ def _evaluate(given: argparse.Namespace) -> None:
             result: Evaluation | igdm.Sweep = igdm.sweep(model, data, given.eps.split(","), **options)
         else:
             result = igdm.evaluate(model, data, eps=given.eps, keep_samples=given.samples is not None, **options)
+    _tell(given, result)
     if given.report is not None:
         _write_report(given.report, model, teacher, data, result)
-    _tell(given, result)
 
 
 @contextmanager
@@ -342,10 +379,10 @@ def _telling_partial(given: argparse.Namespace) -> Generator[None, None, None]:
 
 
 def _tell(given: argparse.Namespace, result: Evaluation | igdm.Sweep | igdm.AutoAttack) -> None:
-    """Writes the samples and prints the table."""
+    """Prints the table and writes the samples."""
+    print(json.dumps(result.to_dict(), indent=2) if given.json else result)
     if given.samples is not None and not isinstance(result, igdm.Sweep):
         igdm.save_samples(given.samples, result)
-    print(json.dumps(result.to_dict(), indent=2) if given.json else result)
 
 
 def _write_report(
@@ -360,7 +397,8 @@ def _write_report(
         "Seed": str(evaluation.options["seed"]),
     }
     norm = evaluation.options["norm"]
-    gallery = report.Gallery(data, {"eps": evaluation.options["eps"], "norm": norm, "steps": 20}, "PGD-20", teacher)
+    shown = None if norm == "l0" else {"eps": evaluation.options["eps"], "norm": norm, "steps": 20}  # PGD has no L0
+    gallery = report.Gallery(data, shown, "PGD-20", teacher)
     report.write(
         path, f"{info.architecture} on {data.source['kind']}",
         [report.Contender(info.architecture, model, evaluation=evaluation, sweep=swept)],
@@ -369,7 +407,7 @@ def _write_report(
 
 
 def _autoattack(given: argparse.Namespace, model: igdm.Model, data: Dataset) -> None:
-    for name in ("teacher", "step", "restarts", "target", "report"):
+    for name in ("teacher", "step", "restarts", "target", "report", "tuning"):
         if getattr(given, name) is not None:
             raise igdm.InvalidArgument(f"{name}: got {getattr(given, name)!r}, want none with --attacks autoattack")
     version, _, attacks = (given.version or "").partition(":")

@@ -38,8 +38,8 @@ class Gallery:
     """Where the gallery's images come from and how they are attacked."""
 
     data: Dataset
-    attack: Mapping[str, Any] = field(default_factory=dict)
-    """Keyword arguments of igdm.attack()."""
+    attack: Mapping[str, Any] | None = field(default_factory=dict)
+    """Keyword arguments of igdm.attack(). None: no attacked images."""
     attack_name: str = "PGD"
     teacher: Model | None = None
     """With whose input gradients those of the contenders are shown."""

@@ -30,12 +30,12 @@ def _chosen(gallery: Gallery) -> tuple[Floats, Labels]:
 
 def attacked_images(contenders: Sequence[Contender], gallery: Gallery) -> str:
     """The section with clean and attacked images."""
-    shown = _shown(contenders)
-    if not shown:
+    shown, options = _shown(contenders), gallery.attack
+    if not shown or options is None:
         return ""
     data = gallery.data
     images, labels = _chosen(gallery)
-    attacked = [attack(model, images, labels, progress=False, **gallery.attack).images for _, _, model in shown]
+    attacked = [attack(model, images, labels, progress=False, **options).images for _, _, model in shown]
     largest = max(float(np.abs(result - images).max()) for result in attacked) or 1.0
     cards = []
     for i, label in enumerate(labels):

@@ -97,6 +97,16 @@ def integer(name: str, value: object, kind: type[Any] = c_int64) -> int:
     return result
 
 
+def positive(name: str, value: object) -> int:
+    """A number of things, of which there is to be at least one."""
+    if isinstance(value, bool):
+        raise TypeError(f"{name}: got {value}, want an integer")
+    result = integer(name, value)
+    if result < 1:
+        raise InvalidArgument(f"{name}: got {result}, want at least 1")
+    return result
+
+
 class _Model(ctypes.Structure):
     pass
 

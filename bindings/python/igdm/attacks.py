@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import ctypes
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -186,6 +186,12 @@ def tuned(tuning: Mapping[str, float]) -> structures.AttackTuning:
     search.assign(**{name: value for name, value in tuning.items() if name in of_search})
     details.search = ctypes.pointer(search)
     return details
+
+
+def as_tuned(details: structures.AttackTuning, names: Iterable[str]) -> dict[str, float]:
+    """The plain values of those members."""
+    values = details.values() | details.search.contents.values()
+    return {name: values[name] for name in names}
 
 
 class Report:

@@ -16,6 +16,7 @@ from typing import Any
 from . import report, runs
 from ._contenders import Contender, Gallery
 from ._structures import number
+from .convert.files import require_writable
 from .datasets import Dataset, open_source
 from .errors import InvalidArgument, NotFoundError
 from .evaluation import evaluate
@@ -98,6 +99,7 @@ def write_comparison(
         raise InvalidArgument("folders: got none, want at least one run folder")
     if checkpoint not in CHECKPOINTS:
         raise InvalidArgument(f'checkpoint: got "{checkpoint}", want one of {", ".join(CHECKPOINTS)}')
+    require_writable("path", Path(path))
     opened = [_open(Path(folder), checkpoint) for folder in folders]
     first = opened[0]
     judge = data if data is not None else _validation(first)
@@ -126,15 +128,16 @@ def write_comparison(
 
 
 def _open(path: Path, checkpoint: str) -> _RunFolder:
-    config = path / "config.json"
-    if not config.exists():
+    described = path / "config.json"
+    if not described.exists():
         raise NotFoundError(f"report: {path} is no run folder: it has no config.json")
     file = path / f"{checkpoint}.h5"
     if not file.exists():
         raise NotFoundError(f"report: {path} has no {file.name}; choose another checkpoint than {checkpoint}")
     metrics = path / "metrics.csv"
     history = runs.read_metrics(metrics) if metrics.exists() else []
-    return _RunFolder(path, runs.read_config(config), Model.load(file), history)
+    config = runs.read_config(described)
+    return _RunFolder(path, config, Model.load(file, exact=config["student"].get("exact", False)), history)
 
 
 def _validation(run: _RunFolder) -> Dataset:

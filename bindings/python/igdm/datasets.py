@@ -97,7 +97,7 @@ class Dataset(Handle):
         count = round(wanted * len(self) if wanted < 1 else wanted) if math.isfinite(wanted) else 0
         if not 1 <= count < len(self):
             raise InvalidArgument(
-                f"size: got {size:g}, want 1 ... {len(self) - 1} of the {len(self)} samples, or a part of them below 1"
+                f"size: got {wanted:g}, want 1 ... {len(self) - 1} of {len(self)} samples, or a part of them below 1"
             )
         if not stratified:
             return self[:-count], self[-count:]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -306,13 +307,17 @@ def distill(
     require_dataset("train", train)
     if validation is not None:
         require_dataset("validation", validation)
-    if patience is not None and (patience < 1 or validation is None):
-        raise InvalidArgument(f"patience: got {patience}, want at least 1, and a validation")
-    if not checkpoint_minutes >= 0:
-        raise InvalidArgument(f"checkpoint_minutes: got {checkpoint_minutes}, want a number >= 0")
+    if patience is not None:
+        patience = structures.positive("patience", patience)
+        if validation is None:
+            raise InvalidArgument(f"patience: got {patience} and no validation, want both")
+    minutes = structures.number("checkpoint_minutes", checkpoint_minutes)
+    if not minutes >= 0:
+        raise InvalidArgument(f"checkpoint_minutes: got {minutes:g}, want a number >= 0")
     if resume and (run_dir is None or overwrite):
         raise InvalidArgument("resume: got no run_dir, or overwrite with it; want the run_dir of a run")
     with Trainer(student, teacher, generated=generated, **options) as trainer:
+        _warn_of_late_starts(trainer.options)
         if run_dir is None:
             history = _fit(trainer, train, validation, patience, progress, callback)
             return Run(student, history, trainer.options, _average(trainer, train), None)
@@ -327,7 +332,7 @@ def distill(
                     f"{student.info.input_shape} in {student.info.classes}, the student's"
                 )
         clean, robust = split_teachers(teacher)
-        with RunFolder(run_dir, overwrite=overwrite, resume=resume, minutes=checkpoint_minutes) as folder:
+        with RunFolder(run_dir, overwrite=overwrite, resume=resume, minutes=minutes) as folder:
             folder.begin(
                 student, robust, clean, train, validation, generated, trainer.options, patience, default_options()
             )
@@ -336,6 +341,20 @@ def distill(
             if average is not None:
                 average.save(folder.average)
         return Run(student, folder.rows, trainer.options, average, folder.path)
+
+
+def _warn_of_late_starts(options: Mapping[str, Any]) -> None:
+    """Tells of what is asked for and will never begin."""
+    begins = {
+        "introspection_start": options["method"] in ("iad", "adaiad"),
+        "awp_start": options["awp"] > 0,
+        "swa_start": options["average"] == "swa",
+    }
+    for name, is_used in begins.items():
+        if is_used and options[name] > options["epochs"]:
+            logging.getLogger("igdm").warning(
+                "%s: got %d with %d epochs: it never begins", name, options[name], options["epochs"]
+            )
 
 
 class _Stalled(Exception):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 from . import _structures as structures
 from ._arrays import pointer
 from ._library import Handle, call, file_path
+from ._structures import positive
 from .attacks import Adversarial, Report, Watcher, watched
+from .convert.files import require_writable
 from .datasets import Dataset, require_dataset
 from .errors import InvalidArgument
 from .evaluation import Row, format_rows, read_rows
 from .hosts import HostModel, attacked
 from .models import Model
 from .progress import Display
+from .runs import write_json
 
 THREATS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 
@@ -134,13 +137,15 @@ def autoattack(
     )  # fmt: skip
     if state is not None:
         options.state = file_path("state", state)
+        require_writable("state", Path(os.fsdecode(state)))
     options.keep_partial = 1
     made = structures.Evaluation()
 
     def result() -> AutoAttack:
         asked = options.values()
         del asked["keep_partial"]
-        asked["eps"] = asked.pop("epsilon") if eps is None else eps
+        epsilon = asked.pop("epsilon")
+        asked["eps"] = eps if isinstance(eps, str) else epsilon
         with Handle(made, "igdm_evaluation_release"):
             rows, correct = read_rows(made)
             images = np.empty((rows[0].count, *data.image_shape), np.float32)
@@ -182,6 +187,7 @@ def benchmark(
     n: int | None = None,
     *,
     to: str | os.PathLike[str] | None = None,
+    dataset: str | None = None,
     **options: Any,
 ) -> tuple[float, float]:
     """Clean and robust accuracy in [0,1] under standard AutoAttack, as RobustBench measures them.
@@ -189,14 +195,19 @@ def benchmark(
     threat   "linf", "l2" or "l1"
     n        the first so many samples of `data`; None = all
     to       a JSON file to write, with the fields of RobustBench's model records: accuracies in percent, two decimals
+    dataset  the name of the data in that file, such as "cifar10"; where left out, the kind of source that `data` has
     options  as those of autoattack(): state, batch_size, seed, progress, callback, version, attacks
     """
     if threat.lower() not in THREATS:
         raise InvalidArgument(f"threat: got {threat!r}, want one of {', '.join(THREATS)}")
+    if n is not None:
+        positive("n", n)
+    if to is not None:
+        require_writable("to", Path(to))
     result = autoattack(model, data, norm=threat.lower(), eps=eps, count=n, **options)
     if to is not None:
         record = {
-            "dataset": data.source["kind"],
+            "dataset": data.source["kind"] if dataset is None else dataset,
             "threat_model": THREATS[threat.lower()],
             "architecture": model.info.architecture if isinstance(model, Model) else None,
             "eps": str(eps),
@@ -205,7 +216,5 @@ def benchmark(
             "number_of_samples": result.rows[0].count,
             "footnote": "; ".join(result.warnings) or None,
         }
-        with open(to, "w", encoding="utf-8") as file:
-            json.dump({name: value for name, value in record.items() if value is not None}, file, indent=2)
-            file.write("\n")
+        write_json(to, {name: value for name, value in record.items() if value is not None})
     return result.clean, result.robust

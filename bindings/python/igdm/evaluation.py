@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from . import _structures as structures
 from ._arrays import pointer
 from ._library import Handle, call
-from .attacks import Adversarial, Report, Watcher, tuned, watched
+from .attacks import Adversarial, Report, Watcher, as_tuned, tuned, watched
 from .datasets import Dataset, require_dataset
 from .errors import InvalidArgument
 from .hosts import HostModel, attacked
@@ -51,7 +51,7 @@ class Evaluation:
     gradient_distance: float | None
     """Mean L2 distance of the two gradients."""
     options: dict[str, Any]
-    """What was asked for: norm, eps, step, restarts, batch_size, seed."""
+    """What was asked for: norm, eps, step, restarts, batch_size, seed. Fractions are as written: "8/255"."""
     samples: Mapping[str, Adversarial] = field(default_factory=dict)
     """What each attack found, by row name; with ``keep_samples`` only. Samples misclassified clean count as broken,
     unmoved."""
@@ -190,11 +190,10 @@ def measured(
     def result(has_agreement: bool) -> Evaluation:
         asked = options.values()
         del asked["keep_samples"], asked["keep_partial"]
-        asked["eps"] = asked.pop("epsilon") if eps is None else eps
-        if step is not None:
-            asked["step"] = step
+        asked["eps"] = asked.pop("epsilon")
+        asked |= {name: one for name, one in (("eps", eps), ("step", step)) if isinstance(one, str)}
         if tuning is not None:
-            asked["tuning"] = dict(tuning)
+            asked["tuning"] = as_tuned(options.tuning.contents, tuning)
         rows, flags = read_rows(made)
         cosine, distance = ctypes.c_double(), ctypes.c_double()
         if has_agreement:

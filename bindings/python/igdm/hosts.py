@@ -27,20 +27,21 @@ class HostModel:
     PyTorch, for example::
 
         def forward(images):
-            return module(torch.from_numpy(images)).detach().numpy()
+            return module(torch.tensor(images)).detach().numpy()
 
         def gradient(images, cotangent):
-            x = torch.from_numpy(images).requires_grad_()
-            return torch.autograd.grad(module(x), x, torch.from_numpy(cotangent))[0].numpy()
+            x = torch.tensor(images, requires_grad=True)
+            return torch.autograd.grad(module(x), x, torch.tensor(cotangent))[0].numpy()
 
         igdm.attack(igdm.HostModel(forward, gradient, classes=10, input_shape=(3, 32, 32)), images, labels, "apgd-ce")
 
-    A sample's logits should not depend on the others of its batch, nor on the moment. What the functions raise comes
+    The arrays are the library's own and cannot be written to: torch.tensor() and numpy's copy() make arrays that can. A
+    sample's logits should not depend on the others of its batch, nor on the moment. What the functions raise comes
     out of the call that runs them.
     """
 
     forward: Callable[[Floats], ArrayLike]
-    """Images (N, C, H, W) in [0,1], valid during the call, to logits (N, classes)."""
+    """Images (N, C, H, W) in [0,1], read-only and valid during the call, to logits (N, classes)."""
     gradient: Callable[[Floats, Floats], ArrayLike] | None = None
     """Images and a cotangent (N, classes) to the gradient of sum(cotangent * logits) by the images, which are those of
     the forward() before. None: black-box attacks only (square, spsa, hopskipjump, noise)."""
@@ -85,11 +86,11 @@ def attacked(name: str, model: object) -> Generator[Attacked, None, None]:
 
 def _evaluate(model: HostModel, event: structures.HostPass) -> None:
     count = event.count
-    images = _view(event.images, (count, *model.input_shape))
+    images = _read_only(event.images, (count, *model.input_shape))
     logits_shape = (count, model.classes)
     if event.cotangent:
         assert model.gradient is not None
-        result = model.gradient(images, _view(event.cotangent, logits_shape))
+        result = model.gradient(images, _read_only(event.cotangent, logits_shape))
         _store("gradient", result, event.gradient, images.shape)
     else:
         _store("forward", model.forward(images), event.logits, logits_shape)
@@ -97,6 +98,13 @@ def _evaluate(model: HostModel, event: structures.HostPass) -> None:
 
 def _view(address: Any, shape: tuple[int, ...]) -> Floats:
     return np.ctypeslib.as_array(address, shape)
+
+
+def _read_only(address: Any, shape: tuple[int, ...]) -> Floats:
+    """What a host changed there, the attack would go on with."""
+    view = _view(address, shape)
+    view.flags.writeable = False
+    return view
 
 
 def _store(name: str, result: ArrayLike, address: Any, shape: tuple[int, ...]) -> None:

@@ -18,6 +18,7 @@ from ._report_images import attacked_images, input_gradients
 from ._report_table import results
 from ._structures import number
 from ._style import STYLE
+from .convert.files import replacing
 from .datasets import Dataset
 from .errors import InvalidArgument
 from .models import Model
@@ -35,7 +36,7 @@ def write(
     gallery: Gallery | None = None,
     subtitle: str = "",
 ) -> None:
-    """Writes the report.
+    """Writes the report: whole, or not at all.
 
     configuration  shown at the top, name and value
     """
@@ -58,7 +59,8 @@ def write(
         + "\n".join(section for section in sections if section)
         + "\n</main></body></html>\n"
     )
-    Path(path).write_text(page, encoding="utf-8")
+    with replacing(Path(path), "path") as temporary:
+        temporary.write_text(page, encoding="utf-8")
 
 
 OPTIMISERS = {"sgd": "SGD", "adamw": "AdamW"}

@@ -7,7 +7,7 @@ last.h5       the student as it is, with the state of the training: `--resume` g
 best.h5       the student after the epoch that was best in the validation, under PGD where it was attacked
 events.out.tfevents.*  the same rows for TensorBoard, where the package tensorboard is installed
 average.h5    with averaged weights, where the options ask for them
-teacher.h5    the teacher, only where no file has it; clean_teacher.h5, where there are two
+teacher.h5    the teacher, only where no file outside has it; clean_teacher.h5, where there are two
 
 Every file is written whole or not at all, so that a run can be killed at any moment.
 """
@@ -21,17 +21,25 @@ import io
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from ._events import Events
 from ._library import ask
+from ._structures import number
 from .datasets import Dataset
 from .errors import BusyError, FormatError, IgdmError, InvalidArgument, NotFoundError
 from .models import Model
 
 Row = dict[str, Any]
+
+RESULTS = (
+    "evaluation.json", "evaluation-best.json", "report.html", "events.out.tfevents.*", "teacher.h5", "clean_teacher.h5",
+)  # fmt: skip
+"""What a run leaves in its folder, where it does: patterns of names."""
+NUMBERS = ("eps", "step")
+"""Options that may be written as fractions too, and are the same ones then."""
 
 
 class Savable(Protocol):
@@ -123,6 +131,7 @@ class RunFolder:
         if self.has_run:
             self._require_same(config, defaults)
             return
+        replaces = self.config.exists()
         # The configuration goes first and comes last: a folder that has one has all that it speaks of.
         for stale in (self.config, self.metrics, self.last, self.best, self.average):
             stale.unlink(missing_ok=True)
@@ -130,13 +139,24 @@ class RunFolder:
         for role, model in (("teacher", teacher), ("clean_teacher", clean_teacher)):
             if model is not None:
                 config[role]["file"] = self._file_of(model, f"{role}.h5", config[role]["digest"])
+        if replaces:
+            self._remove_results({config[role]["file"] for role in ("teacher", "clean_teacher") if config[role]})
         write_json(self.config, config)
 
     def _file_of(self, teacher: Model, name: str, digest: str) -> str:
-        if teacher.loaded_from is not None and _holds(teacher.loaded_from, digest):
-            return str(teacher.loaded_from.absolute())
+        """Where a teacher is kept: in its own file, or in this folder, whose other files are those of its run."""
+        file = None if teacher.loaded_from is None else teacher.loaded_from.resolve()
+        if file is not None and file.parent != self.path.resolve() and _holds(file, digest):
+            return str(file)
         teacher.save(self.path / name)
         return name
+
+    def _remove_results(self, kept: Collection[str]) -> None:
+        """Removes the results of a run that is replaced, but for the names in `kept`: teachers of the new run."""
+        for pattern in RESULTS:
+            for stale in self.path.glob(pattern):
+                if stale.name not in kept:
+                    stale.unlink()
 
     def _require_same(self, config: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
         recorded = read_config(self.config)
@@ -148,7 +168,7 @@ class RunFolder:
                 for key in [*here, *(key for key in there if key not in here)]:
                     if key != "file":
                         compare(key if name == "options" else f"{name}.{key}", there.get(key), here.get(key))
-            elif there != here:
+            elif not _is_same(name, there, here):
                 differences.append(f"{name}: the run has {there}, now it is {here}")
 
         for name in ("student", "teacher", "clean_teacher", "options", "patience"):
@@ -225,6 +245,12 @@ def is_stalled(rows: Sequence[Mapping[str, Any]], patience: int | None) -> bool:
     """Whether the last `patience` epochs have brought nothing better."""
     best = best_epoch(rows)
     return patience is not None and best is not None and rows[-1]["epoch"] - best >= patience
+
+
+def _is_same(name: str, there: Any, here: Any) -> bool:
+    if name in NUMBERS and there is not None and here is not None:
+        return number(name, there) == number(name, here)
+    return bool(there == here)
 
 
 def _holds(path: Path, digest: str) -> bool:

@@ -70,6 +70,7 @@ def sweep(model: Model | HostModel, data: Dataset, eps: Sequence[float | str], *
         raise InvalidArgument(f"eps: got {list(eps)}, want radii that rise")
     if options.get("attacks") in ("", [], ()):
         raise InvalidArgument("attacks: got none, want at least one for a sweep")
+    eps = tuple(one if isinstance(one, str) else radius for one, radius in zip(eps, radii, strict=True))
     results: list[Evaluation] = []
     with ExitStack() as handles:
         smaller = None
@@ -79,7 +80,7 @@ def sweep(model: Model | HostModel, data: Dataset, eps: Sequence[float | str], *
             except BaseException as error:
                 stopped = getattr(error, "partial", None)
                 results += [] if stopped is None else [stopped]
-                error.partial = Sweep(tuple(eps[: len(results)]), tuple(results)) if results else None  # type: ignore[attr-defined]
+                error.partial = Sweep(eps[: len(results)], tuple(results)) if results else None  # type: ignore[attr-defined]
                 raise
             results.append(result)
-    return Sweep(tuple(eps), tuple(results))
+    return Sweep(eps, tuple(results))

@@ -81,19 +81,26 @@ def sha256(path: Path) -> str:
     return sha.hexdigest()
 
 
+def require_writable(name: str, path: Path) -> None:
+    """Refuses, before long work, a file that could not be written after it."""
+    folder = Path(os.path.realpath(path)).parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise InputOutputError(f"{name}: got {path}, want a file in a folder that is there and can be written to")
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, name: str = "destination") -> Iterator[Path]:
     """A name in the same folder to write to; at the end of the block that file takes the place of `path`. If the block
-    raises, `path` stays as it was."""
+    raises, `path` stays as it was. `name` is that of the argument, for errors."""
     if path.is_dir():
-        raise InputOutputError(f"destination: {path} is a folder, want a file")
+        raise InputOutputError(f"{name}: {path} is a folder, want a file")
     path = Path(os.path.realpath(path))  # a symbolic link stays one
     try:
-        handle, name = tempfile.mkstemp(prefix=".igdm-", suffix=".tmp", dir=path.parent)
+        handle, made = tempfile.mkstemp(prefix=".igdm-", suffix=".tmp", dir=path.parent)
     except OSError as error:
-        raise InputOutputError(f"destination: nothing can be written in {path.parent}: {error.strerror}") from None
+        raise InputOutputError(f"{name}: nothing can be written in {path.parent}: {error.strerror}") from None
     os.close(handle)
-    temporary = Path(name)
+    temporary = Path(made)
     try:
         mask = os.umask(0)
         os.umask(mask)
@@ -105,6 +112,6 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         if isinstance(error, (InputOutputError, NotFoundError)):
             raise
-        raise InputOutputError(f"destination: {path} cannot be written: {error.strerror or error}") from None
+        raise InputOutputError(f"{name}: {path} cannot be written: {error.strerror or error}") from None
     finally:
         temporary.unlink(missing_ok=True)
