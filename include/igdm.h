@@ -834,6 +834,11 @@ typedef struct igdm_evaluate_options {
                                    found there. So accuracy never rises with epsilon. The handle may be released after the call */
     int64_t eot;                /* passes over which a gradient is averaged, as in igdm_attack_options. 0 (default) = 1 */
     const igdm_attack_tuning *tuning; /* for all the attacks, or NULL (default): see there */
+    const char *loss;           /* as in igdm_attack_options: of pgd, fgsm, bim, mi-fgsm and r-fgsm in the list. Default "ce" */
+    double kappa;               /* likewise; of cw too. Default 50 */
+    int64_t targets;            /* likewise: of apgd-t and fab-t. Default 0 */
+    int32_t random_start;       /* likewise. Default 1 */
+    int32_t reserved0;
     int64_t reserved[3];
 } igdm_evaluate_options;
 

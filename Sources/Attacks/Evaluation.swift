@@ -39,15 +39,19 @@ public struct EvaluationOptions {
     public var keepsSamples = false
     /// Passes over which gradients are averaged.
     public var expectation = 1
-    /// What their authors have settled about the attacks; its other members are not looked at.
-    public var tuned = AttackOptions()
+    /// Common to all attacks: loss, kappa, targets, random start and what their authors have settled; its other members are not
+    /// looked at.
+    public var attack = AttackOptions()
 
     public init() {}
 
     /// One entry of `attacks`, checked.
-    fileprivate func attack(_ name: String, _ attack: String, steps: Int, classes: Int) throws -> EvaluatedAttack {
-        var options = tuned
-        options.attack = attack
+    fileprivate func attack(_ name: String, _ kind: String, steps: Int, classes: Int) throws -> EvaluatedAttack {
+        guard step.isFinite, step >= 0 else {
+            throw EngineError.invalid("step", got: step, want: "a finite number >= 0 (0 = epsilon/4)")
+        }
+        var options = attack
+        options.attack = kind
         options.steps = steps
         options.expectation = expectation
         options.norm = norm
@@ -60,6 +64,7 @@ public struct EvaluationOptions {
         if let stages = try options.stages(classes: classes) { return .stages(name, stages) }
         options.step = step
         var plan = try options.plan()
+        try plan.checkOwnTarget()
         plan.rest = .afterSuccessfulRun
         return .loop(name, plan)
     }

@@ -52,6 +52,16 @@ public struct AttackPlan: Sendable {
         self.step = step
         self.steps = steps
     }
+
+    /// Throws `invalidArgument` for the divergence from the model's own clean output where the attack starts at the image: there
+    /// it is 0 and has no gradient.
+    func checkOwnTarget() throws {
+        guard loss == .divergence, start == .clean else { return }
+        throw EngineError(
+            .invalidArgument,
+            "loss: \"kl\" against the model's own clean output has no gradient at the image; "
+                + "set random_start = 1 (with pgd or tpgd), give target_logits, or choose ce or margin")
+    }
 }
 
 /// The one loop of all gradient attacks (Madry et al. 2018, section 2.1):

@@ -33,12 +33,7 @@ public func runAttack(
     }
     try classifier.requireGradient(for: options.attack)
     let usesOwnTarget = plan.loss == .divergence && targetLogits == nil
-    if usesOwnTarget, plan.start == .clean {
-        throw EngineError(
-            .invalidArgument,
-            "loss: \"kl\" against the model's own clean output has no gradient at the image; "
-                + "set random_start = 1 (with pgd or tpgd), give target_logits, or choose ce or margin")
-    }
+    if usesOwnTarget { try plan.checkOwnTarget() }
 
     let capacity = min(max(batchSize, 1), max(count, 1))
     let objective = try ClassifierObjective(classifier, loss: plan.loss, capacity: capacity)

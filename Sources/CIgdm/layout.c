@@ -196,7 +196,7 @@ AT(igdm_host_model, evaluate, 40);
 AT(igdm_host_model, user, 48);
 AT(igdm_host_model, reserved, 56);
 
-SIZE(igdm_evaluate_options, 160);
+SIZE(igdm_evaluate_options, 192);
 AT(igdm_evaluate_options, struct_size, 0);
 AT(igdm_evaluate_options, keep_partial, 4);
 AT(igdm_evaluate_options, attacks, 8);
@@ -215,7 +215,12 @@ AT(igdm_evaluate_options, keep_samples, 104);
 AT(igdm_evaluate_options, smaller, 112);
 AT(igdm_evaluate_options, eot, 120);
 AT(igdm_evaluate_options, tuning, 128);
-AT(igdm_evaluate_options, reserved, 136);
+AT(igdm_evaluate_options, loss, 136);
+AT(igdm_evaluate_options, kappa, 144);
+AT(igdm_evaluate_options, targets, 152);
+AT(igdm_evaluate_options, random_start, 160);
+AT(igdm_evaluate_options, reserved0, 164);
+AT(igdm_evaluate_options, reserved, 168);
 
 SIZE(igdm_evaluation_row, 80);
 AT(igdm_evaluation_row, struct_size, 0);

@@ -204,7 +204,8 @@ public final class Trainer {
                 "step \(stepsDone + 1): \(error.message); "
                     + (isSound
                         ? "the student keeps the weights before this step (a lower learning rate may help)"
-                        : "the weights themselves are no longer finite: go on from a checkpoint, with a lower learning rate"))
+                        : "the weights themselves are no longer finite: go on from a checkpoint, with a lower learning rate")
+            )
         }
         if batch.update { advance(learningRate: report.learningRate) }
         lastCount = batch.count

@@ -26,6 +26,7 @@ final class EvaluationHandle: Handle {
 
 private let attacksText = StaticText(EvaluationOptions().attacks)
 private let normText = StaticText(EvaluationOptions().norm)
+private let lossText = StaticText(AttackOptions().loss)
 
 private func defaultEvaluateOptions() -> igdm_evaluate_options {
     let defaults = EvaluationOptions()
@@ -39,6 +40,10 @@ private func defaultEvaluateOptions() -> igdm_evaluate_options {
     options.count = Int64(defaults.count)
     options.batch_size = Int64(defaults.batchSize)
     options.seed = defaults.seed
+    options.loss = lossText.pointer
+    options.kappa = defaults.attack.kappa
+    options.targets = Int64(defaults.attack.targets)
+    options.random_start = defaults.attack.randomStart ? 1 : 0
     return options
 }
 
@@ -95,7 +100,7 @@ private struct EvaluateCall {
             firstSize: FirstSize.evaluateOptions)
         self.evaluation = try pointer(evaluation, "evaluation")
         let r = given.reserved
-        try checkReserved(r.0, r.1, r.2, argument: "options")
+        try checkReserved(Int64(given.reserved0), r.0, r.1, r.2, argument: "options")
         if let given = given.smaller {
             let handle: EvaluationHandle = try HandleTable.get(given, "options.smaller")
             smaller = handle.evaluation
@@ -112,7 +117,11 @@ private struct EvaluateCall {
         chosen.batchSize = try dimension(given.batch_size, "options.batch_size", 1...65536)
         chosen.seed = given.seed
         chosen.expectation = max(try dimension(given.eot, "options.eot", 0...65535), 1)
-        try apply(given.tuning, "options.tuning", to: &chosen.tuned)
+        chosen.attack.loss = try text(given.loss, "options.loss")
+        chosen.attack.kappa = given.kappa
+        chosen.attack.targets = try dimension(given.targets, "options.targets", 0...1000)
+        chosen.attack.randomStart = try flag(given.random_start, "options.random_start")
+        try apply(given.tuning, "options.tuning", to: &chosen.attack)
         if let target = given.target { chosen.target = try text(target, "options.target") }
         guard given.keep_samples == 0 || given.keep_samples == 1 else {
             throw EngineError.invalid("options.keep_samples", got: given.keep_samples, want: "0 or 1")

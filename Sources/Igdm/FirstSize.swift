@@ -8,7 +8,7 @@ enum FirstSize {
     static let batch = 80
     static let checkpointInfo = 152
     static let datasetInfo = 80
-    static let evaluateOptions = 160
+    static let evaluateOptions = 192
     static let evaluationRow = 80
     static let hostModel = 88
     static let loadOptions = 56

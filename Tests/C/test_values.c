@@ -656,6 +656,8 @@ static void evaluate_numbers(void) {
         {"epsilon", offsetof(igdm_evaluate_options, epsilon), NAN},
         {"step", offsetof(igdm_evaluate_options, step), 0.5},
         {"step", offsetof(igdm_evaluate_options, step), NAN},
+        {"kappa", offsetof(igdm_evaluate_options, kappa), -1},
+        {"kappa", offsetof(igdm_evaluate_options, kappa), NAN},
     };
     igdm_model *model = new_model("small_cnn", 0);
     igdm_dataset *dataset = new_dataset();
@@ -678,6 +680,15 @@ static void evaluate_numbers(void) {
     INVALID(igdm_evaluate(model, dataset, NULL, &options, &made_evaluation), "count");
     options.count = COUNT + 1;
     INVALID(igdm_evaluate(model, dataset, NULL, &options, &made_evaluation), "count");
+    OK(igdm_evaluate_options_init(&options));
+    options.targets = -1;
+    INVALID(igdm_evaluate(model, dataset, NULL, &options, &made_evaluation), "targets");
+    OK(igdm_evaluate_options_init(&options));
+    options.random_start = 2;
+    INVALID(igdm_evaluate(model, dataset, NULL, &options, &made_evaluation), "random_start");
+    OK(igdm_evaluate_options_init(&options));
+    options.loss = "mse";
+    INVALID(igdm_evaluate(model, dataset, NULL, &options, &made_evaluation), "loss");
     CHECK(made_evaluation == NULL);
 }
 

@@ -170,6 +170,26 @@ def test_averaged_gradients_and_tuning(teacher: igdm.Model, data: igdm.Dataset) 
     with pytest.raises(igdm.InvalidArgument, match="eot: got -1"):
         igdm.evaluate(teacher, data, eot=-1, **options)
 
+    kept: dict[str, Any] = {"eps": 0.2, "keep_samples": True, "attacks": "pgd-4"}
+    images, labels = data.read()
+    for own in ({"loss": "margin"}, {"loss": "margin", "kappa": 0.01}, {"loss": "dlr", "random_start": False}):
+        result = igdm.evaluate(teacher, data, **own, **kept)
+        alone = igdm.attack(teacher, images, labels, "pgd", steps=4, eps=0.2, **own)
+        right = result.correct["clean"]
+        np.testing.assert_array_equal(result.samples["pgd-4"].images[right], alone.images[right])
+        assert own.items() <= result.options.items()
+    several = igdm.Model("small_cnn", classes=5, input_shape=data.image_shape, seed=3)
+    own_data = igdm.datasets.from_arrays(images, several.predict(images).argmax(1), classes=5)
+    few, many = (
+        igdm.evaluate(several, own_data, attacks="apgd-t-2", eps=1e-4, targets=targets, keep_samples=True)
+        for targets in (1, 3)
+    )
+    assert many.samples["apgd-t-2"].forwards.sum() > 2 * few.samples["apgd-t-2"].forwards.sum()
+    with pytest.raises(igdm.InvalidArgument, match="kl"):
+        igdm.evaluate(teacher, data, loss="kl", random_start=False, **kept)
+    with pytest.raises(igdm.InvalidArgument, match="step: got -3"):
+        igdm.evaluate(teacher, data, attacks="apgd-ce-3", step=-3)
+
     kept = {"eps": 0.2, "keep_samples": True, "attacks": "mi-fgsm-4"}
     images, labels = data.read()
     for decay in (0.0, 1.0):

@@ -314,6 +314,9 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("--batch-size", type=int, metavar="N", help="changes speed and memory only")
     parser.add_argument("--seed", type=int, metavar="N", help="of the random starts")
     parser.add_argument("--eot", type=int, metavar="N", help="passes over which gradients are averaged (random models)")
+    parser.add_argument("--loss", metavar="NAME", help="of pgd and its kind: ce, margin, dlr or kl")
+    parser.add_argument("--kappa", type=float, metavar="X", help="confidence of the margin loss, of cw too (50)")
+    parser.add_argument("--targets", type=int, metavar="N", help="classes that apgd-t and fab-t go for (9)")
     parser.add_argument(
         "--tuning",
         action="append",
@@ -351,7 +354,9 @@ def _evaluate(given: argparse.Namespace) -> None:
     for name in ("version", "state"):
         if getattr(given, name) is not None:
             raise igdm.InvalidArgument(f"{name}: got {getattr(given, name)!r}, want none without --attacks autoattack")
-    names = ("attacks", "step", "norm", "restarts", "count", "batch_size", "seed", "target", "eot")
+    names = (
+        "attacks", "step", "norm", "restarts", "count", "batch_size", "seed", "target", "eot", "loss", "kappa", "targets",
+    )  # fmt: skip
     options = {name: getattr(given, name) for name in names} | {"teacher": teacher, "progress": not given.quiet}
     options["tuning"] = None if given.tuning is None else dict(given.tuning)
     is_sweep = given.eps is not None and "," in given.eps
@@ -407,11 +412,11 @@ def _write_report(
 
 
 def _autoattack(given: argparse.Namespace, model: igdm.Model, data: Dataset) -> None:
-    for name in ("teacher", "step", "restarts", "target", "report", "tuning"):
+    for name in ("teacher", "step", "target", "report", "tuning", "loss", "kappa"):
         if getattr(given, name) is not None:
             raise igdm.InvalidArgument(f"{name}: got {getattr(given, name)!r}, want none with --attacks autoattack")
     version, _, attacks = (given.version or "").partition(":")
-    names = ("eps", "norm", "count", "batch_size", "seed", "state", "eot")
+    names = ("eps", "norm", "count", "batch_size", "seed", "state", "eot", "restarts", "targets")
     with _telling_partial(given):
         result = igdm.autoattack(
             model, data, version=version or None, attacks=attacks or None, progress=not given.quiet,

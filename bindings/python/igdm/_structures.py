@@ -382,6 +382,11 @@ class EvaluateOptions(Struct):
         ("smaller", Evaluation),
         ("eot", c_int64),
         ("tuning", POINTER(AttackTuning)),
+        ("loss", c_char_p),
+        ("kappa", c_double),
+        ("targets", c_int64),
+        ("random_start", c_int32),
+        ("reserved0", c_int32),
         ("reserved", c_int64 * 3),
     ]
 

@@ -109,6 +109,10 @@ def evaluate(
     seed: int | None = None,
     target: str | int | None = None,
     eot: int | None = None,
+    loss: str | None = None,
+    kappa: float | None = None,
+    targets: int | None = None,
+    random_start: bool | None = None,
     tuning: Mapping[str, float] | None = None,
     keep_samples: bool = False,
     teacher: Model | None = None,
@@ -127,6 +131,10 @@ def evaluate(
     target      the class that the attacks want to reach: "least-likely", "random" or a class. Accuracy is then the part
                 that is correct and not taken for its target
     eot         passes over which gradients are averaged, for models that are random
+    loss        of pgd, fgsm, bim, mi-fgsm and r-fgsm: "ce", "margin", "dlr" or "kl"
+    kappa       confidence at which the margin loss is capped, of cw too
+    targets     how many classes apgd-t and fab-t go for; 0 = 9
+    random_start  False: pgd and cw start at the image
     tuning      members of igdm_attack_tuning and igdm_search_tuning by name, for all attacks: momentum_decay, ...
     keep_samples  keep what each attack finds (Evaluation.samples), and see whether it outlives rounding to bytes
     teacher     measure the agreement with this model's input gradients too; not for a HostModel
@@ -139,8 +147,9 @@ def evaluate(
     """
     with measured(
         None, model, data, attacks=attacks, eps=eps, step=step, norm=norm, restarts=restarts, count=count,
-        batch_size=batch_size, seed=seed, target=target, eot=eot, tuning=tuning, keep_samples=keep_samples,
-        teacher=teacher, progress=progress, callback=callback,
+        batch_size=batch_size, seed=seed, target=target, eot=eot, loss=loss, kappa=kappa, targets=targets,
+        random_start=random_start, tuning=tuning, keep_samples=keep_samples, teacher=teacher, progress=progress,
+        callback=callback,
     ) as (result, _):  # fmt: skip
         return result
 
@@ -161,6 +170,10 @@ def measured(
     seed: int | None = None,
     target: str | int | None = None,
     eot: int | None = None,
+    loss: str | None = None,
+    kappa: float | None = None,
+    targets: int | None = None,
+    random_start: bool | None = None,
     tuning: Mapping[str, float] | None = None,
     keep_samples: bool = False,
     teacher: Model | None = None,
@@ -176,7 +189,8 @@ def measured(
         attacks = ",".join(attacks)
     options.assign(
         attacks=attacks, epsilon=eps, step=step, norm=norm, restarts=restarts, count=count, batch_size=batch_size,
-        seed=seed, keep_samples=int(keep_samples), target=None if target is None else str(target), eot=eot,
+        seed=seed, keep_samples=int(keep_samples), target=None if target is None else str(target), eot=eot, loss=loss,
+        kappa=kappa, targets=targets, random_start=None if random_start is None else int(random_start),
     )  # fmt: skip
     if teacher is not None and isinstance(model, HostModel):
         raise InvalidArgument("teacher: got one for a HostModel, want none")
