@@ -725,7 +725,8 @@ IGDM_API int32_t igdm_attack(igdm_model *model, const float *images, const int64
 typedef struct igdm_attack_report {
     uint32_t struct_size;       /* set by igdm_attack_report_init */
     uint32_t keep_partial;      /* 1: where CANCELLED, NOT_FINITE or another error ends the attack on its way, what was found so far
-                                   is written, here and to the images: samples not finished as they were, with success 0 and
+                                   is written, here and to the images: of a sample whose first run was under way the last iterate that
+                                   was misclassified, with success 1; other samples not finished as they were, with success 0 and
                                    first_success as far as known. 0 (default): outputs stay untouched then */
     /* Of each sample; NULL (default): not wanted */
     uint8_t *success;           /* 1 where the model misclassifies the result; with a target: takes it for the target */

@@ -57,6 +57,11 @@ public struct AttackStage: Sendable {
     let fallback: String?
     /// Starts a run: the sample, the number of the run, its memory of `planes` images.
     let begin: @Sendable (AttackSample, Int, UnsafeMutablePointer<Float>) -> any AttackRun
+
+    /// Through the log.
+    func tellFallback() {
+        if let fallback { Log.warning("\(name): \(fallback)") }
+    }
 }
 
 extension AttackPlan {

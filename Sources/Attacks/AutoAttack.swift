@@ -162,7 +162,7 @@ public func autoAttack(
     var keeper = try ProgressKeeper(options, state, stages, model: model, source: source, monitor)
     try keeper?.save()
     var checks = AutoAttackChecks(model, source: source, state: state, batchSize: options.batchSize)
-    try checks.before(stages, isRandomised: options.version == AutoAttackVersion.rand.rawValue, monitor)
+    try checks.before(stages, options, monitor)
 
     let watch = CascadeWatch(state, stages)
     func result() throws -> Evaluation {

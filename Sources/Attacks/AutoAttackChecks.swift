@@ -17,13 +17,14 @@ struct AutoAttackChecks {
         self.batchSize = min(batchSize, max(state.count, 1))
     }
 
-    /// - Parameter isRandomised: the caller says that the model is.
-    mutating func before(_ stages: [AttackStage], isRandomised: Bool, _ monitor: RunMonitor) throws {
+    mutating func before(_ stages: [AttackStage], _ options: AutoAttackOptions, _ monitor: RunMonitor) throws {
+        try checkRadius(options)
         for stage in stages {
             if let fallback = stage.fallback { warn("\(stage.name): \(fallback)") }
         }
         guard state.count > 0 else { return }
-        if !isRandomised { try checkRepeatable(monitor) }
+        // Otherwise the caller says that the model is random.
+        if options.version != AutoAttackVersion.rand.rawValue { try checkRepeatable(monitor) }
         checkLogits()
         try probeForMaskedGradients(monitor)
     }
@@ -42,6 +43,16 @@ struct AutoAttackChecks {
     private mutating func warn(_ message: String) {
         warnings.append(message)
         Log.warning("autoattack: " + message)
+    }
+
+    /// Whether a ball leaves anything of the box out.
+    private mutating func checkRadius(_ options: AutoAttackOptions) throws {
+        let diameter = try AttackNorms.named(options.norm).diameterOfBox(model.shape.count)
+        if options.epsilon > diameter {
+            warn(
+                "epsilon: \(options.epsilon) is larger than the whole range of images, \(rounded(diameter)) in "
+                    + "\(options.norm): if it is on the 0-255 scale, divide it by 255")
+        }
     }
 
     /// Five passes over the first batch.

@@ -182,7 +182,9 @@ public func evaluate(
         for attack in attacks {
             switch attack {
             case .loop(let name, let plan): try attacked.addRow(name, plan, to: &rows)
-            case .stages(let name, let stages): try attacked.addRow(name, stages, to: &rows)
+            case .stages(let name, let stages):
+                for stage in stages { stage.tellFallback() }
+                try attacked.addRow(name, stages, to: &rows)
             }
         }
         let agreement = try teacher.map {

@@ -90,6 +90,8 @@ public final class GradientAttack {
     private let bestLoss: FloatBuffer
     private let broken: Buffer<Bool>
     private let resting: Buffer<Bool>
+    /// During the first run: has been misclassified, and that iterate is kept in case the run does not end.
+    private let passing: Buffer<Bool>
 
     /// Throws `outOfMemory`.
     public init(_ objective: any AttackObjective, plan: AttackPlan, capacity: Int) throws {
@@ -108,6 +110,7 @@ public final class GradientAttack {
         rows = try Buffer(capacity)
         broken = try Buffer(capacity)
         resting = try Buffer(capacity)
+        passing = try Buffer(capacity)
     }
 
     /// Attacks up to `capacity` samples.
@@ -118,23 +121,27 @@ public final class GradientAttack {
     ///   - success: (count), written: 1 where the model misclassifies the result (or takes it for the target). Without it a plan of one run and no
     ///     rest saves its last pass.
     ///   - trace: written; implies the work of `success`.
+    ///   - keepsPassing: where an error ends the first run, results are the iterates that have been misclassified, whether the
+    ///     last one would have been or not.
     ///   - checkpoint: called before each pass; what it throws ends the run.
     /// Throws `notFinite` where the model's output or loss is NaN or infinite.
     public func run(
         _ batch: AttackBatch, into adversarial: UnsafeMutablePointer<Float>,
-        success: UnsafeMutablePointer<UInt8>?, trace: AttackTrace? = nil, checkpoint: (() throws -> Void)? = nil
+        success: UnsafeMutablePointer<UInt8>?, trace: AttackTrace? = nil, keepsPassing: Bool = false,
+        checkpoint: (() throws -> Void)? = nil
     ) throws {
         guard batch.count <= capacity else {
             throw EngineError(.internal, "an attack for \(capacity) samples was given \(batch.count)")
         }
         resting.pointer.update(repeating: false, count: batch.count)
         broken.pointer.update(repeating: false, count: batch.count)
+        passing.pointer.update(repeating: false, count: batch.count)
         trace?.reset(count: batch.count)
         // What there is when an error ends the run: the image itself, or what has been found.
         adversarial.update(from: batch.images, count: batch.count * pixels)
         defer {
             if let success {
-                for i in 0..<batch.count { success[i] = broken[i] ? 1 : 0 }
+                for i in 0..<batch.count { success[i] = broken[i] || passing[i] ? 1 : 0 }
             }
         }
         try objective.begin(batch)
@@ -148,6 +155,8 @@ public final class GradientAttack {
                 if plan.rest == .atFirstSuccess {
                     active = restMisclassified(active, of: batch, adversarial)
                     if active == 0 { break }
+                } else if keepsPassing, restart == 0 {
+                    keepPassing(active, of: batch, adversarial)
                 }
                 advance(active, of: batch)
             }
@@ -274,12 +283,21 @@ public final class GradientAttack {
         return remaining
     }
 
+    /// Keeps the misclassified iterates for the case that an error ends the first run.
+    private func keepPassing(_ active: Int, of batch: AttackBatch, _ adversarial: UnsafeMutablePointer<Float>) {
+        for i in 0..<active where isMisclassified(i, of: batch) {
+            passing[rows[i]] = true
+            (adversarial + rows[i] * pixels).update(from: iterates.pointer + i * pixels, count: pixels)
+        }
+    }
+
     /// Of two results a misclassified one is stronger than one that is not, then the one with the higher loss.
     private func keepStrongest(
         _ active: Int, of batch: AttackBatch, isFirst: Bool, _ adversarial: UnsafeMutablePointer<Float>
     ) {
         for i in 0..<active {
             let row = rows[i]
+            passing[row] = false
             let misclassified = isMisclassified(i, of: batch)
             let higher = loss.pointer[i] > bestLoss.pointer[row]
             guard isFirst || (misclassified == broken[row] ? higher : misclassified) else { continue }

@@ -134,6 +134,8 @@ public struct ManhattanNorm: AttackNorm {
         return high
     }
 
+    public func diameterOfBox(_ count: Int) -> Double { Double(count) }
+
     public func distance(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int) -> Double {
         distances(a, b, count).l1
     }

@@ -34,6 +34,9 @@ public protocol AttackNorm: Sendable {
     /// Moves a change of an image to the nearest in the ball around 0; the box does not matter.
     func shorten(_ change: UnsafeMutablePointer<Float>, to radius: Double, count: Int)
 
+    /// The distance of the black image from the white one.
+    func diameterOfBox(_ count: Int) -> Double
+
     /// The distance of two images.
     func distance(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int) -> Double
 
@@ -138,6 +141,8 @@ public struct MaximumNorm: AttackNorm {
         for i in 0..<count { change[i] = min(max(change[i], -limit), limit) }
     }
 
+    public func diameterOfBox(_ count: Int) -> Double { 1 }
+
     public func distance(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int) -> Double {
         distances(a, b, count).linf
     }
@@ -234,6 +239,8 @@ public struct EuclideanNorm: AttackNorm {
         guard length > radius else { return }
         for i in 0..<count { change[i] = Float(Double(change[i]) * (radius / length)) }
     }
+
+    public func diameterOfBox(_ count: Int) -> Double { Double(count).squareRoot() }
 
     public func distance(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int) -> Double {
         euclideanDistance(a, b, count)

@@ -51,6 +51,8 @@ public struct PixelCount: AttackNorm {
         for i in 0..<count where abs(change[i]) < least { change[i] = 0 }
     }
 
+    public func diameterOfBox(_ count: Int) -> Double { Double(count) }
+
     public func distance(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int) -> Double {
         var changed = 0
         for i in 0..<count where a[i] != b[i] { changed += 1 }

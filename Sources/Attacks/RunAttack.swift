@@ -61,7 +61,8 @@ public func runAttack(
         begun = first + size
         try attack.run(
             batch, into: record.images.pointer + first * pixels, success: record.success.pointer + first,
-            trace: record.trace(from: first), checkpoint: monitor.checkpoint)
+            trace: record.trace(from: first), keepsPassing: outputs.interrupted != nil,
+            checkpoint: monitor.checkpoint)
         if usesOwnTarget || chooser?.takesPass == true { record.addForwards(first..<first + size) }
         first += size
         try monitor.progress?(
@@ -100,6 +101,7 @@ private func runStages(
         classifier, source: source, stages: stages, expectation: options.expectation, firstKey: firstIndex,
         aim: goal.map { ($0, options.seed) }, batchSize: batchSize, state: state)
     let samples = AttackedSamples(source, state)
+    for stage in stages { stage.tellFallback() }
     let silent = RunMonitor(checkpoint: monitor.checkpoint)
     do {
         _ = try cascade.runClean(silent)

@@ -433,6 +433,18 @@ import Testing
         #expect(zip(accuracies, accuracies.dropFirst()).allSatisfy { $0 >= $1 })
     }
 
+    @Test(arguments: [("linf", 1.0), ("l2", 8.5), ("l1", 72.0)])
+    func aRadiusBeyondAllImagesIsAWarning(norm: String, diameter: Double) throws {
+        let model = centres(shape)
+        let source = try source(model, 2)
+        for epsilon in [diameter * 0.9, diameter * 1.1] {
+            let table = try evaluated(model, source) {
+                ($0.attacks, $0.norm, $0.epsilon) = ("square-1", norm, epsilon)
+            }
+            #expect(table.warnings.contains { $0.contains("0-255") } == (epsilon > diameter))
+        }
+    }
+
     @Test func outputsThatAreNoNumbersAreNamedAfterTheAttackToo() throws {
         let broken = BrokenLater(centres(shape))
         let source = try source(centres(shape), 8)

@@ -528,6 +528,46 @@ import Testing
         }
     }
 
+    /// Who asks for it gets what an attack had found when it was stopped: a misclassified iterate of every sample that had one.
+    @Test func whatIsStoppedKeepsTheIteratesThatSucceeded() throws {
+        let (count, images) = (8, randomImages(8 * 4, seed: 2))
+        var options = AttackOptions()
+        (options.epsilon, options.step, options.steps, options.randomStart) = (0.3, 0.03, 12, false)
+        let logits = try FloatBuffer(count * 2)
+        try linear.forward(images, count: count, logits: logits.pointer, retain: false)
+        let labels = (0..<count).map { Int64(argmax(logits.pointer + $0 * 2, 2)) }
+        var counts: [Int] = []
+        for stop in [1, 4, 8, 12] {
+            var calls = 0
+            var result = [Float](repeating: 7, count: images.count)
+            var success = [UInt8](repeating: 9, count: count)
+            let first = try Buffer<Int64>(count)
+            let monitor = RunMonitor(checkpoint: {
+                calls += 1
+                if calls == stop { throw EngineError(.cancelled, "stop") }
+            })
+            let error = thrownError {
+                try withOutputs(&result, &success) { given in
+                    var outputs = given
+                    outputs.firstSuccess = first.pointer
+                    outputs.interrupted = { _ in }
+                    _ = try runAttack(
+                        on: linear, images: images, labels: labels, count: count, options: options, batchSize: count,
+                        monitor: monitor, outputs: outputs)
+                }
+            }
+            #expect(error?.code == .cancelled)
+            try linear.forward(result, count: count, logits: logits.pointer, retain: false)
+            for i in 0..<count {
+                #expect((success[i] == 1) == (first[i] >= 0))
+                #expect((success[i] == 1) == (argmax(logits.pointer + i * 2, 2) != Int(labels[i])))
+                for j in i * 4..<i * 4 + 4 { #expect(abs(result[j] - images[j]) <= 0.3) }
+            }
+            counts.append(success.count { $0 == 1 })
+        }
+        #expect(counts[0] == 0 && counts[3] > 0 && counts == counts.sorted())
+    }
+
     @Test func progressCountsSamples() throws {
         var seen: [Int] = []
         let monitor = RunMonitor(progress: { progress in

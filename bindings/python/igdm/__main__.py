@@ -355,7 +355,8 @@ def _evaluate(given: argparse.Namespace) -> None:
         if getattr(given, name) is not None:
             raise igdm.InvalidArgument(f"{name}: got {getattr(given, name)!r}, want none without --attacks autoattack")
     names = (
-        "attacks", "step", "norm", "restarts", "count", "batch_size", "seed", "target", "eot", "loss", "kappa", "targets",
+        "attacks", "step", "norm", "restarts", "count", "batch_size", "seed", "target", "eot", "loss", "kappa",
+        "targets",
     )  # fmt: skip
     options = {name: getattr(given, name) for name in names} | {"teacher": teacher, "progress": not given.quiet}
     options["tuning"] = None if given.tuning is None else dict(given.tuning)

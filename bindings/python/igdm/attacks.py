@@ -124,8 +124,8 @@ def attack(
     callback       called with a Progress after each internal batch; a true result cancels (Cancelled is raised)
 
     An exception that stops the attack on its way (Cancelled, NotFiniteError, what a callback or a HostModel raises) has
-    what was found so far as its attribute `partial`, an Adversarial: samples not finished are as they were, with
-    success False.
+    what was found so far as its attribute `partial`, an Adversarial: of a sample whose first run was under way the last
+    iterate that was misclassified; other samples not finished are as they were, with success False.
     """
     report, adversarial = None, None
     try:

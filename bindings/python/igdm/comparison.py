@@ -55,6 +55,7 @@ class _RunFolder:
         def facts(run: _RunFolder) -> tuple[object, ...]:
             student = {k: v for k, v in run.config["student"].items() if k != "file"}
             options = {k: v for k, v in run.options.items() if k not in IGDM_OPTIONS}
+            options |= {k: number(k, options[k]) for k in ("eps", "step")}  # "8/255" or 8/255
             return student, run.config["train"], run.config["generated"], options
 
         if self.options["igdm"] or not other.options["igdm"] or facts(self) != facts(other):
