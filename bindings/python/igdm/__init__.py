@@ -52,6 +52,7 @@ from .errors import (
 )
 from .evaluation import Evaluation, evaluate
 from .hosts import HostModel
+from .linearity import local_linearity
 from .models import Model, ModelInfo, Parameters, architectures
 from .options import TrainingOptions
 from .progress import Progress
@@ -133,6 +134,7 @@ __all__ = [
     "export_onnx",
     "get_threads",
     "library_path",
+    "local_linearity",
     "methods",
     "recipes",
     "report",
