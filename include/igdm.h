@@ -927,7 +927,10 @@ typedef struct igdm_autoattack_options {
     igdm_progress_callback progress; /* after each pass; done counts samples that are finished */
     void *user;
     const volatile int32_t *cancel;
-    int64_t reserved[4];
+    const igdm_evaluation *smaller; /* the result of the same call with a smaller epsilon, or NULL (default). What is broken there counts
+                                   as broken here, by the same attack and with the same image, and is not attacked again.
+                                   The handle may be released after the call */
+    int64_t reserved[3];
 } igdm_autoattack_options;
 
 /* Fills in the defaults. */

@@ -215,7 +215,7 @@ struct RecordedSamples: AttackResults {
 /// The samples after an attack in stages.
 public struct AttackedSamples: AttackResults {
     private let source: any ImageSource
-    private let state: CascadeState
+    let state: CascadeState
 
     init(_ source: any ImageSource, _ state: CascadeState) {
         (self.source, self.state) = (source, state)

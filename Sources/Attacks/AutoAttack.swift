@@ -130,14 +130,17 @@ public protocol AttackProgressFile {
 /// AutoAttack: the accuracy that remains under all of its attacks, clean first, then after each attack and those before it.
 /// A sample that one attack breaks is not given to the next.
 ///
-/// - Parameter interrupted: where an error ends it after its clean row, called with what was found so far before the error is
-///   thrown. Samples that were not through count as correct.
+/// - Parameters:
+///   - smaller: the result of the same call with a smaller radius. What is broken there counts as broken, by the same attack and
+///     with the same image, and is not attacked again.
+///   - interrupted: where an error ends it after its clean row, called with what was found so far before the error is
+///     thrown. Samples that were not through count as correct.
 /// The classifier must take batches of `options.batchSize`. Throws `invalidArgument` (options, or a progress file of another
 /// run), `shape` (source and model do not fit), `notFinite`, `format` and `io` (the progress file), `outOfMemory`, and
 /// whatever the monitor throws; with a progress file the same call goes on from there.
 public func autoAttack(
     _ model: any DifferentiableClassifier, on source: any ImageSource, options: AutoAttackOptions,
-    monitor: RunMonitor = RunMonitor(), interrupted: ((Evaluation) -> Void)? = nil
+    after smaller: Evaluation? = nil, monitor: RunMonitor = RunMonitor(), interrupted: ((Evaluation) -> Void)? = nil
 ) throws -> Evaluation {
     guard (0...source.count).contains(options.count) else {
         throw EngineError.invalid(
@@ -158,8 +161,10 @@ public func autoAttack(
     let cascade = try AttackCascade(
         model, source: source, stages: stages, expectation: expectation, batchSize: options.batchSize, state: state)
     let cleanSeconds = try cascade.runClean(monitor)
+    let before = try smaller?.checkedState(before: options, stages, clean: state)
+    if let before { state.takeBroken(from: before, stages: stages.count) }
     // Before all the work: a file that cannot be read, belongs to another run or cannot be written.
-    var keeper = try ProgressKeeper(options, state, stages, model: model, source: source, monitor)
+    var keeper = try ProgressKeeper(options, state, stages, before, model: model, source: source, monitor)
     try keeper?.save()
     var checks = AutoAttackChecks(model, source: source, state: state, batchSize: options.batchSize)
     try checks.before(stages, options, monitor)
@@ -174,7 +179,8 @@ public func autoAttack(
                     survivors: state.survivors(before: i + 1), unfinished: state.stage.count { Int($0) <= i }))
         }
         return Evaluation(
-            rows: rows, agreement: nil, warnings: checks.warnings, samples: AttackedSamples(source, state))
+            rows: rows, agreement: nil, warnings: checks.warnings, samples: AttackedSamples(source, state),
+            ensemble: options)
     }
     do {
         do {
@@ -195,6 +201,36 @@ public func autoAttack(
         throw error
     }
     return try result()
+}
+
+extension Evaluation {
+    /// Throws `invalidArgument` unless this is an AutoAttack of the same stages on the same samples, at no larger a radius.
+    fileprivate func checkedState(
+        before asked: AutoAttackOptions, _ stages: [AttackStage], clean: CascadeState
+    ) throws -> CascadeState {
+        func refuse(_ got: String, _ want: String) -> EngineError {
+            EngineError.invalid("smaller", got: got, want: want)
+        }
+        guard let ensemble, let state = samples?.state else { throw refuse("an evaluation", "an AutoAttack") }
+        let names = rows.dropFirst().map(\.name)
+        let isSame =
+            names == stages.map(\.name) && ensemble.norm == asked.norm && ensemble.version == asked.version
+            && (ensemble.restarts, ensemble.targets, ensemble.expectation)
+                == (asked.restarts, asked.targets, asked.expectation)
+        guard isSame, rows.allSatisfy({ $0.unfinished == 0 }) else {
+            throw refuse(
+                "version \(ensemble.version) (\(names.joined(separator: ","))) in \(ensemble.norm)",
+                "one that has finished under \(stages.map(\.name).joined(separator: ",")) in \(asked.norm), with the "
+                    + "restarts, targets and eot asked for")
+        }
+        guard ensemble.epsilon <= asked.epsilon else {
+            throw refuse("one at epsilon \(ensemble.epsilon)", "at most \(asked.epsilon), that asked for")
+        }
+        guard state.clean.elementsEqual(clean.clean) else {
+            throw refuse("one of another model or of other samples (others are right clean)", "one of the same")
+        }
+        return state
+    }
 }
 
 /// What the caller is told on the way.
@@ -259,7 +295,7 @@ private struct ProgressKeeper {
 
     /// Takes up what the file has. nil where there is to be none.
     init?(
-        _ options: AutoAttackOptions, _ state: CascadeState, _ stages: [AttackStage],
+        _ options: AutoAttackOptions, _ state: CascadeState, _ stages: [AttackStage], _ smaller: CascadeState?,
         model: any DifferentiableClassifier, source: any ImageSource, _ monitor: RunMonitor
     ) throws {
         guard let file = options.progressFile else { return nil }
@@ -274,6 +310,7 @@ private struct ProgressKeeper {
             ("restarts", "\(options.restarts)"), ("targets", "\(options.targets)"), ("norm", options.norm),
             ("epsilon", "\(options.epsilon)"), ("eot", "\(options.expectation)"), ("seed", "\(options.seed)"),
             ("cpu", CPUPath.active.rawValue), ("results", "\(Self.generation)"),
+            ("smaller", smaller.map(Self.digest) ?? "none"),
         ]
         if let bytes = try file.read() {
             try state.restore(
@@ -315,6 +352,12 @@ private struct ProgressKeeper {
         let bytes = try state.serialised(settings: settings)
         try file.write(UnsafeRawBufferPointer(start: bytes.pointer, count: bytes.count))
         saved = monotonicSeconds()
+    }
+
+    private static func digest(_ broken: CascadeState) -> String {
+        var sum = Checksum()
+        sum.add(UnsafeRawPointer(broken.breaker.pointer), broken.count * MemoryLayout<Int32>.stride)
+        return sum.text
     }
 
     private static func digest(_ source: any ImageSource, _ count: Int) throws -> String {

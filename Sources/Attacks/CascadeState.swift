@@ -54,6 +54,18 @@ public final class CascadeState {
     /// Also: has reached its target.
     func isMisclassified(_ sample: Int) -> Bool { clean[sample] == 0 || breaker[sample] >= 0 }
 
+    /// Takes over what an attack at a smaller radius has broken: what lies in a ball lies in a larger one.
+    func takeBroken(from smaller: CascadeState, stages: Int) {
+        for i in 0..<count where smaller.breaker[i] >= 0 {
+            breaker[i] = smaller.breaker[i]
+            stage[i] = Int32(stages)
+            image(i).update(from: smaller.image(i), count: pixels)
+            firstSuccess[i] = smaller.firstSuccess[i]
+            forwards[i] = smaller.forwards[i]
+            backwards[i] = smaller.backwards[i]
+        }
+    }
+
     /// How many samples are through, under the name of the whole attack.
     func progress(of name: String, stages: Int, _ seconds: Double) -> RunProgress {
         RunProgress(stage: name, done: stage.count { Int($0) == stages }, total: count, seconds: seconds)

@@ -131,8 +131,9 @@ public struct Evaluation {
     /// What makes the numbers doubtful. Of `autoAttack` only, as is `samples`.
     public var warnings: [String] = []
     public var samples: AttackedSamples?
-    /// What was asked for; not of `autoAttack`.
+    /// What was asked for: of `evaluate`, and of `autoAttack`.
     var options: EvaluationOptions?
+    var ensemble: AutoAttackOptions?
 }
 
 /// Measures the accuracy of `model`, clean and under each attack.

@@ -252,7 +252,8 @@ AT(igdm_autoattack_options, state_seconds, 96);
 AT(igdm_autoattack_options, progress, 104);
 AT(igdm_autoattack_options, user, 112);
 AT(igdm_autoattack_options, cancel, 120);
-AT(igdm_autoattack_options, reserved, 128);
+AT(igdm_autoattack_options, smaller, 128);
+AT(igdm_autoattack_options, reserved, 136);
 
 SIZE(igdm_trainer_details, 296);
 AT(igdm_trainer_details, struct_size, 0);

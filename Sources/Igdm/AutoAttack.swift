@@ -66,6 +66,7 @@ public func igdm_autoattack_host_model(
 private struct AutoAttackCall {
     private let data: DatasetHandle
     private let options: AutoAttackOptions
+    private let smaller: Evaluation?
     private let keepsPartial: Bool
     private let monitor: RunMonitor
     private let evaluation: UnsafeMutablePointer<OpaquePointer?>
@@ -79,7 +80,13 @@ private struct AutoAttackCall {
             options, "options", defaults: defaultOptions(), firstSize: FirstSize.autoAttackOptions)
         self.evaluation = try pointer(evaluation, "evaluation")
         let r = given.reserved
-        try checkReserved(r.0, r.1, r.2, r.3, argument: "options")
+        try checkReserved(r.0, r.1, r.2, argument: "options")
+        if let given = given.smaller {
+            let handle: EvaluationHandle = try HandleTable.get(given, "options.smaller")
+            smaller = handle.evaluation
+        } else {
+            smaller = nil
+        }
         keepsPartial = try flag(Int32(bitPattern: given.keep_partial), "options.keep_partial")
         var chosen = AutoAttackOptions()
         chosen.version = try text(given.version, "options.version")
@@ -106,7 +113,8 @@ private struct AutoAttackCall {
         func give(_ result: Evaluation) { evaluation.pointee = HandleTable.register(EvaluationHandle(result)) }
         let result = try withModel(options.batchSize) { model in
             try autoAttack(
-                model, on: data.dataset, options: options, monitor: monitor, interrupted: keepsPartial ? give : nil)
+                model, on: data.dataset, options: options, after: smaller, monitor: monitor,
+                interrupted: keepsPartial ? give : nil)
         }
         give(result)
     }

@@ -445,6 +445,30 @@ import Testing
         }
     }
 
+    @Test func whatIsNoSmallerAutoAttackIsRefused() throws {
+        let model = centres(shape)
+        let source = try source(model, 12)
+        func table(_ change: (inout AutoAttackOptions) -> Void = { _ in }, after: Evaluation? = nil) throws
+            -> Evaluation
+        {
+            var options = AutoAttackOptions()
+            (options.version, options.attacks, options.epsilon) = ("custom", "apgd-ce-3,square-5", 0.05)
+            change(&options)
+            return try autoAttack(model, on: source, options: options, after: after)
+        }
+        let small = try table { $0.epsilon = 0.02 }
+        #expect(try table(after: small).rows[2].correct <= small.rows[2].correct)
+        let wrong: [Evaluation] = [
+            try table { $0.epsilon = 0.06 }, try table { $0.norm = "l2" }, try table { $0.attacks = "apgd-ce-3" },
+            try table { $0.restarts = 2 }, try evaluate(model, on: source, options: EvaluationOptions()),
+            try table { $0.count = 11 },
+        ]
+        for one in wrong {
+            let error = thrownError { _ = try table(after: one) }
+            #expect(error?.code == .invalidArgument && error?.message.hasPrefix("smaller: got") == true)
+        }
+    }
+
     @Test func outputsThatAreNoNumbersAreNamedAfterTheAttackToo() throws {
         let broken = BrokenLater(centres(shape))
         let source = try source(centres(shape), 8)

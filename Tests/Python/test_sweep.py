@@ -69,6 +69,41 @@ def test_what_a_smaller_radius_has_broken_is_not_attacked_again(
     assert accuracies == sorted(accuracies, reverse=True) and accuracies[-1] < accuracies[0]
 
 
+def test_autoattack_over_radii(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
+    """What the smaller radius has broken keeps its attack and image; the others are as under an AutoAttack alone."""
+    options = {"version": "custom:apgd-ce-3,square-20", "seed": 2}
+    state = tmp_path / "state"
+    swept = igdm.sweep(teacher, data, [0.1, 0.3, "0.5"], attacks="autoattack", state=state, **options)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["state.0", "state.1", "state.2"]
+    assert list(swept.curves) == ["apgd-ce", "square"]
+    kept = np.zeros(len(data), bool)
+    before: igdm.AutoAttack | None = None
+    for eps, here in zip(swept.eps, swept.evaluations, strict=True):
+        alone = igdm.autoattack(teacher, data, version="custom", attacks="apgd-ce-3,square-20", eps=eps, seed=2)
+        assert isinstance(here, igdm.AutoAttack) and here.options["eps"] == alone.options["eps"]
+        fresh = ~kept
+        np.testing.assert_array_equal(here.samples.images[fresh], alone.samples.images[fresh])
+        np.testing.assert_array_equal(here.samples.forwards[fresh], alone.samples.forwards[fresh])
+        np.testing.assert_array_equal(here.correct["square"], alone.correct["square"] & fresh)
+        if before is not None:
+            np.testing.assert_array_equal(here.samples.images[kept], before.samples.images[kept])
+            assert [here.broken_by[i] for i in np.flatnonzero(kept)] == [
+                before.broken_by[i] for i in np.flatnonzero(kept)
+            ]
+        assert (here.samples.linf <= float(eps)).all()
+        before, kept = here, here.correct["clean"] & ~here.correct["square"]
+    assert swept.curves["square"] == sorted(swept.curves["square"], reverse=True)
+    assert swept.curves["square"][-1] < swept.curves["square"][0]
+    assert json.loads(json.dumps(swept.to_dict()))["curves"] == swept.curves and "square" in str(swept)
+    # The files are complete: nothing is attacked any more, and another smaller radius is another run.
+    again = igdm.sweep(teacher, data, [0.1, 0.3, "0.5"], attacks="autoattack", state=state, **options)
+    assert again.curves == swept.curves
+    with pytest.raises(igdm.InvalidArgument, match="smaller: the file has"):
+        igdm.autoattack(
+            teacher, data, version="custom", attacks="apgd-ce-3,square-20", eps=0.5, seed=2, state=f"{state}.2"
+        )
+
+
 def test_larger_radii_take_only_what_is_left(teacher: igdm.Model, data: igdm.Dataset) -> None:
     def attacked(event: igdm.Progress) -> None:
         if event.stage == "pgd-3":

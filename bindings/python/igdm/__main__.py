@@ -416,13 +416,20 @@ def _autoattack(given: argparse.Namespace, model: igdm.Model, data: Dataset) -> 
     for name in ("teacher", "step", "target", "report", "tuning", "loss", "kappa"):
         if getattr(given, name) is not None:
             raise igdm.InvalidArgument(f"{name}: got {getattr(given, name)!r}, want none with --attacks autoattack")
-    version, _, attacks = (given.version or "").partition(":")
-    names = ("eps", "norm", "count", "batch_size", "seed", "state", "eot", "restarts", "targets")
+    names = ("norm", "count", "batch_size", "seed", "state", "eot", "restarts", "targets")
+    options = {name: getattr(given, name) for name in names} | {"progress": not given.quiet}
     with _telling_partial(given):
-        result = igdm.autoattack(
-            model, data, version=version or None, attacks=attacks or None, progress=not given.quiet,
-            **{name: getattr(given, name) for name in names},
-        )  # fmt: skip
+        if given.eps is not None and "," in given.eps:
+            if given.samples is not None:
+                raise igdm.InvalidArgument("samples: got a file with several eps, want one eps")
+            result: igdm.AutoAttack | igdm.Sweep = igdm.sweep(
+                model, data, given.eps.split(","), attacks="autoattack", version=given.version, **options
+            )
+        else:
+            version, _, attacks = (given.version or "").partition(":")
+            result = igdm.autoattack(
+                model, data, version=version or None, attacks=attacks or None, eps=given.eps, **options
+            )
     _tell(given, result)
 
 

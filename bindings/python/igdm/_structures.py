@@ -425,7 +425,8 @@ class AutoAttackOptions(Struct):
         ("progress", ProgressCallback),
         ("user", c_void_p),
         ("cancel", POINTER(c_int32)),
-        ("reserved", c_int64 * 4),
+        ("smaller", Evaluation),
+        ("reserved", c_int64 * 3),
     ]
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,16 @@ class AutoAttack:
     def clean(self) -> float:
         """Accuracy on clean images, in [0,1]."""
         return self.rows[0].accuracy
+
+    @property
+    def accuracy(self) -> dict[str, float]:
+        """Accuracy in [0,1] by row name: what is left after that attack and all before it."""
+        return {row.name: row.accuracy for row in self.rows}
+
+    @property
+    def count(self) -> int:
+        """The number of samples."""
+        return self.rows[0].count
 
     @property
     def robust(self) -> float:
@@ -126,6 +137,37 @@ def autoattack(
     what was found so far as its attribute `partial`, an AutoAttack: samples that are not through count as correct
     (Row.unfinished says how many).
     """
+    with ensembled(
+        None, model, data, version=version, attacks=attacks, eps=eps, norm=norm, restarts=restarts, targets=targets,
+        eot=eot, count=count, batch_size=batch_size, seed=seed, state=state, state_seconds=state_seconds,
+        progress=progress, callback=callback,
+    ) as (result, _):  # fmt: skip
+        return result
+
+
+@contextmanager
+def ensembled(
+    smaller: Any,
+    model: Model | HostModel,
+    data: Dataset,
+    *,
+    version: str | None = None,
+    attacks: Sequence[str] | str | None = None,
+    eps: float | str | None = None,
+    norm: str | None = None,
+    restarts: int | None = None,
+    targets: int | None = None,
+    eot: int | None = None,
+    count: int | None = None,
+    batch_size: int | None = None,
+    seed: int | None = None,
+    state: str | os.PathLike[str] | None = None,
+    state_seconds: float | None = None,
+    progress: bool | None = None,
+    callback: Watcher | None = None,
+) -> Generator[tuple[AutoAttack, Any], None, None]:
+    """autoattack(), with the library's handle of the result as long as the block lasts. `smaller`: None, or the handle
+    of the same at a smaller radius, whose broken samples are not attacked again."""
     require_dataset("data", data)
     options = structures.AutoAttackOptions()
     call("igdm_autoattack_options_init", options)
@@ -139,6 +181,8 @@ def autoattack(
         options.state = file_path("state", state)
         require_writable("state", Path(os.fsdecode(state)))
     options.keep_partial = 1
+    if smaller is not None:
+        options.smaller = smaller
     made = structures.Evaluation()
 
     def result() -> AutoAttack:
@@ -146,12 +190,11 @@ def autoattack(
         del asked["keep_partial"]
         epsilon = asked.pop("epsilon")
         asked["eps"] = eps if isinstance(eps, str) else epsilon
-        with Handle(made, "igdm_evaluation_release"):
-            rows, correct = read_rows(made)
-            images = np.empty((rows[0].count, *data.image_shape), np.float32)
-            report = Report(len(images))
-            call("igdm_evaluation_get_report", made, pointer(images), len(images), report.structure)
-            return AutoAttack(rows, correct, report.result(images), _warnings(made), asked)
+        rows, correct = read_rows(made)
+        images = np.empty((rows[0].count, *data.image_shape), np.float32)
+        report = Report(len(images))
+        call("igdm_evaluation_get_report", made, pointer(images), len(images), report.structure)
+        return AutoAttack(rows, correct, report.result(images), _warnings(made), asked)
 
     try:
         with attacked("model", model) as target, Display(progress) as display, watched(display, callback) as watcher:
@@ -163,9 +206,11 @@ def autoattack(
     except BaseException as error:
         # Out here, because what a host model raises comes out of its context.
         if made:
-            error.partial = result()  # type: ignore[attr-defined]
+            with Handle(made, "igdm_evaluation_release"):
+                error.partial = result()  # type: ignore[attr-defined]
         raise
-    return result()
+    with Handle(made, "igdm_evaluation_release"):
+        yield result(), made
 
 
 def _warnings(evaluation: Any) -> tuple[str, ...]:

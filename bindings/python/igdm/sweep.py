@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from ._structures import number
 from .datasets import Dataset
+from .ensemble import AutoAttack, ensembled
 from .errors import InvalidArgument
 from .evaluation import Evaluation, format_table, measured, stopped
 from .hosts import HostModel
@@ -24,17 +26,20 @@ class Sweep:
 
     eps: tuple[float | str, ...]
     """As asked for, the smallest first."""
-    evaluations: tuple[Evaluation, ...]
-    """One for each radius. The last one may be incomplete in what an exception has as its `partial`."""
+    evaluations: tuple[Evaluation | AutoAttack, ...]
+    """One for each radius: of evaluate(), or of autoattack(). The last one may be incomplete in what an exception has
+    as its `partial`."""
 
     @property
     def curves(self) -> dict[str, list[float]]:
         """Accuracy at each radius, by attack. With several attacks also "all attacks": the samples that all have
-        left. Where the last evaluation is incomplete, curves that lack it are shorter by one."""
+        left. Under AutoAttack each curve is what is left after that attack and those before it. Where the last
+        evaluation is incomplete, curves that lack it are shorter by one."""
         names = [row.name for row in self.evaluations[0].rows[1:]]
         curves = {name: [one.accuracy[name] for one in self.evaluations if name in one.accuracy] for name in names}
-        if len(names) > 1:
-            whole = [one for one in self.evaluations if len(one.rows) == 1 + len(names)]
+        judged = [one for one in self.evaluations if isinstance(one, Evaluation)]
+        if len(names) > 1 and judged:
+            whole = [one for one in judged if len(one.rows) == 1 + len(names)]
             curves[WORST] = [float(one.worst.mean()) if one.count else 0.0 for one in whole]
         return curves
 
@@ -58,7 +63,9 @@ class Sweep:
 
 
 def sweep(model: Model | HostModel, data: Dataset, eps: Sequence[float | str], **options: Any) -> Sweep:
-    """evaluate() with each radius of `eps`, which rise; `options` are those of evaluate().
+    """evaluate() with each radius of `eps`, which rise; `options` are those of evaluate(). With attacks="autoattack" it
+    is autoattack() with its options: version (also "custom:apgd-ce,square"), norm, targets, eot, count, ...; of a state
+    file each radius has its own, "state.0" and so on.
 
     What an attack has broken at one radius counts as broken at all larger ones, since what lies in a ball lies in a
     larger one, and is not attacked again (so larger radii take less time; samples are those of the smallest radius).
@@ -70,13 +77,18 @@ def sweep(model: Model | HostModel, data: Dataset, eps: Sequence[float | str], *
         raise InvalidArgument(f"eps: got {list(eps)}, want radii that rise")
     if options.get("attacks") in ("", [], ()):
         raise InvalidArgument("attacks: got none, want at least one for a sweep")
+    one_radius: Callable[..., AbstractContextManager[Any]] = measured
+    if options.get("attacks") in ("autoattack", ["autoattack"], ("autoattack",)):
+        one_radius, options = ensembled, _of_ensemble(options)
+    state = options.pop("state", None)
     eps = tuple(one if isinstance(one, str) else radius for one, radius in zip(eps, radii, strict=True))
-    results: list[Evaluation] = []
+    results: list[Evaluation | AutoAttack] = []
     with ExitStack() as handles:
         smaller = None
-        for one in eps:
+        for index, one in enumerate(eps):
+            own = options if state is None else options | {"state": f"{os.fsdecode(state)}.{index}"}
             try:
-                result, smaller = handles.enter_context(measured(smaller, model, data, eps=one, **options))
+                result, smaller = handles.enter_context(one_radius(smaller, model, data, eps=one, **own))
             except BaseException as error:
                 stopped = getattr(error, "partial", None)
                 results += [] if stopped is None else [stopped]
@@ -84,3 +96,9 @@ def sweep(model: Model | HostModel, data: Dataset, eps: Sequence[float | str], *
                 raise
             results.append(result)
     return Sweep(eps, tuple(results))
+
+
+def _of_ensemble(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of autoattack()."""
+    version, _, attacks = (options.get("version") or "").partition(":")
+    return {**options, "version": version or None, "attacks": attacks or None}
