@@ -672,7 +672,8 @@ typedef struct igdm_attack_options {
                                    (default) = 9, or all others where they are fewer */
     int64_t eot;                /* passes over which a gradient is averaged, for models that are random (expectation over
                                    transformation, Athalye et al. 2018). 0 (default) = 1. With more, what the attacks in stages
-                                   find counts only if it is misclassified once more */
+                                   find counts only if it is misclassified once more; those that would end at their first
+                                   success or look for the nearest point ask four times */
     const igdm_attack_tuning *tuning; /* or NULL (default): see there */
     const char *target;         /* the class to reach: "least-likely": that with the smallest logit of the clean image, other than the
                                    label; "random": any other than the label, each as likely; "3": that one; "labels": `labels`

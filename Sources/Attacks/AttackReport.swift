@@ -214,7 +214,7 @@ struct RecordedSamples: AttackResults {
 
 /// The samples after an attack in stages.
 public struct AttackedSamples: AttackResults {
-    private let source: any ImageSource
+    let source: any ImageSource
     let state: CascadeState
 
     init(_ source: any ImageSource, _ state: CascadeState) {

@@ -55,6 +55,11 @@ public struct AttackStage: Sendable {
     let passes: Int
     /// What the attack does otherwise because there are so few classes.
     let fallback: String?
+    /// Whether a run goes on after a success (unless it is to stop early) and gives its last one, or has one query only. Others end at
+    /// the first, or look for the nearest.
+    var keepsGoing = false
+    /// Whether results are evaluated once more: see VerifiedRun.
+    var isVerified = false
     /// Starts a run: the sample, the number of the run, its memory of `planes` images.
     let begin: @Sendable (AttackSample, Int, UnsafeMutablePointer<Float>) -> any AttackRun
 

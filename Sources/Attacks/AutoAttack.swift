@@ -161,15 +161,24 @@ public func autoAttack(
     let cascade = try AttackCascade(
         model, source: source, stages: stages, expectation: expectation, batchSize: options.batchSize, state: state)
     let cleanSeconds = try cascade.runClean(monitor)
-    let before = try smaller?.checkedState(before: options, stages, clean: state)
-    if let before { state.takeBroken(from: before, stages: stages.count) }
+    for i in 0..<count where state.clean[i] == 0 { state.stage[i] = Int32(stages.count) }
+    let before = try smaller?.checkedState(before: options, stages)
+    let identity =
+        before == nil && options.progressFile == nil
+        ? nil : try modelIdentity(of: model, source, state, batchSize: options.batchSize, monitor)
+    if let before {
+        try smaller?.checkSamples(source, count)
+        try before.checkSameModel(state, isRandom: identity == nil)
+        state.takeClean(from: before)
+        state.takeBroken(from: before, stages: stages.count)
+    }
     // Before all the work: a file that cannot be read, belongs to another run or cannot be written.
-    var keeper = try ProgressKeeper(options, state, stages, before, model: model, source: source, monitor)
+    var keeper = try ProgressKeeper(options, state, stages, before, model: identity, source: source)
     try keeper?.save()
     var checks = AutoAttackChecks(model, source: source, state: state, batchSize: options.batchSize)
-    try checks.before(stages, options, monitor)
 
-    let watch = CascadeWatch(state, stages)
+    let taken = (0..<count).map { i in before.map { $0.breaker[i] >= 0 } ?? false }
+    let watch = CascadeWatch(state, stages, taken: taken)
     func result() throws -> Evaluation {
         var rows = [EvaluationRow(name: "clean", flags: try state.flags(before: 0), seconds: cleanSeconds)]
         for (i, stage) in stages.enumerated() {
@@ -183,6 +192,7 @@ public func autoAttack(
             ensemble: options)
     }
     do {
+        try checks.before(stages, options, saysItIsRandom: expectation > 1, monitor)
         do {
             try cascade.run(monitor) { seconds in
                 try keeper?.saveWhenDue()
@@ -205,9 +215,7 @@ public func autoAttack(
 
 extension Evaluation {
     /// Throws `invalidArgument` unless this is an AutoAttack of the same stages on the same samples, at no larger a radius.
-    fileprivate func checkedState(
-        before asked: AutoAttackOptions, _ stages: [AttackStage], clean: CascadeState
-    ) throws -> CascadeState {
+    fileprivate func checkedState(before asked: AutoAttackOptions, _ stages: [AttackStage]) throws -> CascadeState {
         func refuse(_ got: String, _ want: String) -> EngineError {
             EngineError.invalid("smaller", got: got, want: want)
         }
@@ -226,11 +234,61 @@ extension Evaluation {
         guard ensemble.epsilon <= asked.epsilon else {
             throw refuse("one at epsilon \(ensemble.epsilon)", "at most \(asked.epsilon), that asked for")
         }
-        guard state.clean.elementsEqual(clean.clean) else {
-            throw refuse("one of another model or of other samples (others are right clean)", "one of the same")
-        }
         return state
     }
+
+    /// Throws `invalidArgument` unless it is one of these images and labels.
+    fileprivate func checkSamples(_ source: any ImageSource, _ count: Int) throws {
+        guard let samples, samples.count == count, samples.pixels == source.shape.count,
+            try digest(samples.source, count) == digest(source, count)
+        else { throw EngineError.invalid("smaller", got: "one of other samples", want: "one of the same") }
+    }
+}
+
+extension CascadeState {
+    /// Throws `invalidArgument` unless a later state has the same logits for the same images, as far as the model can repeat them.
+    fileprivate func checkSameModel(_ later: CascadeState, isRandom: Bool) throws {
+        let bytes = logits.count * MemoryLayout<Float>.stride
+        guard classes == later.classes, isRandom || memcmp(logits.pointer, later.logits.pointer, bytes) == 0 else {
+            throw EngineError.invalid(
+                "smaller", got: "one of another model (its logits of the clean images differ)", want: "one of the same")
+        }
+    }
+}
+
+/// The check sum of the first `count` images and labels.
+private func digest(_ source: any ImageSource, _ count: Int) throws -> String {
+    let image = try FloatBuffer(source.shape.count)
+    var sum = Checksum()
+    for i in 0..<count {
+        try source.readImages(i..<i + 1, into: image.pointer)
+        sum.add(UnsafeRawPointer(image.pointer), image.count * MemoryLayout<Float>.stride)
+        withUnsafeBytes(of: Int64(source.label(i))) { bytes in
+            if let start = bytes.baseAddress { sum.add(start, bytes.count) }
+        }
+    }
+    return sum.text
+}
+
+/// The check sum of the clean logits: it tells models apart, those of a host too. nil: the model answers differently to the same
+/// images, so that there is nothing to compare.
+private func modelIdentity(
+    of model: any DifferentiableClassifier, _ source: any ImageSource, _ state: CascadeState, batchSize: Int,
+    _ monitor: RunMonitor
+) throws -> String? {
+    let size = min(batchSize, state.count)
+    let images = try FloatBuffer(size * model.shape.count)
+    let again = try FloatBuffer(size * model.classes)
+    if size > 0 {
+        try source.readImages(0..<size, into: images.pointer)
+        try monitor.checkpoint?()
+        try model.forward(images.pointer, count: size, logits: again.pointer, retain: false)
+    }
+    let bytes = again.count * MemoryLayout<Float>.stride
+    guard memcmp(again.pointer, state.logits.pointer, bytes) == 0 else { return nil }
+    var logits = Checksum()
+    logits.add(UnsafeRawPointer(state.logits.pointer), state.logits.count * MemoryLayout<Float>.stride)
+    return logits.text
 }
 
 /// What the caller is told on the way.
@@ -239,10 +297,13 @@ private struct CascadeWatch {
     private let stages: [AttackStage]
     /// What had been spent when this process began.
     private var spentBefore = 0.0
+    /// Samples that were broken at a smaller radius say nothing of what this one costs.
+    private let isTakenOver: [Bool]
 
-    init(_ state: CascadeState, _ stages: [AttackStage]) {
+    init(_ state: CascadeState, _ stages: [AttackStage], taken: [Bool]) {
         self.state = state
         self.stages = stages
+        isTakenOver = taken
         spentBefore = (0..<state.count).reduce(0) { $0 + spent($1) }
     }
 
@@ -263,7 +324,7 @@ private struct CascadeWatch {
             all += cost
             finished += stage == stages.count ? 1 : 0
             robust += state.isMisclassified(i) ? 0 : 1
-            if state.clean[i] == 0 { continue }
+            if state.clean[i] == 0 || isTakenOver[i] { continue }
             if stage == 0, state.run[i] == 0 {
                 waiting += 1
                 continue
@@ -296,21 +357,21 @@ private struct ProgressKeeper {
     /// Takes up what the file has. nil where there is to be none.
     init?(
         _ options: AutoAttackOptions, _ state: CascadeState, _ stages: [AttackStage], _ smaller: CascadeState?,
-        model: any DifferentiableClassifier, source: any ImageSource, _ monitor: RunMonitor
+        model: String?, source: any ImageSource
     ) throws {
         guard let file = options.progressFile else { return nil }
         self.file = file
         self.state = state
         interval = options.saveInterval
         settings = [
-            ("model", try Self.identity(of: model, source, state, batchSize: options.batchSize, monitor)),
-            ("data", try Self.digest(source, state.count)), ("count", "\(state.count)"), ("version", options.version),
+            ("model", model ?? "answers differently each time"),
+            ("data", try digest(source, state.count)), ("count", "\(state.count)"), ("version", options.version),
             ("attacks", stages.map { "\($0.name)x\($0.runs)" }.joined(separator: ",")),
             ("passes", stages.map { "\($0.passes)" }.joined(separator: ",")),
             ("restarts", "\(options.restarts)"), ("targets", "\(options.targets)"), ("norm", options.norm),
             ("epsilon", "\(options.epsilon)"), ("eot", "\(options.expectation)"), ("seed", "\(options.seed)"),
             ("cpu", CPUPath.active.rawValue), ("results", "\(Self.generation)"),
-            ("smaller", smaller.map(Self.digest) ?? "none"),
+            ("smaller", smaller.map(Self.sum(of:)) ?? "none"),
         ]
         if let bytes = try file.read() {
             try state.restore(
@@ -322,28 +383,6 @@ private struct ProgressKeeper {
     /// Counts up with each change to the attacks that gives other results.
     private static let generation = 2
 
-    /// The clean logits stand for the model: they tell apart whatever can be, a host's model too. One that answers differently
-    /// to the same images has none that could be compared.
-    private static func identity(
-        of model: any DifferentiableClassifier, _ source: any ImageSource, _ state: CascadeState, batchSize: Int,
-        _ monitor: RunMonitor
-    ) throws -> String {
-        let size = min(batchSize, state.count)
-        let images = try FloatBuffer(size * model.shape.count)
-        let again = try FloatBuffer(size * model.classes)
-        if size > 0 {
-            try source.readImages(0..<size, into: images.pointer)
-            try monitor.checkpoint?()
-            try model.forward(images.pointer, count: size, logits: again.pointer, retain: false)
-        }
-        guard memcmp(again.pointer, state.logits.pointer, again.count * MemoryLayout<Float>.stride) == 0 else {
-            return "answers differently each time"
-        }
-        var logits = Checksum()
-        logits.add(UnsafeRawPointer(state.logits.pointer), state.logits.count * MemoryLayout<Float>.stride)
-        return logits.text
-    }
-
     mutating func saveWhenDue() throws {
         if monotonicSeconds() - saved >= interval { try save() }
     }
@@ -354,21 +393,14 @@ private struct ProgressKeeper {
         saved = monotonicSeconds()
     }
 
-    private static func digest(_ broken: CascadeState) -> String {
+    private static func sum(of broken: CascadeState) -> String {
         var sum = Checksum()
         sum.add(UnsafeRawPointer(broken.breaker.pointer), broken.count * MemoryLayout<Int32>.stride)
-        return sum.text
-    }
-
-    private static func digest(_ source: any ImageSource, _ count: Int) throws -> String {
-        let image = try FloatBuffer(source.shape.count)
-        var sum = Checksum()
-        for i in 0..<count {
-            try source.readImages(i..<i + 1, into: image.pointer)
-            sum.add(UnsafeRawPointer(image.pointer), image.count * MemoryLayout<Float>.stride)
-            withUnsafeBytes(of: Int64(source.label(i))) { bytes in
-                if let start = bytes.baseAddress { sum.add(start, bytes.count) }
-            }
+        for i in 0..<broken.count where broken.breaker[i] >= 0 {
+            sum.add(UnsafeRawPointer(broken.image(i)), broken.pixels * MemoryLayout<Float>.stride)
+        }
+        for counts in [broken.firstSuccess, broken.forwards, broken.backwards] {
+            sum.add(UnsafeRawPointer(counts.pointer), broken.count * MemoryLayout<Int64>.stride)
         }
         return sum.text
     }

@@ -17,14 +17,16 @@ struct AutoAttackChecks {
         self.batchSize = min(batchSize, max(state.count, 1))
     }
 
-    mutating func before(_ stages: [AttackStage], _ options: AutoAttackOptions, _ monitor: RunMonitor) throws {
+    /// - Parameter saysItIsRandom: the caller, of the model.
+    mutating func before(
+        _ stages: [AttackStage], _ options: AutoAttackOptions, saysItIsRandom: Bool, _ monitor: RunMonitor
+    ) throws {
         try checkRadius(options)
         for stage in stages {
             if let fallback = stage.fallback { warn("\(stage.name): \(fallback)") }
         }
         guard state.count > 0 else { return }
-        // Otherwise the caller says that the model is random.
-        if options.version != AutoAttackVersion.rand.rawValue { try checkRepeatable(monitor) }
+        if !saysItIsRandom, options.version != AutoAttackVersion.rand.rawValue { try checkRepeatable(monitor) }
         checkLogits()
         try probeForMaskedGradients(monitor)
     }

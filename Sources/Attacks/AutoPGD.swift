@@ -46,7 +46,7 @@ extension AttackDefinition {
         let phases = try phases(plan, options)
         return AttackStage(
             name: name, runs: runs, usesGradient: true, planes: AutoPGDRun.planes, passes: plan.steps + phases.count,
-            fallback: fallback
+            fallback: fallback, keepsGoing: true
         ) { sample, run, memory in
             AutoPGDRun(sample, plan, phases, loss(sample, run), run: run, memory: memory)
         }

@@ -7,6 +7,7 @@ import Runtime
 /// sample and its number alone.
 public final class CascadeState {
     let count: Int
+    let classes: Int
     let pixels: Int
     /// 1 where the clean image is classified correctly (with a target: not as the target yet); others are not attacked.
     let clean: Buffer<UInt8>
@@ -34,6 +35,7 @@ public final class CascadeState {
     /// Throws `outOfMemory`.
     init(count: Int, classes: Int, pixels: Int, stages: Int) throws {
         self.count = count
+        self.classes = classes
         self.pixels = pixels
         clean = try Buffer(count)
         logits = try FloatBuffer(count * classes)
@@ -54,7 +56,13 @@ public final class CascadeState {
     /// Also: has reached its target.
     func isMisclassified(_ sample: Int) -> Bool { clean[sample] == 0 || breaker[sample] >= 0 }
 
-    /// Takes over what an attack at a smaller radius has broken: what lies in a ball lies in a larger one.
+    /// Takes over what is known of the clean images: of a model that answers differently each time.
+    func takeClean(from other: CascadeState) {
+        clean.pointer.update(from: other.clean.pointer, count: count)
+        logits.pointer.update(from: other.logits.pointer, count: count * classes)
+    }
+
+    /// Takes over what an attack at a smaller radius has broken, on the same samples: what lies in a ball lies in a larger one.
     func takeBroken(from smaller: CascadeState, stages: Int) {
         for i in 0..<count where smaller.breaker[i] >= 0 {
             breaker[i] = smaller.breaker[i]
@@ -89,7 +97,7 @@ public final class CascadeState {
 /// The file form of a `CascadeState`: a line that names the format, the lines of the settings, an empty line; then, as in
 /// memory, the arrays and the images of the samples whose attack succeeded; at the end a check sum of everything before.
 extension CascadeState {
-    private static let title = "igdm attack state 1\n"
+    private static let title = "igdm attack state 2\n"
     /// So few that sums over all samples stay far from the largest integer.
     private static let possiblePasses: ClosedRange<Int64> = 0...1 << 40
 
@@ -100,7 +108,8 @@ extension CascadeState {
         }
         return [
             column(stage), column(run), column(breaker), column(firstSuccess), column(forwards), column(backwards),
-            column(vanished), column(seconds),
+            column(clean), column(vanished), column(seconds),
+            (UnsafeMutableRawPointer(logits.pointer), logits.count * MemoryLayout<Float>.stride),
         ]
     }
 
@@ -153,7 +162,7 @@ extension CascadeState {
         }
         try Self.checkSame(found, settings, path: path)
 
-        let fresh = try CascadeState(count: count, classes: 0, pixels: 0, stages: seconds.count)
+        let fresh = try CascadeState(count: count, classes: classes, pixels: 0, stages: seconds.count)
         for column in fresh.columns {
             guard size - place >= column.bytes else { throw damaged("is too short") }
             column.start.copyMemory(from: start + place, byteCount: column.bytes)
@@ -170,10 +179,13 @@ extension CascadeState {
                 throw damaged("sample \(i) is at stage \(stage), run \(run), which do not exist")
             }
             guard Self.possiblePasses.contains(fresh.forwards[i]), Self.possiblePasses.contains(fresh.backwards[i]),
-                (-1...Self.possiblePasses.upperBound).contains(fresh.firstSuccess[i]), fresh.vanished[i] <= 1
+                (-1...Self.possiblePasses.upperBound).contains(fresh.firstSuccess[i]), fresh.vanished[i] <= 1,
+                fresh.clean[i] == 1 || fresh.clean[i] == 0 && stage == runs.count && fresh.breaker[i] < 0
             else { throw damaged("sample \(i) has impossible numbers of passes") }
         }
-        guard fresh.seconds.allSatisfy({ $0.isFinite && $0 >= 0 }) else { throw damaged("has impossible times") }
+        guard fresh.seconds.allSatisfy({ $0.isFinite && $0 >= 0 }),
+            Validation.isFinite(fresh.logits.pointer, count: fresh.logits.count)
+        else { throw damaged("has impossible times or logits") }
         for i in 0..<(size - place) / MemoryLayout<Float>.stride {
             let value = (start + place).loadUnaligned(fromByteOffset: i * MemoryLayout<Float>.stride, as: Float.self)
             guard value >= 0, value <= 1 else { throw damaged("has a pixel \(value), want 0 ... 1") }

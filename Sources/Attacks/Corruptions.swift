@@ -14,7 +14,7 @@ extension AttackDefinition {
             return AttackStage(
                 name: corruption.name, runs: plan.restarts, usesGradient: false, planes: CorruptionRun.planes,
                 passes: 1,
-                fallback: nil
+                fallback: nil, keepsGoing: true
             ) { sample, run, memory in
                 CorruptionRun(sample, plan, corruption, run: run, memory: memory)
             }

@@ -134,6 +134,8 @@ public struct Evaluation {
     /// What was asked for: of `evaluate`, and of `autoAttack`.
     var options: EvaluationOptions?
     var ensemble: AutoAttackOptions?
+    /// Of the images.
+    var shape: ImageShape?
 }
 
 /// Measures the accuracy of `model`, clean and under each attack.
@@ -176,7 +178,7 @@ public func evaluate(
     }
     let reader = try BatchReader(source, capacity: min(options.batchSize, max(count, 1)))
     var rows = [try cleanRow(model, reader, count: count, monitor)]
-    try smaller?.checkPrecedes(options, attacks: attacks.map(\.name), clean: rows[0].flags)
+    try smaller?.checkPrecedes(options, attacks: attacks.map(\.name), model.shape, clean: rows[0].flags)
     let attacked = AttackedRows(
         model, reader, clean: rows[0].flags, goal: goal, options, monitor, smaller: smaller)
     do {
@@ -191,16 +193,18 @@ public func evaluate(
         let agreement = try teacher.map {
             try GradientAgreement.measure(student: model, teacher: $0, reader, count: count, monitor)
         }
-        return Evaluation(rows: rows, agreement: agreement, options: options)
+        return Evaluation(rows: rows, agreement: agreement, options: options, shape: model.shape)
     } catch {
-        interrupted?(Evaluation(rows: rows, agreement: nil, options: options))
+        interrupted?(Evaluation(rows: rows, agreement: nil, options: options, shape: model.shape))
         throw error
     }
 }
 
 extension Evaluation {
     /// Throws `invalidArgument` unless this is an evaluation of the same samples under the same attacks, at no larger a radius.
-    fileprivate func checkPrecedes(_ asked: EvaluationOptions, attacks: [String], clean: Buffer<UInt8>) throws {
+    fileprivate func checkPrecedes(
+        _ asked: EvaluationOptions, attacks: [String], _ shape: ImageShape, clean: Buffer<UInt8>
+    ) throws {
         func refuse(_ got: String, _ want: String) -> EngineError {
             EngineError.invalid("smaller", got: got, want: want)
         }
@@ -222,7 +226,7 @@ extension Evaluation {
         guard options.keepsSamples || !asked.keepsSamples else {
             throw refuse("one without samples", "one with keep_samples, as asked for")
         }
-        guard rows[0].flags.elementsEqual(clean) else {
+        guard self.shape == shape, rows[0].flags.elementsEqual(clean) else {
             throw refuse("one of another model or of other samples (others are right clean)", "one of the same")
         }
     }

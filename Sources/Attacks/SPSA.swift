@@ -9,7 +9,7 @@ extension AttackDefinition {
         let tuning = options.search
         return AttackStage(
             name: "spsa", runs: plan.restarts, usesGradient: false, planes: SPSARun.planes,
-            passes: plan.steps * (2 * tuning.spsaDirections + 1) + 1, fallback: nil
+            passes: plan.steps * (2 * tuning.spsaDirections + 1) + 1, fallback: nil, keepsGoing: true
         ) { sample, run, memory in
             SPSARun(sample, plan, tuning, run: run, memory: memory)
         }

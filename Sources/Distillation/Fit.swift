@@ -114,12 +114,12 @@ extension Trainer {
         event.batch = stepsPerEpoch
         if let validation {
             clock.beginValidation()
-            let result = try validate(validation) { [event, clock] done, total in
+            let result = try validate(validation) { [event, clock] progress, part in
                 var (now, clock) = (event, clock)
                 now.kind = .validation
-                now.batch = done
-                now.batches = total
-                clock.advanceValidation(part: Double(done) / Double(max(total, 1)))
+                now.batch = progress.done
+                now.batches = progress.total
+                clock.advanceValidation(part: part)
                 try self.send(now, clock, validates: true, onEvent)
             }
             event.validationClean = result.rows[0].accuracy
@@ -132,8 +132,10 @@ extension Trainer {
     }
 
     /// Rows for clean images and, where the options say so, under PGD; agreement with the teacher, where there is one.
+    ///
+    /// - Parameter progress: also receives the part that is done of the whole validation.
     private func validate(
-        _ dataset: Dataset, progress: @escaping (_ done: Int, _ total: Int) throws -> Void
+        _ dataset: Dataset, progress: @escaping (RunProgress, _ part: Double) throws -> Void
     ) throws -> Evaluation {
         let memory = try prepareMemory(capacity: 1)
         var evaluation = EvaluationOptions()
@@ -143,7 +145,19 @@ extension Trainer {
         evaluation.seed = options.seed
         evaluation.batchSize = memory.capacity
         evaluation.count = min(options.validationCount, dataset.count)
-        let monitor = RunMonitor(progress: { try progress($0.done, $0.total) })
+        // Passes of each stage, one with its way back as three.
+        let attack = Double(options.validationSteps > 0 ? 3 * options.validationSteps + 1 : 0)
+        let gradients = memory.teacherInference == nil ? 0.0 : 6
+        let monitor = RunMonitor(progress: {
+            let (before, own) =
+                switch $0.stage {
+                case "clean": (0.0, 1.0)
+                case "gradients": (1 + attack, gradients)
+                default: (1, attack)
+                }
+            let done = before + own * Double($0.done) / Double(max($0.total, 1))
+            try progress($0, done / (1 + attack + gradients))
+        })
         return try evaluate(
             memory.studentInference, on: dataset, teacher: memory.teacherInference, options: evaluation,
             monitor: monitor)

@@ -403,9 +403,65 @@ import Testing
         try run(first)
         let other = NearestCentre(shape: shape, centres: first.centres.map { $0.map { 0.99 * $0 } }, sharpness: 2)
         #expect(thrownError { try run(other) }?.message.contains("model: the file has") == true)
+        // What it has once found of a random model it finds again, the clean images included.
         file.bytes = nil
-        try run(MaskedClassifier(first, .random))
-        try run(MaskedClassifier(first, .random))
+        let erring = MaskedClassifier(first, .erring)
+        let first200 = try self.source(first, 200)
+        func rows() throws -> [[UInt8]] {
+            try evaluated(erring, first200) {
+                ($0.version, $0.attacks, $0.expectation, $0.progressFile) = ("custom", "square-3", 2, file)
+            }.rows.map { Array($0.flags) }
+        }
+        let found = try rows()
+        #expect(found[0].contains(0) && found[1] != found[0])
+        #expect(try rows() == found)
+        let bytes = try #require(file.bytes)
+        file.bytes = nil
+        #expect(try rows() != found)
+        file.bytes = bytes
+        #expect(try rows() == found)
+    }
+
+    /// Chance does not hide what there is to be found either: attacks that end at their first success do not end by chance.
+    @Test(arguments: ["square-60", "noise-uniform-60", "deepfool-20", "fmn-20", "apgd-ce-20"])
+    func whatIsThereIsFoundOnARandomModel(attack: String) throws {
+        let real = centres(shape)
+        let source = try source(real, 40)
+        func robust(_ model: any DifferentiableClassifier, eot: Int) throws -> Int {
+            let table = try evaluated(model, source) {
+                ($0.version, $0.attacks, $0.expectation, $0.epsilon) = ("custom", attack, eot, 0.5)
+            }
+            return table.rows[1].correct
+        }
+        let (without, under) = (try robust(real, eot: 1), try robust(MaskedClassifier(real, .erring), eot: 2))
+        #expect(without < 25)
+        #expect(under <= without + 4, "\(under), \(without) of a model that is not random")
+    }
+
+    @Test func resultsAreVerifiedOnce() throws {
+        var options = AttackOptions()
+        (options.attack, options.expectation) = ("autoattack", 2)
+        var ensemble = AutoAttackOptions()
+        ensemble.expectation = 2
+        let passes = try #require(try options.stages(classes: 10)).map(\.passes)
+        #expect(passes == (try ensemble.stages(classes: 10).stages.map(\.passes)))
+        options.expectation = 1
+        #expect(passes == (try #require(try options.stages(classes: 10)).map { $0.passes + 1 }))
+    }
+
+    /// Radius after radius of a model that answers differently each time: what it says to the clean images is what it said first.
+    @Test func aRandomModelCanBeSwept() throws {
+        let erring = MaskedClassifier(centres(shape), .erring)
+        let source = try source(centres(shape), 60)
+        func table(_ epsilon: Double, after: Evaluation?) throws -> Evaluation {
+            var options = AutoAttackOptions()
+            (options.version, options.epsilon) = ("rand", epsilon)
+            return try autoAttack(erring, on: source, options: options, after: after)
+        }
+        let small = try table(0.01, after: nil)
+        let large = try table(0.05, after: small)
+        #expect(Array(large.rows[0].flags) == Array(small.rows[0].flags))
+        #expect(zip(large.rows[2].flags, small.rows[2].flags).allSatisfy { $0 <= $1 })
     }
 
     /// The file is tried before the first attack, and the accuracy that progress events speak of only falls.
@@ -456,12 +512,25 @@ import Testing
             change(&options)
             return try autoAttack(model, on: source, options: options, after: after)
         }
+        /// Of other images, all right clean, in the same number.
+        func other(_ shape: ImageShape) throws -> Evaluation {
+            let model = centres(shape)
+            let all = try samples(model, 40)
+            let clean = try FloatBuffer(40 * model.classes)
+            try model.forward(all.images, count: 40, logits: clean.pointer, retain: false)
+            let labels = (0..<12).map { Int64(argmax(clean.pointer + $0 * model.classes, model.classes)) }
+            var options = AutoAttackOptions()
+            (options.version, options.attacks, options.epsilon) = ("custom", "apgd-ce-3,square-5", 0.01)
+            let source = ArraySource(
+                shape: shape, classes: model.classes, images: Array(all.images[..<(12 * shape.count)]), labels: labels)
+            return try autoAttack(model, on: source, options: options)
+        }
         let small = try table { $0.epsilon = 0.02 }
         #expect(try table(after: small).rows[2].correct <= small.rows[2].correct)
         let wrong: [Evaluation] = [
             try table { $0.epsilon = 0.06 }, try table { $0.norm = "l2" }, try table { $0.attacks = "apgd-ce-3" },
             try table { $0.restarts = 2 }, try evaluate(model, on: source, options: EvaluationOptions()),
-            try table { $0.count = 11 },
+            try table { $0.count = 11 }, try other(ImageShape(1, 2, 2)), try other(ImageShape(2, 6, 6)),
         ]
         for one in wrong {
             let error = thrownError { _ = try table(after: one) }

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from conftest import CLASSES, SHAPE, make_arrays
 from igdm import report
+from igdm.ensemble import ensembled
+from igdm.evaluation import measured
 from igdm.samples import COLUMNS
 
 EPS = ["0.05", 0.1, "0.3"]
@@ -102,6 +104,34 @@ def test_autoattack_over_radii(teacher: igdm.Model, data: igdm.Dataset, tmp_path
         igdm.autoattack(
             teacher, data, version="custom", attacks="apgd-ce-3,square-20", eps=0.5, seed=2, state=f"{state}.2"
         )
+
+
+def test_smaller_results_are_of_the_same_images() -> None:
+    """Of as many samples, all right clean, but larger ones: nothing may be read or written by the size of the others."""
+
+    def made(shape: tuple[int, int, int]) -> tuple[igdm.HostModel, igdm.Dataset]:
+        random = np.random.default_rng(0)
+        weights = random.normal(size=(2, int(np.prod(shape)))).astype(np.float32)
+        images = random.random((2, *shape), dtype=np.float32)
+        model = igdm.HostModel(
+            lambda x: x.reshape(len(x), -1) @ weights.T,
+            lambda x, cotangent: (cotangent @ weights).reshape(x.shape),
+            classes=2, input_shape=shape,
+        )  # fmt: skip
+        labels = (images.reshape(2, -1) @ weights.T).argmax(1)
+        return model, igdm.datasets.from_arrays(images, labels, classes=2)
+
+    large, small = made((3, 64, 64)), made((1, 2, 2))
+    kept = {"attacks": "fgsm", "keep_samples": True, "eps": 0.1}
+    ensemble = {"version": "custom", "attacks": "square-3", "eps": 0.1}
+    for run, options in ((measured, kept), (ensembled, ensemble)):
+        for one, other in ((large, small), (small, large)):
+            with (
+                run(None, *one, **options) as (_, handle),
+                pytest.raises(igdm.InvalidArgument, match="smaller: got one of"),
+                run(handle, *other, **options),
+            ):
+                pass
 
 
 def test_larger_radii_take_only_what_is_left(teacher: igdm.Model, data: igdm.Dataset) -> None:

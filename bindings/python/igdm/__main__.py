@@ -335,7 +335,7 @@ def _setting(text: str) -> tuple[str, float]:
     name, _, value = text.partition("=")
     try:
         return name, int(value) if value.strip("+-").isdecimal() else number(name, value)
-    except igdm.InvalidArgument:
+    except (igdm.InvalidArgument, ValueError):
         raise argparse.ArgumentTypeError(f"got {text!r}, want NAME=VALUE with a number") from None
 
 

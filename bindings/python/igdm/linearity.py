@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._structures import integer, number
+from ._structures import integer, number, positive
 from .datasets import Dataset, require_dataset
 from .errors import InvalidArgument
 from .models import Model, require_model
@@ -29,10 +29,12 @@ def local_linearity(model: Model, data: Dataset, *, eps: float | str, count: int
     radius = number("eps", eps)
     if not 0 < radius < np.inf:
         raise InvalidArgument(f"eps: got {eps}, want a finite number > 0")
-    if integer("count", count) < 1 or len(data) < 1:
-        raise InvalidArgument(f"count: got {count} of {len(data)} samples, want at least 1")
-    random = np.random.default_rng(integer("seed", seed))
-    images, _ = data[:count].read()
+    if integer("seed", seed) < 0:
+        raise InvalidArgument(f"seed: got {seed}, want a number >= 0")
+    images, _ = data[: positive("count", count)].read()
+    if not len(images):
+        raise InvalidArgument("data: got no samples, want at least 1")
+    random = np.random.default_rng(seed)
     parts = [
         _errors(model, batch, np.clip(batch + random.uniform(-radius, radius, batch.shape), 0, 1).astype(np.float32))
         for batch in np.array_split(images, -(-len(images) // BATCH))

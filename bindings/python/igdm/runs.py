@@ -28,6 +28,7 @@ from typing import Any, Protocol
 from ._events import Events
 from ._library import ask
 from ._structures import number
+from .convert.files import replacing
 from .datasets import Dataset
 from .errors import BusyError, FormatError, IgdmError, InvalidArgument, NotFoundError
 from .models import Model
@@ -131,16 +132,17 @@ class RunFolder:
         if self.has_run:
             self._require_same(config, defaults)
             return
-        replaces = self.config.exists()
+        # Of a run, or of one whose replacement was killed.
+        replaces = any(file.exists() for file in (self.config, self.metrics, self.last, self.initial))
         # The configuration goes first and comes last: a folder that has one has all that it speaks of.
         for stale in (self.config, self.metrics, self.last, self.best, self.average):
             stale.unlink(missing_ok=True)
-        student.save(self.initial)
         for role, model in (("teacher", teacher), ("clean_teacher", clean_teacher)):
             if model is not None:
                 config[role]["file"] = self._file_of(model, f"{role}.h5", config[role]["digest"])
         if replaces:
             self._remove_results({config[role]["file"] for role in ("teacher", "clean_teacher") if config[role]})
+        student.save(self.initial)
         write_json(self.config, config)
 
     def _file_of(self, teacher: Model, name: str, digest: str) -> str:
@@ -341,14 +343,5 @@ def write_json(path: str | os.PathLike[str], value: object) -> None:
 
 def _write(path: str | os.PathLike[str], text: str) -> None:
     """Makes a file hold the text, whole, or leaves it as it was."""
-    target = Path(path)
-    temporary = target.with_name(f".igdm-{os.getpid()}-{target.name}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(Path(path), "path") as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
