@@ -47,7 +47,7 @@ def test_it_is_the_formula(data: igdm.Dataset) -> None:
     assert igdm.local_linearity(model, data, eps=0.2, count=1, seed=5) == pytest.approx(wanted, abs=5e-4)
 
 
-@pytest.mark.parametrize(("name", "value"), [("eps", 0), ("eps", -0.1), ("eps", float("nan")), ("count", 0), ("seed", -1)])
+@pytest.mark.parametrize(("name", "value"), [("eps", 0), ("eps", float("nan")), ("count", 0), ("seed", -1)])
 def test_wrong_values_are_named(name: str, value: float, data: igdm.Dataset) -> None:
     with pytest.raises(igdm.InvalidArgument, match=f"{name}: got"):
         igdm.local_linearity(igdm.Model.from_graph(LINEAR), data, **{"eps": 0.1, name: value})

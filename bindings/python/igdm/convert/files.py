@@ -91,7 +91,7 @@ def require_writable(name: str, path: Path) -> None:
 @contextmanager
 def replacing(path: Path, name: str = "destination") -> Iterator[Path]:
     """A name in the same folder to write to; at the end of the block that file takes the place of `path`. If the block
-    raises, `path` stays as it was. A pipe or a device is given out itself. `name` is that of the argument, for errors."""
+    raises, `path` stays as it was. A pipe or a device is given out itself. `name`: of the argument, for errors."""
     if path.is_dir():
         raise InputOutputError(f"{name}: {path} is a folder, want a file")
     path = Path(os.path.realpath(path))  # a symbolic link stays one
