@@ -107,7 +107,7 @@ def test_autoattack_over_radii(teacher: igdm.Model, data: igdm.Dataset, tmp_path
 
 
 def test_smaller_results_are_of_the_same_images() -> None:
-    """Of as many samples, all right clean, but larger ones: nothing may be read or written by the size of the others."""
+    """Of as many samples, all right clean, but of another size: nothing may be read or written beyond them."""
 
     def made(shape: tuple[int, int, int]) -> tuple[igdm.HostModel, igdm.Dataset]:
         random = np.random.default_rng(0)
