@@ -92,7 +92,7 @@ def chosen(scale: Scale, records: Records) -> Alpha:
 
 def plan(scale: Scale, alpha: Alpha) -> list[Measurement]:
     """The main table before the variants, all of one seed first: what is stopped early has something to show."""
-    tables = (experiments.main_table(alpha), experiments.ablations(alpha))
+    tables = (experiments.main_table(alpha), experiments.ablations(alpha, scale))
     every = [Measurement(scale, one, seed) for table in tables for seed in scale.seeds for one in table]
     return [*every, Measurement(scale, None)]
 

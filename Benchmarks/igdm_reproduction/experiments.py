@@ -104,10 +104,15 @@ def main_table(alpha: Alpha) -> list[Experiment]:
     ]
 
 
-def ablations(alpha: Alpha) -> list[Experiment]:
-    """What the paper varies (its tables 5 to 8), and the mirror, of which it does not speak."""
+def ablations(alpha: Alpha, scale: Scale) -> list[Experiment]:
+    """The other alphas, on test images, of the methods that lose with the chosen one; what the paper varies (its tables
+    5 to 8); and the mirror, of which it does not speak."""
     ard = {"igdm": alpha["ard"]}
     return [
+        *(
+            Experiment(method, f"+ IGDM, α = {value:g}", {"igdm": value})
+            for method in ("trades", "iad") for value in alphas(method, scale) if value != alpha[method]
+        ),
         Experiment("ard", "+ IGDM, mirror as in the paper", ard | {"mirror": "paper"}),
         Experiment("ard", "+ IGDM, mirror moves the running statistics", ard | {"mirror_statistics": True}),
         Experiment("ard", "+ IGDM, mirror as in the paper, which moves them too",

@@ -35,7 +35,7 @@ def test_tables_and_plot() -> None:
     for one in main_table(alpha):
         gain = 0.02 if one.options else 0.0
         results[one] = {0: run(0.5 + gain), 1: run(0.52 + 2 * gain)}
-    for one in ablations(alpha):
+    for one in ablations(alpha, QUICK):
         results[one] = {0: run(0.4)}
     choices: document.Choices = {
         method: {0.0: [], **{one: [run(0.5), run(0.6)] for one in alphas(method, QUICK)}} for method in METHODS
@@ -49,7 +49,7 @@ def test_tables_and_plot() -> None:
     assert found["difference, ARD"][5] == "+3.0 ± 1.4"
     assert found["teacher"][5] == "70.0"
     assert len(made["main"]) == 2 + 3 * len(METHODS) + 1
-    assert len(made["ablations"]) == 2 + len(ablations(alpha)) + 4
+    assert len(made["ablations"]) == 2 + len(ablations(alpha, QUICK)) + 8
     assert "**1: 80.0 ± 0.0 / 60.0 ± 0.0**" in next(line for line in made["alpha"] if "RSLAD" in line)
 
     drawing = ElementTree.fromstring(document.plot(results, main_table(alpha)))
@@ -61,7 +61,7 @@ def test_what_is_not_measured_is_said_to_be_missing(tmp_path: Path) -> None:
     records = Records(tmp_path / "results.jsonl")
     made = command.sections(QUICK, records)
     assert all(cells[0] == document.MISSING for name, cells in rows(made["main"]).items() if name not in ("", "---"))
-    assert "0 of 23" in made["scale"][0]
+    assert "0 of 27" in made["scale"][0]
 
     for (one,) in command.choices(QUICK)["ard"].values():
         records.add(one.key, run(0.5))
