@@ -81,12 +81,7 @@ private struct AutoAttackCall {
         self.evaluation = try pointer(evaluation, "evaluation")
         let r = given.reserved
         try checkReserved(r.0, r.1, r.2, argument: "options")
-        if let given = given.smaller {
-            let handle: EvaluationHandle = try HandleTable.get(given, "options.smaller")
-            smaller = handle.evaluation
-        } else {
-            smaller = nil
-        }
+        smaller = try EvaluationHandle.smaller(given.smaller)
         keepsPartial = try flag(Int32(bitPattern: given.keep_partial), "options.keep_partial")
         var chosen = AutoAttackOptions()
         chosen.version = try text(given.version, "options.version")

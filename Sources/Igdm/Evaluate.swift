@@ -18,6 +18,13 @@ final class EvaluationHandle: Handle {
         warnings = evaluation.warnings.map { StaticText($0) }
     }
 
+    /// The evaluation at a smaller radius that options point to, where they do.
+    static func smaller(_ given: OpaquePointer?) throws -> Evaluation? {
+        guard let given else { return nil }
+        let handle: EvaluationHandle = try HandleTable.get(given, "options.smaller")
+        return handle.evaluation
+    }
+
     func row(_ index: Int) throws -> EvaluationRow {
         try checkIndex(index, evaluation.rows.count, "rows")
         return evaluation.rows[index]
@@ -101,12 +108,7 @@ private struct EvaluateCall {
         self.evaluation = try pointer(evaluation, "evaluation")
         let r = given.reserved
         try checkReserved(Int64(given.reserved0), r.0, r.1, r.2, argument: "options")
-        if let given = given.smaller {
-            let handle: EvaluationHandle = try HandleTable.get(given, "options.smaller")
-            smaller = handle.evaluation
-        } else {
-            smaller = nil
-        }
+        smaller = try EvaluationHandle.smaller(given.smaller)
         var chosen = EvaluationOptions()
         chosen.attacks = try text(given.attacks, "options.attacks")
         chosen.norm = try text(given.norm, "options.norm")

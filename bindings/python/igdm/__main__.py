@@ -23,6 +23,7 @@ from igdm._structures import number, positive
 from igdm.convert import command as conversion
 from igdm.convert.files import require_writable, required
 from igdm.datasets import SPECIFICATIONS, Dataset, TrainTest, open_source, open_specification
+from igdm.ensemble import version_options
 from igdm.evaluation import Evaluation, format_table
 from igdm.options import TrainingOptions
 
@@ -426,10 +427,7 @@ def _autoattack(given: argparse.Namespace, model: igdm.Model, data: Dataset) -> 
                 model, data, given.eps.split(","), attacks="autoattack", version=given.version, **options
             )
         else:
-            version, _, attacks = (given.version or "").partition(":")
-            result = igdm.autoattack(
-                model, data, version=version or None, attacks=attacks or None, eps=given.eps, **options
-            )
+            result = igdm.autoattack(model, data, eps=given.eps, **version_options(given.version), **options)
     _tell(given, result)
 
 

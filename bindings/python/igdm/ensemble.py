@@ -145,6 +145,12 @@ def autoattack(
         return result
 
 
+def version_options(version: str | None) -> dict[str, str | None]:
+    """The options of autoattack() that a version with its list, "custom:apgd-ce,square", stands for."""
+    name, _, attacks = (version or "").partition(":")
+    return {"version": name or None, "attacks": attacks or None}
+
+
 @contextmanager
 def ensembled(
     smaller: Any,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,7 +11,7 @@ from typing import Any
 
 from ._structures import number
 from .datasets import Dataset
-from .ensemble import AutoAttack, ensembled
+from .ensemble import AutoAttack, ensembled, version_options
 from .errors import InvalidArgument
 from .evaluation import Evaluation, format_table, measured, stopped
 from .hosts import HostModel
@@ -79,7 +79,7 @@ def sweep(model: Model | HostModel, data: Dataset, eps: Sequence[float | str], *
         raise InvalidArgument("attacks: got none, want at least one for a sweep")
     one_radius: Callable[..., AbstractContextManager[Any]] = measured
     if options.get("attacks") in ("autoattack", ["autoattack"], ("autoattack",)):
-        one_radius, options = ensembled, _of_ensemble(options)
+        one_radius, options = ensembled, options | version_options(options.get("version"))
     state = options.pop("state", None)
     eps = tuple(one if isinstance(one, str) else radius for one, radius in zip(eps, radii, strict=True))
     results: list[Evaluation | AutoAttack] = []
@@ -96,9 +96,3 @@ def sweep(model: Model | HostModel, data: Dataset, eps: Sequence[float | str], *
                 raise
             results.append(result)
     return Sweep(eps, tuple(results))
-
-
-def _of_ensemble(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of autoattack()."""
-    version, _, attacks = (options.get("version") or "").partition(":")
-    return {**options, "version": version or None, "attacks": attacks or None}
