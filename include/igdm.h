@@ -679,7 +679,8 @@ typedef struct igdm_attack_options {
                                    label; "random": any other than the label, each as likely; "3": that one; "labels": `labels`
                                    are the classes to reach. NULL (default): any but the label. Success is then to be classified
                                    as the target. Of fgsm, pgd, cw, bim, mi-fgsm and r-fgsm (losses ce and margin), apgd-ce, apgd-t,
-                                   fab-t, square, cw-l2 */
+                                   fab-t, square, ddn, fmn, cw-l2, spsa, noise-*, and hopskipjump, which reaches only the
+                                   classes that random images are taken for */
 } igdm_attack_options;
 
 /* Fills in the defaults. */

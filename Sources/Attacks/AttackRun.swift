@@ -21,6 +21,14 @@ struct AttackSample {
         let found = argmax(logits, classes)
         return target.map { found == $0 } ?? (found != label)
     }
+
+    /// What a run maximises: `loss` of the label, or with a target `aimed` of it.
+    func evaluate(
+        _ loss: AttackLoss, aimed: AttackLoss, _ logits: UnsafePointer<Float>, slope: UnsafeMutablePointer<Float>?
+    ) -> Float {
+        guard let target else { return loss.evaluate(logits, label: label, classes: classes, slope: slope) }
+        return aimed.evaluate(logits, label: target, classes: classes, slope: slope)
+    }
 }
 
 /// One run of an attack on one sample, from outside: it says where it wants the model evaluated, is told the result, and

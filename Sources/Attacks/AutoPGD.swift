@@ -6,16 +6,14 @@ extension AttackDefinition {
     /// of diverse parameter-free attacks", section 3 and Algorithm 1).
     static let autoPGD = AttackDefinition(name: "apgd-ce", number: 4, steps: 100, takesTarget: true) {
         plan, options, classes in
-        try apgd("apgd-ce", plan, options, runs: plan.restarts) { sample, _ in
-            .plain(sample.target == nil ? .crossEntropy : .targetCrossEntropy)
-        }
+        try apgd("apgd-ce", plan, options, runs: plan.restarts) { _, _ in .crossEntropy }
     }
 
     /// Auto-PGD on the difference of logits ratio.
     static let autoPGDRatio = AttackDefinition(name: "apgd-dlr", number: 5, steps: 100) { plan, options, classes in
         let fallback = classes > 2 ? nil : "2 classes have no DLR loss; it takes the plain margin instead"
         return try apgd("apgd-dlr", plan, options, runs: plan.restarts, fallback: fallback) { _, _ in
-            .plain(.logitsRatio)
+            .logitsRatio
         }
     }
 
@@ -86,7 +84,8 @@ struct StepSchedule: Sendable {
 
 /// What a run on one sample maximises.
 enum RunLoss: Sendable {
-    case plain(AttackLoss)
+    case crossEntropy
+    case logitsRatio
     case targetedRatio(Int)
 
     func evaluate(
@@ -96,8 +95,9 @@ enum RunLoss: Sendable {
         case .targetedRatio(let target):
             targetedLogitsRatio(
                 logits, label: sample.label, target: target, classes: sample.classes, scale: 1, gradient: slope)
-        case .plain(let loss):
-            loss.evaluate(logits, label: sample.target ?? sample.label, classes: sample.classes, slope: slope)
+        case .crossEntropy: sample.evaluate(.crossEntropy, aimed: .targetCrossEntropy, logits, slope: slope)
+        case .logitsRatio:
+            AttackLoss.logitsRatio.evaluate(logits, label: sample.label, classes: sample.classes, slope: slope)
         }
     }
 }

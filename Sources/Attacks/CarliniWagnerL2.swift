@@ -30,7 +30,6 @@ final class CarliniWagnerRun: AttackRun {
     private let tuning: SearchTuning
     private let run: Int
     private let pixels: Int
-    private let margin: AttackLoss
 
     /// x', w, and what the image is once it has been to w and back.
     private let iterate: UnsafeMutablePointer<Float>
@@ -56,8 +55,6 @@ final class CarliniWagnerRun: AttackRun {
     ) {
         (self.sample, self.plan, self.tuning, self.run) = (sample, plan, tuning, run)
         pixels = sample.shape.count
-        let kappa = Float(tuning.cwConfidence)
-        margin = sample.target == nil ? .margin(kappa: kappa) : .targetMargin(kappa: kappa)
         (iterate, point, origin) = (memory, memory + pixels, memory + 2 * pixels)
         adamMemory = memory + 3 * pixels
         adam = AdamAscent(rate: tuning.cwRate, count: pixels, memory: adamMemory)
@@ -71,7 +68,8 @@ final class CarliniWagnerRun: AttackRun {
     var result: UnsafePointer<Float>? { nearest.result(plan) }
 
     func loss(_ logits: UnsafePointer<Float>, slope: UnsafeMutablePointer<Float>?) -> Float {
-        margin.evaluate(logits, label: sample.target ?? sample.label, classes: sample.classes, slope: slope)
+        let kappa = Float(tuning.cwConfidence)
+        return sample.evaluate(.margin(kappa: kappa), aimed: .targetMargin(kappa: kappa), logits, slope: slope)
     }
 
     func receive(logits: UnsafePointer<Float>, loss: Float, gradient: UnsafePointer<Float>?) -> Bool {

@@ -6,7 +6,8 @@ extension AttackDefinition {
     /// DDN (Rony, Hafemann, Oliveira, Ben Ayed, Sabourin, Granger 2019, "Decoupling direction and norm for efficient
     /// gradient-based L2 adversarial attacks and defenses", algorithm 1), without the rounding to 256 levels. Looks for the
     /// nearest misclassified point in L2; succeeds where that lies in the ball.
-    static let decoupled = AttackDefinition(name: "ddn", number: 12, steps: 100) { plan, options, _ in
+    static let decoupled = AttackDefinition(name: "ddn", number: 12, steps: 100, takesTarget: true) {
+        plan, options, _ in
         try plan.requireNorm(["l2"], for: "ddn")
         let tuning = options.search
         return AttackStage(
@@ -57,7 +58,7 @@ final class DecoupledRun: AttackRun {
     var result: UnsafePointer<Float>? { nearest.result(plan) }
 
     func loss(_ logits: UnsafePointer<Float>, slope: UnsafeMutablePointer<Float>?) -> Float {
-        crossEntropy(logits, label: sample.label, classes: sample.classes, scale: 1, gradient: slope)
+        sample.evaluate(.crossEntropy, aimed: .targetCrossEntropy, logits, slope: slope)
     }
 
     func receive(logits: UnsafePointer<Float>, loss: Float, gradient: UnsafePointer<Float>?) -> Bool {

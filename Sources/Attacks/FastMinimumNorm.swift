@@ -5,7 +5,8 @@ import Runtime
 extension AttackDefinition {
     /// FMN (Pintor, Roli, Brendel, Biggio 2021, "Fast minimum-norm adversarial attacks through adaptive norm constraints",
     /// algorithm 1). Looks for the nearest misclassified point; succeeds where that lies in the ball.
-    static let fastMinimumNorm = AttackDefinition(name: "fmn", number: 13, steps: 100) { plan, options, _ in
+    static let fastMinimumNorm = AttackDefinition(name: "fmn", number: 13, steps: 100, takesTarget: true) {
+        plan, options, _ in
         let tuning = options.search
         return AttackStage(
             name: "fmn", runs: plan.restarts, usesGradient: true, planes: FastMinimumRun.planes, passes: plan.steps,
@@ -56,7 +57,8 @@ final class FastMinimumRun: AttackRun {
     var result: UnsafePointer<Float>? { nearest.result(plan) }
 
     func loss(_ logits: UnsafePointer<Float>, slope: UnsafeMutablePointer<Float>?) -> Float {
-        marginLoss(logits, label: sample.label, classes: sample.classes, kappa: .infinity, scale: 1, gradient: slope)
+        sample.evaluate(
+            .margin(kappa: .infinity), aimed: .targetMargin(kappa: .infinity), logits, slope: slope)
     }
 
     func receive(logits: UnsafePointer<Float>, loss: Float, gradient: UnsafePointer<Float>?) -> Bool {

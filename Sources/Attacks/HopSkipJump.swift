@@ -5,7 +5,8 @@ extension AttackDefinition {
     /// HopSkipJump (Chen, Jordan, Wainwright 2020, "HopSkipJumpAttack: a query-efficient decision-based attack", algorithm 2):
     /// needs of the model only which class it chooses. Looks for the nearest misclassified point; succeeds where that lies in
     /// the ball.
-    static let hopSkipJump = AttackDefinition(name: "hopskipjump", number: 17, steps: 64) { plan, options, _ in
+    static let hopSkipJump = AttackDefinition(name: "hopskipjump", number: 17, steps: 64, takesTarget: true) {
+        plan, options, _ in
         try plan.requireNorm(["linf", "l2"], for: "hopskipjump")
         let tuning = options.search
         let passes = (0..<plan.steps).reduce(0) { $0 + HopSkipJumpRun.directions(step: $1, tuning) + 25 }

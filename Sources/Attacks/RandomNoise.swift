@@ -12,7 +12,7 @@ extension AttackDefinition {
     private static func noise(
         _ name: String, number: UInt32, draw: @escaping @Sendable (inout CounterRandom) -> Float
     ) -> AttackDefinition {
-        AttackDefinition(name: name, number: number, steps: 100) { plan, _, _ in
+        AttackDefinition(name: name, number: number, steps: 100, takesTarget: true) { plan, _, _ in
             AttackStage(
                 name: name, runs: plan.restarts, usesGradient: false, planes: NoiseRun.planes, passes: plan.steps,
                 fallback: nil

@@ -5,7 +5,7 @@ extension AttackDefinition {
     /// SPSA (Uesato, O'Donoghue, van den Oord, Kohli 2018, "Adversarial risk and the dangers of evaluating against weak attacks",
     /// section 4): projected Adam on a gradient that is estimated from differences of the margin along random directions
     /// (Spall 1992). No gradients of the model: 2 · directions + 1 queries a step.
-    static let spsa = AttackDefinition(name: "spsa", number: 14, steps: 100) { plan, options, _ in
+    static let spsa = AttackDefinition(name: "spsa", number: 14, steps: 100, takesTarget: true) { plan, options, _ in
         let tuning = options.search
         return AttackStage(
             name: "spsa", runs: plan.restarts, usesGradient: false, planes: SPSARun.planes,
@@ -66,7 +66,8 @@ final class SPSARun: AttackRun {
     var result: UnsafePointer<Float>? { succeeded ? UnsafePointer(adversarial) : nil }
 
     func loss(_ logits: UnsafePointer<Float>, slope: UnsafeMutablePointer<Float>?) -> Float {
-        marginLoss(logits, label: sample.label, classes: sample.classes, kappa: .infinity, scale: 1, gradient: slope)
+        sample.evaluate(
+            .margin(kappa: .infinity), aimed: .targetMargin(kappa: .infinity), logits, slope: slope)
     }
 
     func receive(logits: UnsafePointer<Float>, loss: Float, gradient: UnsafePointer<Float>?) -> Bool {

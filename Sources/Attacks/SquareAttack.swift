@@ -75,8 +75,7 @@ final class SquareRun: AttackRun {
 
     func loss(_ logits: UnsafePointer<Float>, slope: UnsafeMutablePointer<Float>?) -> Float {
         // Towards a target it is the cross-entropy, as in the paper (section 3).
-        let loss: AttackLoss = sample.target == nil ? .margin(kappa: .infinity) : .targetCrossEntropy
-        return loss.evaluate(logits, label: sample.target ?? sample.label, classes: sample.classes, slope: slope)
+        sample.evaluate(.margin(kappa: .infinity), aimed: .targetCrossEntropy, logits, slope: slope)
     }
 
     func receive(logits: UnsafePointer<Float>, loss: Float, gradient: UnsafePointer<Float>?) -> Bool {
