@@ -493,7 +493,8 @@ typedef struct igdm_dataset_info {
     int64_t channels;
     int64_t height;
     int64_t width;
-    int64_t reserved[4];
+    int64_t has_soft_labels;    /* 1: see igdm_dataset_with_soft_labels; 0 */
+    int64_t reserved[3];
 } igdm_dataset_info;
 
 /* From arrays, which are copied.
@@ -521,8 +522,9 @@ IGDM_API int32_t igdm_dataset_open_idx(const char *images_path, const char *labe
 IGDM_API int32_t igdm_dataset_open_cifar(const char *folder, int64_t classes, const char *split, igdm_dataset **dataset);
 
 /* An HDF5 file with a dataset of images, (N,C,H,W), uint8 or float32 in [0,1], and one of labels, (N), any integer type.
+ * Labels can also be a table (N,classes) of float32 or float64: soft labels, see igdm_dataset_with_soft_labels.
  *   images_name, labels_name  paths inside the file; NULL = "images" and "labels"
- *   classes                   0 = largest label + 1
+ *   classes                   0 = largest label + 1, or as many as soft labels have
  * Errors: NOT_FOUND, IO, FORMAT, INVALID_ARGUMENT (classes, a label or a value out of range), NOT_FINITE (a value). */
 IGDM_API int32_t igdm_dataset_open_hdf5(const char *path, const char *images_name, const char *labels_name,
                                         int64_t classes, igdm_dataset **dataset);
@@ -554,6 +556,14 @@ IGDM_API int32_t igdm_dataset_select(igdm_dataset *dataset, const int64_t *sampl
  * Errors: INVALID_ARGUMENT (count 0, or not less than the dataset's). */
 IGDM_API int32_t igdm_dataset_hold_out(igdm_dataset *dataset, size_t count, igdm_dataset **others, igdm_dataset **held_out);
 
+/* The dataset with soft labels in the place of its labels, sharing the images: the probabilities that a teacher, or several people,
+ * give the classes. Training compares with them in the cross-entropy of outer losses (pgd-at, trades, ard, iad, akd ...); what
+ * knows one class only (the adversary of cross-entropy, introspection, accuracies, attacks, evaluations) takes the most
+ * probable, of equals the first. Subsets and selections keep them.
+ *   probabilities  (count, classes), copied; each in [0,1], each row of sum 1 (but for 0.01)
+ * Errors: INVALID_ARGUMENT, NOT_FINITE. */
+IGDM_API int32_t igdm_dataset_with_soft_labels(igdm_dataset *dataset, const float *probabilities, igdm_dataset **labelled);
+
 /* Describes the dataset. */
 IGDM_API int32_t igdm_dataset_get_info(igdm_dataset *dataset, igdm_dataset_info *info);
 
@@ -562,6 +572,11 @@ IGDM_API int32_t igdm_dataset_get_info(igdm_dataset *dataset, igdm_dataset_info 
  *   labels  (count), may be NULL
  * Errors: INVALID_ARGUMENT (outside the dataset). */
 IGDM_API int32_t igdm_dataset_read(igdm_dataset *dataset, size_t first, size_t count, float *images, int64_t *labels);
+
+/* Copies the probabilities of `count` samples from `first` on; of a dataset without soft labels each sample's label has all.
+ *   probabilities  (count, classes)
+ * Errors: INVALID_ARGUMENT (outside the dataset). */
+IGDM_API int32_t igdm_dataset_read_soft_labels(igdm_dataset *dataset, size_t first, size_t count, float *probabilities);
 
 /* Releases the handle. */
 IGDM_API void igdm_dataset_release(igdm_dataset *dataset);
@@ -1113,7 +1128,9 @@ typedef struct igdm_batch {
     const float *adversarial;   /* the host's own x_adv, same shape, in [0,1]; NULL (default) = the trainer attacks */
     int32_t update;             /* 1 (default): change the weights; 0: compute loss and gradients only (running statistics stay) */
     int32_t reserved1;
-    int64_t reserved[4];
+    const float *soft_labels;   /* (count, classes) for the cross-entropy of outer losses, as in igdm_dataset_with_soft_labels, or NULL
+                                   (default); `labels` then are the most probable classes */
+    int64_t reserved[3];
 } igdm_batch;
 
 /* Fills in the defaults. */

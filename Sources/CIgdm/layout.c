@@ -83,7 +83,8 @@ AT(igdm_dataset_info, classes, 16);
 AT(igdm_dataset_info, channels, 24);
 AT(igdm_dataset_info, height, 32);
 AT(igdm_dataset_info, width, 40);
-AT(igdm_dataset_info, reserved, 48);
+AT(igdm_dataset_info, has_soft_labels, 48);
+AT(igdm_dataset_info, reserved, 56);
 
 SIZE(igdm_progress, 72);
 AT(igdm_progress, struct_size, 0);
@@ -333,7 +334,8 @@ AT(igdm_batch, count, 24);
 AT(igdm_batch, adversarial, 32);
 AT(igdm_batch, update, 40);
 AT(igdm_batch, reserved1, 44);
-AT(igdm_batch, reserved, 48);
+AT(igdm_batch, soft_labels, 48);
+AT(igdm_batch, reserved, 56);
 
 SIZE(igdm_step_report, 112);
 AT(igdm_step_report, struct_size, 0);

@@ -21,6 +21,8 @@ final class BatchLoader {
     private let asRead: FloatBuffer
     private let images: FloatBuffer
     private let labels: Buffer<Int64>
+    /// nil where each sample of a batch has one label.
+    private let softLabels: FloatBuffer?
     private let order: Buffer<Int>
     private var orderedPass = -1
     /// Of the batch: sample numbers, first those of the dataset, and the keys of their random numbers.
@@ -39,13 +41,16 @@ final class BatchLoader {
         mix =
             options.cutmix > 0
             ? try CutMix(
-                part: Float(options.cutmix), augmentation: augmentation, shape: dataset.shape, capacity: batchSize)
+                part: Float(options.cutmix), augmentation: augmentation, shape: dataset.shape,
+                classes: dataset.classes, capacity: batchSize)
             : nil
         seed = options.seed
         spare = try Buffer(batchSize * augmentation.spareBytes(dataset.shape))
         asRead = try FloatBuffer(batchSize * dataset.shape.count)
         images = try FloatBuffer(batchSize * dataset.shape.count)
         labels = try Buffer(batchSize)
+        let isSoft = mix != nil || dataset.hasSoftLabels || generated?.hasSoftLabels == true
+        softLabels = isSoft ? try FloatBuffer(batchSize * dataset.classes) : nil
         order = try Buffer(dataset.count)
         chosen = try Buffer(batchSize)
         keys = try Buffer(batchSize)
@@ -59,19 +64,30 @@ final class BatchLoader {
         choose(epoch, batch, own: own, count: count)
         let shape = dataset.shape
         try dataset.readImages(own, into: asRead.pointer) { chosen[$0] }
-        for i in 0..<own { labels[i] = Int64(dataset.label(chosen[i])) }
+        for i in 0..<own { readLabel(i, of: dataset) }
         if let generated {
             try generated.readImages(count - own, into: asRead.pointer + own * shape.count) { chosen[own + $0] }
-            for i in own..<count { labels[i] = Int64(generated.label(chosen[i])) }
+            for i in own..<count { readLabel(i, of: generated) }
         }
         WorkerPool.parallelFor(count) { i in
             augmentation.apply(
                 asRead.pointer + i * shape.count, into: images.pointer + i * shape.count, shape: shape, key: keys[i],
                 spare: spare.pointer + i * augmentation.spareBytes(shape))
         }
-        let mixture = mix?.apply(
-            images.pointer, labels.pointer, count: count, copy: asRead.pointer, key: { keys[$0] })
-        return TrainingBatch(images: images.pointer, labels: labels.pointer, count: count, mixture: mixture)
+        if let mix, let softLabels {
+            mix.apply(
+                images.pointer, labels.pointer, softLabels.pointer, count: count, copy: asRead.pointer,
+                key: { keys[$0] })
+        }
+        return TrainingBatch(
+            images: images.pointer, labels: labels.pointer, count: count,
+            softLabels: softLabels.map { UnsafePointer($0.pointer) })
+    }
+
+    private func readLabel(_ i: Int, of data: Dataset) {
+        labels[i] = Int64(data.label(chosen[i]))
+        guard let softLabels else { return }
+        data.readSoftLabels(1, into: softLabels.pointer + i * data.classes) { _ in chosen[i] }
     }
 
     private func count(of batch: Int) -> Int { min(batchSize, dataset.count - batch * batchSize) }

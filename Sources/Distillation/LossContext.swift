@@ -8,8 +8,8 @@ public struct LossContext {
     public let count: Int
     public let classes: Int
     public let labels: UnsafePointer<Int64>
-    /// Where images are mixed of two.
-    public let mixture: LabelMixture?
+    /// (count, classes): soft labels, where samples have them.
+    public let softLabels: UnsafePointer<Float>?
     /// S(x+d) and S(x), in training mode.
     public let studentAdversarial: UnsafePointer<Float>
     public let studentClean: UnsafePointer<Float>
@@ -22,30 +22,25 @@ public struct LossContext {
     /// (count): by how much each sample counts in IGDM's term. All are 1 unless the method's `loss` writes others.
     public let sampleWeights: UnsafeMutablePointer<Double>
 
-    /// weight * mean CE(logits, y), its gradient added to `gradient`. With mixed images y is both labels, each by its
-    /// share.
+    /// weight * mean CE(logits, y), its gradient added to `gradient`. y is the soft label where there is one.
     func crossEntropy(
         _ logits: UnsafePointer<Float>, weight: Double = 1, gradient: UnsafeMutablePointer<Float>
     ) -> Double {
         var sum = 0.0
+        let scale = Float(weight / Double(count))
         for i in 0..<count {
-            let share = mixture.map { Double($0.shares[i]) } ?? 1
-            sum += share * row(logits, i, Int(labels[i]), weight * share, gradient)
-            if let mixture, share < 1 {
-                sum += (1 - share) * row(logits, i, Int(mixture.labels[i]), weight * (1 - share), gradient)
-            }
+            let (row, slope) = (logits + i * classes, gradient + i * classes)
+            let loss =
+                if let softLabels {
+                    Kernels.crossEntropy(
+                        row, target: softLabels + i * classes, classes: classes, scale: scale, gradient: slope)
+                } else {
+                    Kernels.crossEntropy(
+                        row, label: Int(labels[i]), classes: classes, scale: scale, gradient: slope)
+                }
+            sum += Double(loss)
         }
         return weight * sum / Double(count)
-    }
-
-    private func row(
-        _ logits: UnsafePointer<Float>, _ i: Int, _ label: Int, _ weight: Double,
-        _ gradient: UnsafeMutablePointer<Float>
-    ) -> Double {
-        Double(
-            Kernels.crossEntropy(
-                logits + i * classes, label: label, classes: classes, scale: Float(weight / Double(count)),
-                gradient: gradient + i * classes))
     }
 
     /// weight * mean_i w_i KL_i(target/τ ‖ model/τ), its gradient with respect to `model` added to `gradient`, that with
@@ -70,12 +65,4 @@ public struct LossContext {
         }
         return weight * sum / Double(count)
     }
-}
-
-/// The second labels of images that are mixed of two.
-public struct LabelMixture {
-    /// (count), each in `0..<classes`.
-    public let labels: UnsafePointer<Int64>
-    /// (count): the part of the image, in [0,1], that has the first label.
-    public let shares: UnsafePointer<Float>
 }

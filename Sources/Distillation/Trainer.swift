@@ -116,6 +116,10 @@ public final class Trainer {
             try Validation.checkImages(batch.images, count: batch.count, shape: shape, argument: "images")
             try Validation.checkLabels(
                 batch.labels, count: batch.count, classes: student.options.classes, argument: "labels")
+            if let softLabels = batch.softLabels {
+                try SoftLabels.check(
+                    softLabels, count: batch.count, classes: student.options.classes, argument: "soft_labels")
+            }
             if let adversarial = batch.adversarial {
                 try Validation.checkImages(adversarial, count: batch.count, shape: shape, argument: "adversarial")
             }

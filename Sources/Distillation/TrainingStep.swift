@@ -7,25 +7,26 @@ import Runtime
 public struct TrainingBatch {
     /// (count, channels, height, width) in [0,1].
     public var images: UnsafePointer<Float>
-    /// (count), each in `0..<classes`.
+    /// (count), each in `0..<classes`; with soft labels the most probable classes.
     public var labels: UnsafePointer<Int64>
     public var count: Int
     /// The host's own x_adv, like images; nil = the trainer attacks.
     public var adversarial: UnsafePointer<Float>?
-    /// Second labels, where the images are mixed of two. The adversary, accuracy and introspection see the first ones.
-    public var mixture: LabelMixture?
+    /// (count, classes): what the cross-entropy of outer losses compares with, rows of probabilities; nil = `labels`. What knows
+    /// one class only (the adversary of cross-entropy, accuracy, introspection) sees `labels`.
+    public var softLabels: UnsafePointer<Float>?
     /// false: compute loss and gradients only; weights and running statistics stay.
     public var update: Bool
 
     public init(
         images: UnsafePointer<Float>, labels: UnsafePointer<Int64>, count: Int,
-        adversarial: UnsafePointer<Float>? = nil, mixture: LabelMixture? = nil, update: Bool = true
+        adversarial: UnsafePointer<Float>? = nil, softLabels: UnsafePointer<Float>? = nil, update: Bool = true
     ) {
         self.images = images
         self.labels = labels
         self.count = count
         self.adversarial = adversarial
-        self.mixture = mixture
+        self.softLabels = softLabels
         self.update = update
     }
 }
@@ -157,7 +158,7 @@ extension Trainer {
         report.baseLoss = method.loss(
             LossContext(
                 epoch: report.epoch, epochs: options.epochs, count: batch.count, classes: classes,
-                labels: batch.labels, mixture: batch.mixture,
+                labels: batch.labels, softLabels: batch.softLabels,
                 studentAdversarial: s.adversarial.pointer, studentClean: s.clean.pointer,
                 teacherAdversarial: t.adversarial.pointer, teacherClean: t.clean.pointer,
                 adversarialGradient: ds.adversarial.pointer, cleanGradient: ds.clean.pointer,

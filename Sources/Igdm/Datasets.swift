@@ -165,6 +165,20 @@ public func igdm_dataset_hold_out(
     }
 }
 
+@_cdecl("igdm_dataset_with_soft_labels") @implementation
+public func igdm_dataset_with_soft_labels(
+    _ dataset: OpaquePointer!, _ probabilities: UnsafePointer<Float>!,
+    _ labelled: UnsafeMutablePointer<OpaquePointer?>!
+) -> Int32 {
+    guarded {
+        let handle: DatasetHandle = try HandleTable.get(dataset, "dataset")
+        let probabilities = try pointer(probabilities, "probabilities")
+        let labelled = try pointer(labelled, "labelled")
+        let made = try handle.dataset.softlyLabelled(probabilities)
+        labelled.pointee = HandleTable.register(DatasetHandle(made))
+    }
+}
+
 /// first ..< first + count inside the dataset, without overflow.
 private func checkRange(_ dataset: Dataset, _ first: Int, _ count: Int) throws {
     guard first >= 0, first <= dataset.count else {
@@ -189,6 +203,7 @@ public func igdm_dataset_get_info(
         result.channels = Int64(handle.dataset.shape.channels)
         result.height = Int64(handle.dataset.shape.height)
         result.width = Int64(handle.dataset.shape.width)
+        result.has_soft_labels = handle.dataset.hasSoftLabels ? 1 : 0
         try fill(info, "info", result, firstSize: FirstSize.datasetInfo)
     }
 }
@@ -206,6 +221,18 @@ public func igdm_dataset_read(
         let labels = try optionalPointer(labels, "labels")
         if let images { try data.readImages(first..<first + count, into: images) }
         if let labels { for i in 0..<count { labels[i] = Int64(data.label(first + i)) } }
+    }
+}
+
+@_cdecl("igdm_dataset_read_soft_labels") @implementation
+public func igdm_dataset_read_soft_labels(
+    _ dataset: OpaquePointer!, _ first: Int, _ count: Int, _ probabilities: UnsafeMutablePointer<Float>!
+) -> Int32 {
+    guarded {
+        let handle: DatasetHandle = try HandleTable.get(dataset, "dataset")
+        try checkRange(handle.dataset, first, count)
+        let probabilities = try pointer(probabilities, "probabilities")
+        handle.dataset.readSoftLabels(count, into: probabilities) { first + $0 }
     }
 }
 

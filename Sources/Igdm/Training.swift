@@ -84,7 +84,7 @@ public func igdm_trainer_step(
             batch, "batch", defaults: defaultBatch(), firstSize: FirstSize.batch)
         if report != nil { try checkOutput(report, "report", firstSize: reportSize) }
         let r = given.reserved
-        try checkReserved(Int64(given.reserved0), Int64(given.reserved1), r.0, r.1, r.2, r.3, argument: "batch")
+        try checkReserved(Int64(given.reserved0), Int64(given.reserved1), r.0, r.1, r.2, argument: "batch")
         let network = handle.student.network
         let images = try pointer(given.images, "batch.images")
         let labels = try pointer(given.labels, "batch.labels")
@@ -92,10 +92,13 @@ public func igdm_trainer_step(
             given.count, floatsPerSample: max(network.shape.count, network.classes), argument: "batch.count", atLeast: 1
         )
         let adversarial = try optionalPointer(given.adversarial, "batch.adversarial")
+        let softLabels = try optionalPointer(given.soft_labels, "batch.soft_labels")
         let update = try flag(given.update, "batch.update")
         let result = try handle.work {
             try handle.trainer.step(
-                TrainingBatch(images: images, labels: labels, count: count, adversarial: adversarial, update: update))
+                TrainingBatch(
+                    images: images, labels: labels, count: count, adversarial: adversarial, softLabels: softLabels,
+                    update: update))
         }
         if report != nil { try fill(report, "report", stepReport(result), firstSize: reportSize) }
     }

@@ -50,6 +50,29 @@ public func crossEntropy(
     return Float(-logProbability[label])
 }
 
+/// Cross-entropy with soft labels, `-Σ_c y_c log softmax(logits)_c`.
+///
+/// - Parameters:
+///   - target: (classes), y: the parts of the classes, at least 0, that sum up to about 1.
+///   - gradient: if given, `scale * (softmax(logits) Σ_c y_c - y)` is added.
+public func crossEntropy(
+    _ logits: UnsafePointer<Float>, target: UnsafePointer<Float>, classes: Int, scale: Float,
+    gradient: UnsafeMutablePointer<Float>?
+) -> Float {
+    let logProbability = LogSoftmax(logits, classes)
+    var (sum, total) = (0.0, 0.0)
+    for c in 0..<classes {
+        sum -= Double(target[c]) * logProbability[c]
+        total += Double(target[c])
+    }
+    if let gradient {
+        for c in 0..<classes {
+            gradient[c] += Float(Double(scale) * (exp(logProbability[c]) * total - Double(target[c])))
+        }
+    }
+    return Float(sum)
+}
+
 /// Kullback–Leibler divergence `KL(softmax(p/τ) ‖ softmax(q/τ)) = Σ_c P_c (log P_c - log Q_c)`.
 ///
 /// - Parameters:

@@ -1,7 +1,7 @@
 import Runtime
 
 extension Dataset {
-    /// Of all images and labels. The same for the same samples, however they lie in memory or are streamed: then the whole
+    /// Of all images and labels, soft ones too. The same for the same samples, however they lie in memory or are streamed: then the whole
     /// file is read once, which also finds what is damaged.
     ///
     /// - Parameter progress: called again and again with the number of samples that are done, the last time with all.
@@ -16,6 +16,11 @@ extension Dataset {
             try addImages(&sum, samples)
             sum.add(
                 labels.pointer + first + samples.lowerBound, samples.count * MemoryLayout<Int32>.stride)
+            if let softLabels {
+                sum.add(
+                    softLabels.pointer + (first + samples.lowerBound) * classes,
+                    samples.count * classes * MemoryLayout<Float>.stride)
+            }
             sums[index] = sum.value
         }
         if let start = contiguousImages {

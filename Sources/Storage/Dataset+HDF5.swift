@@ -3,8 +3,9 @@ import Runtime
 
 extension Dataset {
     /// Two datasets of an HDF5 file: `images`, (N, C, H, W), uint8 or float32 in [0,1] of either byte order, and
-    /// `labels`, (N), integers of any kind. Both are paths inside the file. `classes` 0 means the largest label + 1. With
-    /// `streams` the images stay in the file, see `StreamedImages`.
+    /// `labels`, (N), integers of any kind, or (N, classes), float32 or float64, soft labels. Both are paths inside the file.
+    /// `classes` 0 means the largest label + 1, or as many as soft labels have. With `streams` the images stay in the file, see
+    /// `StreamedImages`.
     ///
     /// Throws `notFound` (the file, or a name in it), `io`, `format`; `invalidArgument` for values or labels out of
     /// range; `notFinite`.
@@ -15,6 +16,13 @@ extension Dataset {
             let file = try HDF5File(path)
             let (pixels, count, shape) =
                 streams ? try streamImages(images, of: file) : try readImages(images, of: file)
+            if let soft = try readSoftLabels(labels, of: file, count: count, classes: classes) {
+                // They take the place of what a dataset begins with.
+                let none = try Buffer<Int64>(count)
+                return try Dataset(
+                    pixels, labels: none.pointer, count: count, shape: shape, classes: soft.count / count, source: path
+                ).softlyLabelled(soft.pointer, argument: "\(quoted(path)): \(labels)")
+            }
             let numbers = try readLabels(labels, of: file, count: count)
             var classes = classes
             // Within the range of classes, whatever the labels: they are checked like any others.
@@ -68,7 +76,9 @@ extension Dataset {
         let dataset = try file.openDataset(path: name)
         guard dataset.shape == [count] else {
             throw file.formatError(
-                quoted(name), "got shape \(described(dataset.shape)), want (\(count)), one label for each image")
+                quoted(name),
+                "got shape \(described(dataset.shape)), want (\(count)), one label for each image, or (\(count), classes)"
+            )
         }
         guard case .integer = dataset.type else {
             throw file.formatError(quoted(name), "got \(dataset.type), want integers")
@@ -76,6 +86,28 @@ extension Dataset {
         let numbers = try Buffer<Int64>(count)
         try dataset.readIntegers(into: numbers.pointer)
         return numbers
+    }
+}
+
+extension Dataset {
+    /// nil: the labels are no table.
+    private static func readSoftLabels(
+        _ name: String, of file: borrowing HDF5File, count: Int, classes: Int
+    ) throws -> FloatBuffer? {
+        let dataset = try file.openDataset(path: name)
+        guard dataset.shape.count == 2, dataset.shape[0] == count else { return nil }
+        let width = dataset.shape[1]
+        guard classes == 0 ? width >= 2 : width == classes else {
+            let wanted = classes == 0 ? "at least 2 classes" : "(\(count), \(classes))"
+            throw file.formatError(quoted(name), "got shape \(described(dataset.shape)), want \(wanted)")
+        }
+        guard case .float = dataset.type else {
+            throw file.formatError(
+                quoted(name), "got a table of \(dataset.type), want probabilities, float32 or float64")
+        }
+        let values = try FloatBuffer(dataset.count)
+        try dataset.readFloats(into: values.pointer)
+        return values
     }
 }
 

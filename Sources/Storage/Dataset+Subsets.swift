@@ -11,7 +11,8 @@ extension Dataset {
             throw EngineError.invalid("count", got: count, want: "1 ... \(self.count - first) from sample \(first) on")
         }
         return Dataset(
-            pixels, labels, order: order, first: self.first + first, count: count, shape: shape, classes: classes)
+            pixels, labels, softLabels, order: order, first: self.first + first, count: count, shape: shape,
+            classes: classes)
     }
 
     /// The samples of these numbers, in this order; a number may come several times.
@@ -20,15 +21,17 @@ extension Dataset {
     public func selection(_ samples: some RandomAccessCollection<Int64>) throws -> Dataset {
         guard samples.count >= 1 else { throw EngineError.invalid("count", got: 0, want: "at least 1") }
         let (chosen, order) = (try Buffer<Int32>(samples.count), try Buffer<Int>(samples.count))
+        let soft = try softLabels.map { _ in try FloatBuffer(samples.count * classes) }
         for (index, sample) in samples.enumerated() {
             guard (0..<Int64(count)).contains(sample) else {
                 throw EngineError.invalid("samples[\(index)]", got: sample, want: "0 ... \(count - 1)")
             }
             chosen[index] = labels[first + Int(sample)]
             order[index] = place(Int(sample))
+            if let soft { readSoftLabels(1, into: soft.pointer + index * classes) { _ in Int(sample) } }
         }
         return Dataset(
-            pixels, chosen, order: order, first: 0, count: samples.count, shape: shape, classes: classes)
+            pixels, chosen, soft, order: order, first: 0, count: samples.count, shape: shape, classes: classes)
     }
 
     /// Holds out `count` samples, of each class as near its part of the dataset as whole samples allow: the whole part of

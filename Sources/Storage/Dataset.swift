@@ -12,9 +12,11 @@ public final class Dataset: @unchecked Sendable {
 
     let pixels: Pixels
     let labels: Buffer<Int32>
+    /// (labels.count, classes): probabilities, whose largest `labels` are; nil = each sample has one label.
+    let softLabels: FloatBuffer?
     /// Which sample of `pixels` each one of `labels` belongs to; nil = the one of the same number.
     let order: Buffer<Int>?
-    /// Where this dataset begins in `labels` and `order`, in samples.
+    /// Where this dataset begins in `labels`, `softLabels` and `order`, in samples.
     let first: Int
 
     /// Where the images lie, one after the other, each CHW.
@@ -70,15 +72,16 @@ public final class Dataset: @unchecked Sendable {
             }
             narrow[index] = Int32(labels[index])
         }
-        self.init(pixels, narrow, order: nil, first: 0, count: count, shape: shape, classes: classes)
+        self.init(pixels, narrow, nil, order: nil, first: 0, count: count, shape: shape, classes: classes)
     }
 
     init(
-        _ pixels: Pixels, _ labels: Buffer<Int32>, order: Buffer<Int>?, first: Int, count: Int, shape: ImageShape,
-        classes: Int
+        _ pixels: Pixels, _ labels: Buffer<Int32>, _ softLabels: FloatBuffer?, order: Buffer<Int>?, first: Int,
+        count: Int, shape: ImageShape, classes: Int
     ) {
         self.pixels = pixels
         self.labels = labels
+        self.softLabels = softLabels
         self.order = order
         self.first = first
         self.count = count
@@ -126,7 +129,7 @@ public final class Dataset: @unchecked Sendable {
     /// Where sample `index` lies in `pixels`.
     func place(_ index: Int) -> Int { order?.pointer[first + index] ?? first + index }
 
-    /// The label of sample `index`, which is in 0 ..< count.
+    /// The label of sample `index`, which is in 0 ..< count; with soft labels the most probable class, of equals the first.
     public func label(_ index: Int) -> Int { Int(labels[first + index]) }
 
     /// Values in `count` images. Throws `invalidArgument`, also for products that do not fit.

@@ -23,7 +23,7 @@ import Testing
                 let run = AutoPGDRun(
                     AttackSample(
                         clean: clean, logits: row, label: 0, key: 0, shape: ImageShape(1, 1, 1), classes: 2), plan,
-                    [StepSchedule(steps: 10, rho: 0.75, comparesFirstWithZero: false)], .plain(.crossEntropy),
+                    [StepSchedule(steps: 10, rho: 0.75, comparesFirstWithZero: false)], .crossEntropy,
                     run: 0, memory: memory.pointer)
                 #expect(run.query[0] == 0.25)
                 var gradient: Float = 1

@@ -48,6 +48,7 @@ static igdm_checkpoint *opened;
 static void *released[KINDS];
 static void *made;
 static float floats[2][COUNT * PIXELS];
+static float certain[COUNT * CLASSES]; /* soft labels: all class 0 */
 static double doubles[3][COUNT];
 static int64_t integers[3][COUNT];
 static int32_t flag[1];
@@ -126,6 +127,7 @@ static void make_world(void) {
     model = new_model("small_cnn", 0);
     teacher = new_model("resnet8", 1);
     dataset = new_dataset();
+    for (size_t i = 0; i < COUNT; i++) certain[i * CLASSES] = 1;
     OK(igdm_trainer_details_init(training_details));
     training_details->average = "ema";
     *training_options = trainer_options();
@@ -234,6 +236,8 @@ CALL(igdm_dataset_stream_hdf5, p[0], p[1], p[2], CLASSES, p[3])
 CALL(igdm_dataset_subset, p[0], 1, 2, p[1])
 CALL(igdm_dataset_select, p[0], p[1], COUNT, p[2])
 CALL(igdm_dataset_hold_out, p[0], 1, p[1], p[2])
+CALL(igdm_dataset_with_soft_labels, p[0], p[1], p[2])
+CALL(igdm_dataset_read_soft_labels, p[0], 0, COUNT, p[1])
 CALL(igdm_dataset_get_info, p[0], p[1])
 CALL(igdm_dataset_read, p[0], 0, COUNT, p[1], p[2])
 CALL(igdm_attack_options_init, p[0])
@@ -462,6 +466,9 @@ static const struct row *make_table(size_t *count) {
         ROW(igdm_dataset_subset, LIVING(dataset, dataset), NEW(subset, dataset)),
         ROW(igdm_dataset_select, LIVING(dataset, dataset), IN(samples, labels), NEW(selection, dataset)),
         ROW(igdm_dataset_hold_out, LIVING(dataset, dataset), NEW(others, dataset), NEW(held_out, dataset)),
+        ROW(igdm_dataset_with_soft_labels, LIVING(dataset, dataset), IN(probabilities, certain),
+            NEW(labelled, dataset)),
+        ROW(igdm_dataset_read_soft_labels, LIVING(dataset, dataset), OUT(probabilities, floats[0])),
         ROW(igdm_dataset_get_info, LIVING(dataset, dataset), OUT(info, about_dataset)),
         ROW(igdm_dataset_read, LIVING(dataset, dataset), OUT_OR_NULL(images, floats[0]),
             OUT_OR_NULL(labels, integers[0])),

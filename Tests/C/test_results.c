@@ -395,13 +395,83 @@ static void parts_of_datasets(void) {
     igdm_dataset_release(some), igdm_dataset_release(others), igdm_dataset_release(held);
 }
 
+/* Probabilities go along with the samples; what they are not is refused, and leaves nothing behind. */
+static void soft_labels(void) {
+    igdm_dataset *whole = new_dataset(), *soft = NULL, *part = NULL, *refused = NULL;
+    igdm_dataset_info info = {.struct_size = sizeof info};
+    float given[COUNT * CLASSES], read[COUNT * CLASSES];
+    int64_t most_probable[COUNT];
+    const int64_t chosen[] = {7, 2, 2};
+    for (size_t i = 0; i < COUNT; i++) {
+        for (size_t c = 0; c < CLASSES; c++) given[i * CLASSES + c] = 0.25f / (CLASSES - 1);
+        given[i * CLASSES + (i + 1) % CLASSES] = 0.75f;
+    }
+    OK(igdm_dataset_with_soft_labels(whole, given, &soft));
+    OK(igdm_dataset_read_soft_labels(whole, 0, COUNT, read));
+    for (size_t i = 0; i < COUNT * CLASSES; i++) CHECK(read[i] == (labels[i / CLASSES] == (int64_t)(i % CLASSES)));
+    OK(igdm_dataset_get_info(whole, &info));
+    CHECK(info.has_soft_labels == 0);
+    igdm_dataset_release(whole);
+    OK(igdm_dataset_get_info(soft, &info));
+    CHECK(info.has_soft_labels == 1 && info.count == COUNT);
+    OK(igdm_dataset_read(soft, 0, COUNT, NULL, most_probable));
+    for (size_t i = 0; i < COUNT; i++) CHECK(most_probable[i] == (int64_t)((i + 1) % CLASSES));
+    OK(igdm_dataset_select(soft, chosen, 3, &part));
+    OK(igdm_dataset_read_soft_labels(part, 0, 3, read));
+    for (size_t i = 0; i < 3; i++)
+        CHECK(memcmp(read + i * CLASSES, given + chosen[i] * CLASSES, CLASSES * sizeof *read) == 0);
+
+    const float not_probabilities[] = {NAN, INFINITY, -0.01f, 1.01f, 0.25f};
+    const int32_t codes[] = {IGDM_ERROR_NOT_FINITE, IGDM_ERROR_NOT_FINITE, IGDM_ERROR_INVALID_ARGUMENT,
+                             IGDM_ERROR_INVALID_ARGUMENT, IGDM_ERROR_INVALID_ARGUMENT};
+    const size_t place = 3 * CLASSES + 4 % CLASSES; /* of sample 3 the probability of its most probable class */
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
+        const float right = given[place];
+        given[place] = not_probabilities[i];
+        FAILS(igdm_dataset_with_soft_labels(soft, given, &refused), codes[i], "probabilities: sample 3");
+        given[place] = right;
+    }
+    CHECK(refused == NULL);
+    igdm_dataset_release(soft), igdm_dataset_release(part);
+}
+
+/* Cross-entropy is linear in the labels, and so are its gradients. */
+static void steps_with_soft_labels(void) {
+    igdm_model *student = new_model("small_cnn", 1);
+    igdm_trainer_options options = trainer_options();
+    igdm_trainer *trainer = NULL;
+    options.method = "pgd-at", options.igdm = 0;
+    OK(igdm_trainer_create(student, NULL, &options, &trainer));
+    igdm_batch batch = first_batch();
+    igdm_step_report report[3];
+    float bias[3][CLASSES], mixed[COUNT * CLASSES];
+    int64_t next[COUNT];
+    batch.update = 0, batch.adversarial = images;
+    for (size_t i = 0; i < COUNT; i++) {
+        next[i] = (labels[i] + 1) % CLASSES;
+        for (size_t c = 0; c < CLASSES; c++)
+            mixed[i * CLASSES + c] = 0.625f * (labels[i] == (int64_t)c) + 0.375f * (next[i] == (int64_t)c);
+    }
+    for (size_t k = 0; k < 3; k++) {
+        report[k].struct_size = sizeof report[k];
+        batch.labels = k == 1 ? next : labels, batch.soft_labels = k == 2 ? mixed : NULL;
+        OK(igdm_trainer_step(trainer, &batch, &report[k]));
+        OK(igdm_trainer_get_gradient(trainer, "fc.bias", bias[k], CLASSES));
+    }
+    CHECK(fabs(0.625 * report[0].loss + 0.375 * report[1].loss - report[2].loss) < 1e-6);
+    for (size_t c = 0; c < CLASSES; c++) CHECK(fabs(0.625 * bias[0][c] + 0.375 * bias[1][c] - bias[2][c]) < 1e-6);
+    mixed[0] += 0.5f;
+    FAILS(igdm_trainer_step(trainer, &batch, NULL), IGDM_ERROR_INVALID_ARGUMENT, "soft_labels: sample 0");
+    igdm_trainer_release(trainer), igdm_model_release(student);
+}
+
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         TEST(the_library_describes_itself), TEST(parameters_describe_the_model), TEST(copies_are_independent),
         TEST(input_gradients_are_slopes), TEST(attacks_stay_in_their_ball), TEST(reports_tell_what_attacks_did),
         TEST(evaluations_add_up), TEST(targets_are_reached), TEST(evaluations_keep_samples),
         TEST(steps_report_what_they_did), TEST(the_teacher_is_copied), TEST(training_learns),
-        TEST(parts_of_datasets),
+        TEST(parts_of_datasets), TEST(soft_labels), TEST(steps_with_soft_labels),
     };
     return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -259,6 +259,8 @@ static void counts(void) {
         INVALID(igdm_trainer_step(trainer, &batch, NULL), "count");
         INVALID(igdm_dataset_read(dataset, 0, count, outputs, NULL), "count");
         INVALID(igdm_dataset_read(dataset, count, 1, outputs, NULL), "first");
+        INVALID(igdm_dataset_read_soft_labels(dataset, 0, count, outputs), "count");
+        INVALID(igdm_dataset_read_soft_labels(dataset, count, 1, outputs), "first");
         INVALID(igdm_dataset_subset(dataset, 1, count, &made_dataset), "count");
         INVALID(igdm_dataset_subset(dataset, count, 1, &made_dataset), "first");
         INVALID(igdm_dataset_select(dataset, labels, count, &made_dataset), "count");

@@ -292,12 +292,14 @@ import Testing
     @Test func cutMixTakesARectangleOfTheNextImage() throws {
         let count = 50
         let augmentation = Augmentation(padding: 0, flip: false, seed: 1)
-        let mix = try CutMix(part: 0.5, augmentation: augmentation, shape: shape, capacity: count)
+        let mix = try CutMix(
+            part: 0.5, augmentation: augmentation, shape: shape, classes: count, capacity: count)
         // Image i is i everywhere and has the label i.
         var images = (0..<count).flatMap { [Float](repeating: Float($0), count: 40) }
         var labels = (0..<Int64(count)).map { $0 }
         var copy = [Float](repeating: 0, count: images.count)
-        let mixture = mix.apply(&images, &labels, count: count, copy: &copy, key: { UInt64($0) })
+        var soft = (0..<count).flatMap { i in (0..<count).map { $0 == i ? 1 : 0 as Float } }
+        mix.apply(&images, &labels, &soft, count: count, copy: &copy, key: { UInt64($0) })
         var mixed = 0
         for i in 0..<count {
             let next = (i + 1) % count
@@ -306,8 +308,10 @@ import Testing
             #expect(own + other == 40)
             mixed += other > 0 ? 1 : 0
             #expect(labels[i] == Int64(own >= other ? i : next))
-            #expect(mixture.labels[i] == Int64(own >= other ? next : i))
-            #expect(abs(mixture.shares[i] - Float(max(own, other)) / 40) < 1e-6)
+            for c in 0..<count {
+                let part = c == i ? own : c == next ? other : 0
+                #expect(abs(soft[i * count + c] - Float(part) / 40) < 1e-6)
+            }
         }
         #expect((10...40).contains(mixed))
     }

@@ -56,6 +56,22 @@ def labels(name: str, value: ArrayLike, count: int) -> Labels:
     return np.ascontiguousarray(array, dtype=np.int64)
 
 
+def is_soft(value: ArrayLike) -> bool:
+    """Whether labels are probabilities of classes, (N, classes)."""
+    array = np.asarray(value)
+    return array.ndim == 2 and array.dtype.kind == "f"
+
+
+def soft_labels(name: str, value: ArrayLike, count: int, classes: int) -> Floats:
+    """Probabilities (N, classes) as float32."""
+    array = np.asarray(value)
+    if array.dtype.kind != "f":
+        raise TypeError(f"{name}: got dtype {array.dtype}, want floating-point probabilities")
+    if array.shape != (count, classes):
+        raise ShapeError(f"{name}: got shape {array.shape}, want ({count}, {classes}), probabilities of the classes")
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
 def pointer(array: NDArray[Any]) -> Any:
     """The array's memory as a typed C pointer; keep the array alive while it is used."""
     return array.ctypes.data_as(ctypes.POINTER(np.ctypeslib.as_ctypes_type(array.dtype)))

@@ -87,6 +87,8 @@ STATUS_FUNCTIONS: dict[str, list[Any]] = {
     "igdm_dataset_subset": [_S.Dataset, c_size_t, c_size_t, POINTER(_S.Dataset)],
     "igdm_dataset_select": [_S.Dataset, POINTER(c_int64), c_size_t, POINTER(_S.Dataset)],
     "igdm_dataset_hold_out": [_S.Dataset, c_size_t, POINTER(_S.Dataset), POINTER(_S.Dataset)],
+    "igdm_dataset_with_soft_labels": [_S.Dataset, POINTER(c_float), POINTER(_S.Dataset)],
+    "igdm_dataset_read_soft_labels": [_S.Dataset, c_size_t, c_size_t, POINTER(c_float)],
     "igdm_dataset_get_info": [_S.Dataset, POINTER(_S.DatasetInfo)],
     "igdm_dataset_read": [_S.Dataset, c_size_t, c_size_t, POINTER(c_float), POINTER(c_int64)],
     "igdm_attack_options_init": [POINTER(_S.AttackOptions)],

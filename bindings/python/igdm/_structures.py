@@ -217,7 +217,8 @@ class DatasetInfo(Struct):
         ("channels", c_int64),
         ("height", c_int64),
         ("width", c_int64),
-        ("reserved", c_int64 * 4),
+        ("has_soft_labels", c_int64),
+        ("reserved", c_int64 * 3),
     ]
 
 
@@ -515,7 +516,8 @@ class Batch(Struct):
         ("adversarial", POINTER(c_float)),
         ("update", c_int32),
         ("reserved1", c_int32),
-        ("reserved", c_int64 * 4),
+        ("soft_labels", POINTER(c_float)),
+        ("reserved", c_int64 * 3),
     ]
 
 

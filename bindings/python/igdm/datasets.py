@@ -2,7 +2,8 @@
 
 A Dataset lives in the memory of the C library, 8 bits a value where the source has 8 bits, or is streamed from HDF5.
 ``len(data)``, ``data[:1000]`` (shares the images), ``data[7]`` (one image and its label) and ``data.read()`` work as on
-a sequence; ``data.select(numbers)`` and ``data.hold_out(0.1)`` share the images too.
+a sequence; ``data.select(numbers)`` and ``data.hold_out(0.1)`` share the images too, and so does
+``data.with_soft_labels(probabilities)``.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ class Dataset(Handle):
         """Labels are 0 .. classes-1."""
         self.image_shape: tuple[int, int, int] = (info.channels, info.height, info.width)
         """Channels, height, width."""
+        self.has_soft_labels = bool(info.has_soft_labels)
+        """Whether labels are probabilities: see with_soft_labels()."""
         self.class_names: tuple[str, ...] = tuple(class_names or map(str, range(self.classes)))
         self.source = source
         """Where the data came from, as open_source() takes it."""
@@ -110,6 +113,26 @@ class Dataset(Handle):
         )
         return first, second
 
+    def with_soft_labels(self, probabilities: ArrayLike) -> Dataset:
+        """This data with probabilities for labels, such as a teacher's; shares the images.
+
+        probabilities  (N, classes), each in [0,1], each row of sum 1 (but for 0.01)
+
+        Training compares with them in the cross-entropy of outer losses; what knows one class only (the adversary of
+        cross-entropy, introspection, accuracies, attacks) takes the most probable, and so do `labels` and read().
+        """
+        rows = arrays.soft_labels("probabilities", probabilities, len(self), self.classes)
+        labelled = structures.Dataset()
+        call("igdm_dataset_with_soft_labels", self._handle, pointer(rows), labelled)
+        return Dataset(labelled, {"kind": "arrays"}, self.class_names)
+
+    @property
+    def soft_labels(self) -> Floats:
+        """Probabilities of the classes, (N, classes); without soft labels 1 for the label."""
+        rows = np.empty((len(self), self.classes), np.float32)
+        call("igdm_dataset_read_soft_labels", self._handle, 0, len(self), pointer(rows))
+        return rows
+
     def read(self, first: int = 0, count: int | None = None) -> tuple[Floats, Labels]:
         """Images (count, C, H, W) as float32 in [0,1], and labels (count). `count` None: all from `first` on."""
         first = integer("first", first)
@@ -166,14 +189,20 @@ def from_arrays(
     """A Dataset of arrays, which are copied.
 
     images   (N, C, H, W): float32 in [0,1], or uint8 in 0 .. 255; C-contiguous
-    labels   (N): integers in 0 .. classes-1
-    classes  largest label + 1 where left out
+    labels   (N): integers in 0 .. classes-1; or (N, classes): floating-point probabilities, see with_soft_labels()
+    classes  largest label + 1 where left out; of probabilities their number
     """
     pixels = arrays.pixels("images", images, allow_bytes=True)
     if pixels.ndim != 4:
         raise ShapeError(
             f"images: got shape {pixels.shape}, want (N, C, H, W); (N, H, W) becomes it by images[:, None]"
         )
+    if arrays.is_soft(labels):
+        soft = np.asarray(labels)
+        width = soft.shape[1] if classes is None else classes
+        rows = arrays.soft_labels("labels", soft, len(pixels), width)
+        plain = from_arrays(pixels, np.zeros(len(pixels), np.int64), width, class_names)
+        return plain.with_soft_labels(rows)
     integers = arrays.labels("labels", labels, len(pixels))
     if classes is None:
         classes = max(int(integers.max(initial=0)) + 1, 2)
@@ -199,10 +228,10 @@ def idx(images: Path_, labels: Path_, classes: int = 10, class_names: Sequence[s
 def hdf5(
     path: Path_, images: str = "images", labels: str = "labels", classes: int | None = None, *, stream: bool = False
 ) -> Dataset:
-    """An HDF5 file with images (N, C, H, W), uint8 or float32 in [0,1], and integer labels (N).
+    """An HDF5 file with images (N, C, H, W), uint8 or float32 in [0,1], and integer labels (N), or soft ones (N, classes).
 
     images, labels  names of the two inside the file, such as "train/images"
-    classes         largest label + 1 where left out
+    classes         largest label + 1 where left out; of soft labels their number
     stream          leave the images in the file, for data larger than the memory: each batch reads its own. Results are
                     the same bits. Best are chunks of one or a few images, or none; a file that is written to or damaged
                     meanwhile is a FormatError or InputOutputError, which names the rows

@@ -162,11 +162,15 @@ class Trainer(Handle):
         """One step on a batch: adversary, loss, gradients, update. Needs the option steps_per_epoch.
 
         images       (N, C, H, W) float32 in [0,1]; no augmentation is applied
-        labels       (N) integers
+        labels       (N) integers, or (N, classes) probabilities: see Dataset.with_soft_labels()
         adversarial  the caller's own adversarial images, shaped as images; None = the trainer attacks
         update       False: compute loss and gradients only
         """
         batch = arrays.images("images", images, self._student.info.input_shape)
+        soft = None
+        if arrays.is_soft(labels):
+            soft = arrays.soft_labels("labels", labels, len(batch), self._student.info.classes)
+            labels = soft.argmax(1)
         truth = arrays.labels("labels", labels, len(batch))
         native = structures.Batch()
         call("igdm_batch_init", native)
@@ -174,6 +178,8 @@ class Trainer(Handle):
         if adversarial is not None:
             attacked = arrays.floats("adversarial", adversarial, batch.shape)
             native.adversarial = pointer(attacked)
+        if soft is not None:
+            native.soft_labels = pointer(soft)
         native.assign(update=update)
         report = structures.StepReport(struct_size=ctypes.sizeof(structures.StepReport))
         call("igdm_trainer_step", self._handle, native, report)
