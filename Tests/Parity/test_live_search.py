@@ -55,8 +55,8 @@ def shorten(δ: torch.Tensor, ε: torch.Tensor) -> torch.Tensor:
 def test_iterates(model: Recorder, host: igdm.HostModel, targeted: bool, attack: str, norm: str) -> None:
     """50 steps, away from the label or towards the class after it. In L2 neither package projects as FMN's paper says:
     adv-lib also lengthens what lies inside the ball, foolbox does nothing. Here adv-lib gets the projection of the
-    paper. On the way to a target one sample may come to a ReLU's edge: in float64 its gradients at the two points, 1.2e-7
-    apart, differ by 0.5 %."""
+    paper. On the way to a target one sample may come to a ReLU's edge: in float64 its gradients at the two points,
+    1.2e-7 apart, differ by 0.5 %."""
     if attack == "ddn" and norm != "l2":
         return
     images, labels = correct_samples(model, 16)

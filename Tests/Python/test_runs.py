@@ -28,7 +28,7 @@ def test_the_folder_holds_the_run(saved_teacher: igdm.Model, hdf5_data: Path, tm
     run = igdm.distill(student, saved_teacher, data[:32], validation=data[32:], run_dir=folder, **OPTIONS)
     assert run.folder == folder
     names = {path.name for path in folder.iterdir() if "tfevents" not in path.name}
-    assert names == {"config.json", "initial.h5", "metrics.csv", "last.h5", "best.h5"}
+    assert names == {"config.json", "initial.h5", "metrics.csv", "last.h5", "best.h5", "report.html"}
     assert igdm.Model.load(folder / "last.h5").digest() == student.digest()
     assert igdm.Model.load(folder / "initial.h5").digest() == make_model().digest()
     with open(folder / "metrics.csv", newline="") as file:
@@ -118,13 +118,25 @@ def test_overwriting_leaves_nothing_of_the_old_run(
         (folder / name).write_text("old")
     igdm.distill(make_model(), saved_teacher, data, run_dir=folder, overwrite=True, **OPTIONS)
     names = {path.name for path in folder.iterdir() if path.name == old[-1] or "tfevents" not in path.name}
-    assert names == {"config.json", "initial.h5", "metrics.csv", "last.h5", "notes.txt"}
+    assert names == {"config.json", "initial.h5", "metrics.csv", "last.h5", "report.html", "notes.txt"}
+    assert (folder / "report.html").read_text().startswith("<!doctype html>")
 
 
 def test_a_folder_without_run_loses_nothing(saved_teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
-    (tmp_path / "report.html").write_text("mine")
+    (tmp_path / "evaluation.json").write_text("mine")
     igdm.distill(make_model(), saved_teacher, data, run_dir=tmp_path, **OPTIONS)
-    assert (tmp_path / "report.html").read_text() == "mine"
+    assert (tmp_path / "evaluation.json").read_text() == "mine"
+
+
+def test_the_folder_has_a_report(saved_teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
+    """Of distill() as of the command line: curves, and with a validation images."""
+    for validation, has_images in ((None, False), (data[:12], True)):
+        igdm.distill(
+            make_model(), saved_teacher, data, validation=validation, run_dir=tmp_path, overwrite=True, **OPTIONS
+        )
+        page = (tmp_path / "report.html").read_text()
+        assert "Loss of the method" in page and "resnet8 on arrays" in page
+        assert ("What the attacks look like" in page) == has_images
 
 
 def test_teachers_of_the_folder_itself_outlive_overwriting(data: igdm.Dataset, tmp_path: Path) -> None:

@@ -283,5 +283,12 @@ def test_command_line(teacher: igdm.Model, hdf5_data: Path, tmp_path: Path, pyth
     run("--eps", "0.2", "--target", "random", "--samples", str(samples))
     with h5py.File(samples) as file:
         assert json.loads(file.attrs["options"])["target"] == "random"
+    ensemble = ["--attacks", "autoattack", "--version", "custom:apgd-ce-3,square-20", "--report", str(page)]
+    for eps, curves in (("0.3", False), ("0.1,0.3", True)):
+        json.loads(run(*ensemble, "--eps", eps, "--json"))
+        text = page.read_text()
+        assert ("Accuracy over the radius" in text) == curves
+        for wanted in ("AutoAttack: after each attack", ">APGD-CE<", "What the attacks look like"):
+            assert wanted in text
     bad = python(*common, *few, "--eps", "0.1,0.2", "--samples", str(samples))  # type: ignore[operator]
     assert bad.returncode == 2 and "samples" in bad.stderr

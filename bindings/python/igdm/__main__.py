@@ -181,23 +181,17 @@ def _distill(given: argparse.Namespace) -> None:
         checkpoint_minutes=_run_option(given, config, "checkpoint_minutes", 10), run_dir=given.output,
         resume=given.resume, overwrite=given.overwrite, progress=not given.quiet, **options,
     )  # fmt: skip
-    contenders = [report.Contender("student", student, run.history)]
-    best = runs.best_epoch(run.history)
-    if best not in (None, run.history[-1]["epoch"]):
-        model = igdm.Model.load(Path(given.output) / "best.h5", exact=student.exact)
-        contenders.append(report.Contender(f"best, epoch {best}", model))
+    folder = Path(given.output)
     if given.attacks is not None:
-        contenders = [_judged(given, one, validation, teacher, run.options["eps"]) for one in contenders]
-    page = Path(given.output) / "report.html"
-    gallery = None
-    if validation is not None:
-        gallery = report.Gallery(validation, {"eps": run.options["eps"], "steps": 20}, "PGD-20", teacher)
-    report.write(
-        page, f"{student.info.architecture} on {train.source['kind']}",
-        contenders, configuration=report.describe(student, teacher, train, run.options), gallery=gallery,
-    )  # fmt: skip
+        contenders = [
+            _judged(given, one, validation, teacher, run.options["eps"])
+            for one in report.contenders_of_run(folder, student, run.history)
+        ]
+        report.write_run(
+            folder, contenders, teacher=teacher, train=train, validation=validation, options=run.options
+        )
     names = ["config.json", "metrics.csv", "last.h5", "best.h5", "report.html"]
-    names = [name for name in names if (page.parent / name).exists()]
+    names = [name for name in names if (folder / name).exists()]
     print(f"wrote {given.output}: {', '.join(names)}")
 
 
@@ -349,9 +343,16 @@ def _evaluate(given: argparse.Namespace) -> None:
     model = igdm.Model.load(given.model, exact=given.exact)
     teacher = None if given.teacher is None else igdm.Model.load(given.teacher, exact=given.exact)
     data = _part(open_specification(given.data), given.split)
-    if given.attacks == "autoattack":
-        _autoattack(given, model, data)
-        return
+    measure = _measure_ensemble if given.attacks == "autoattack" else _measure
+    result = measure(given, model, teacher, data)
+    _tell(given, result)
+    if given.report is not None:
+        _write_report(given.report, model, teacher, data, result)
+
+
+def _measure(
+    given: argparse.Namespace, model: igdm.Model, teacher: igdm.Model | None, data: Dataset
+) -> Evaluation | igdm.Sweep:
     for name in ("version", "state"):
         if getattr(given, name) is not None:
             raise igdm.InvalidArgument(f"{name}: got {getattr(given, name)!r}, want none without --attacks autoattack")
@@ -361,17 +362,34 @@ def _evaluate(given: argparse.Namespace) -> None:
     )  # fmt: skip
     options = {name: getattr(given, name) for name in names} | {"teacher": teacher, "progress": not given.quiet}
     options["tuning"] = None if given.tuning is None else dict(given.tuning)
-    is_sweep = given.eps is not None and "," in given.eps
-    if is_sweep and given.samples is not None:
-        raise igdm.InvalidArgument("samples: got a file with several eps, want one eps")
     with _telling_partial(given):
-        if is_sweep:
-            result: Evaluation | igdm.Sweep = igdm.sweep(model, data, given.eps.split(","), **options)
-        else:
-            result = igdm.evaluate(model, data, eps=given.eps, keep_samples=given.samples is not None, **options)
-    _tell(given, result)
-    if given.report is not None:
-        _write_report(given.report, model, teacher, data, result)
+        if _is_sweep(given):
+            return igdm.sweep(model, data, given.eps.split(","), **options)
+        return igdm.evaluate(model, data, eps=given.eps, keep_samples=given.samples is not None, **options)
+
+
+def _measure_ensemble(
+    given: argparse.Namespace, model: igdm.Model, teacher: igdm.Model | None, data: Dataset
+) -> igdm.AutoAttack | igdm.Sweep:
+    for name in ("teacher", "step", "target", "tuning", "loss", "kappa"):
+        if getattr(given, name) is not None:
+            raise igdm.InvalidArgument(f"{name}: got {getattr(given, name)!r}, want none with --attacks autoattack")
+    names = ("norm", "count", "batch_size", "seed", "state", "eot", "restarts", "targets")
+    options = {name: getattr(given, name) for name in names} | {"progress": not given.quiet}
+    with _telling_partial(given):
+        if _is_sweep(given):
+            radii = given.eps.split(",")
+            return igdm.sweep(model, data, radii, attacks="autoattack", version=given.version, **options)
+        return igdm.autoattack(model, data, eps=given.eps, **version_options(given.version), **options)
+
+
+def _is_sweep(given: argparse.Namespace) -> bool:
+    """Whether there are several radii."""
+    if given.eps is None or "," not in given.eps:
+        return False
+    if given.samples is not None:
+        raise igdm.InvalidArgument("samples: got a file with several eps, want one eps")
+    return True
 
 
 @contextmanager
@@ -393,10 +411,11 @@ def _tell(given: argparse.Namespace, result: Evaluation | igdm.Sweep | igdm.Auto
 
 
 def _write_report(
-    path: str, model: igdm.Model, teacher: igdm.Model | None, data: Dataset, result: Evaluation | igdm.Sweep
-) -> None:
+    path: str, model: igdm.Model, teacher: igdm.Model | None, data: Dataset,
+    result: Evaluation | igdm.AutoAttack | igdm.Sweep,
+) -> None:  # fmt: skip
     swept = result if isinstance(result, igdm.Sweep) else None
-    evaluation = result if isinstance(result, Evaluation) else result.evaluations[-1]
+    evaluation = result.evaluations[-1] if isinstance(result, igdm.Sweep) else result
     info = model.info
     facts = {
         "Model": f"{info.architecture}, {info.parameter_count:,} parameters" + ", exact" * model.exact,
@@ -411,24 +430,6 @@ def _write_report(
         [report.Contender(info.architecture, model, evaluation=evaluation, sweep=swept)],
         configuration=facts, gallery=gallery,
     )  # fmt: skip
-
-
-def _autoattack(given: argparse.Namespace, model: igdm.Model, data: Dataset) -> None:
-    for name in ("teacher", "step", "target", "report", "tuning", "loss", "kappa"):
-        if getattr(given, name) is not None:
-            raise igdm.InvalidArgument(f"{name}: got {getattr(given, name)!r}, want none with --attacks autoattack")
-    names = ("norm", "count", "batch_size", "seed", "state", "eot", "restarts", "targets")
-    options = {name: getattr(given, name) for name in names} | {"progress": not given.quiet}
-    with _telling_partial(given):
-        if given.eps is not None and "," in given.eps:
-            if given.samples is not None:
-                raise igdm.InvalidArgument("samples: got a file with several eps, want one eps")
-            result: igdm.AutoAttack | igdm.Sweep = igdm.sweep(
-                model, data, given.eps.split(","), attacks="autoattack", version=given.version, **options
-            )
-        else:
-            result = igdm.autoattack(model, data, eps=given.eps, **version_options(given.version), **options)
-    _tell(given, result)
 
 
 def _part(data: TrainTest | Dataset, split: str) -> Dataset:

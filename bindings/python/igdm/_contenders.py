@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from .datasets import Dataset
+from .ensemble import AutoAttack
 from .evaluation import Evaluation
 from .models import Model
 from .sweep import Sweep
 
 GALLERY_SIZE = 10
+
+Measured = Evaluation | AutoAttack
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Contender:
     """Shown in the gallery and by its input gradients."""
     history: Sequence[Mapping[str, Any]] = ()
     """Rows of Run.history, for the curves."""
-    evaluation: Evaluation | None = None
+    evaluation: Measured | None = None
     """For the table."""
     sweep: Sweep | None = None
     """For the curves of accuracy over the radius."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from html import escape
 
 from ._chart import colour
-from ._contenders import Contender, attack_title
-from .evaluation import Evaluation
+from ._contenders import Contender, Measured, attack_title
+from .ensemble import AutoAttack
 
-Judged = list[tuple[int, Contender, Evaluation]]
+Judged = list[tuple[int, Contender, Measured]]
 
 
 @dataclass(frozen=True)
@@ -23,15 +23,15 @@ class _Column:
     attack: str = ""
     attribute: str = ""
 
-    def value(self, evaluation: Evaluation) -> float | None:
+    def value(self, evaluation: Measured) -> float | None:
         """In per cent for attacks; None where it was not measured."""
         if self.attack:
             accuracy = evaluation.accuracy.get(self.attack)
             return None if accuracy is None else 100 * accuracy
-        value: float | None = getattr(evaluation, self.attribute)
+        value: float | None = getattr(evaluation, self.attribute, None)  # AutoAttack has no teacher
         return value
 
-    def difference(self, new: Evaluation, old: Evaluation) -> float | None:
+    def difference(self, new: Measured, old: Measured) -> float | None:
         after, before = self.value(new), self.value(old)
         return None if after is None or before is None else after - before
 
@@ -73,8 +73,10 @@ def results(contenders: Sequence[Contender]) -> str:
         note += (
             " GC and GD: mean cosine and distance of the model's input gradient of the cross-entropy and the teacher's."
         )
+    if any(isinstance(evaluation, AutoAttack) for *_, evaluation in judged):
+        note += " AutoAttack: after each attack, what is left by it and by all before it; the last one is the result."
     return (
-        f"<h2>Accuracy under attack</h2>{_finding(judged)}"
+        f"<h2>Accuracy under attack</h2>{_finding(judged)}{_warnings(judged)}"
         f'<div class="card scroll"><table><thead><tr><th scope="col"></th>{head}</tr></thead>'
         f'<tbody>{"".join(rows)}</tbody></table></div><p class="note">{escape(note)}</p>'
     )
@@ -99,6 +101,17 @@ def _finding(judged: Judged) -> str:
     return f'<p class="card finding">{"<br>".join(sentences)}</p>' if sentences else ""
 
 
+def _warnings(judged: Judged) -> str:
+    """What AutoAttack says makes its numbers doubtful."""
+    told = [
+        f"{escape(one.name)}: {escape(warning)}"
+        for _, one, evaluation in judged
+        if isinstance(evaluation, AutoAttack)
+        for warning in evaluation.warnings
+    ]
+    return f'<p class="card finding">{"<br>".join(told)}</p>' if told else ""
+
+
 def _cell(column: _Column, value: float | None) -> str:
     if value is None:
         return "<td></td>"
@@ -111,7 +124,7 @@ def _cell(column: _Column, value: float | None) -> str:
 def _differences(
     title: str,
     columns: Sequence[_Column],
-    pairs: Sequence[tuple[Evaluation, Evaluation]],
+    pairs: Sequence[tuple[Measured, Measured]],
     kind: str = "difference",
 ) -> str:
     cells = []

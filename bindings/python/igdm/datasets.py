@@ -228,7 +228,8 @@ def idx(images: Path_, labels: Path_, classes: int = 10, class_names: Sequence[s
 def hdf5(
     path: Path_, images: str = "images", labels: str = "labels", classes: int | None = None, *, stream: bool = False
 ) -> Dataset:
-    """An HDF5 file with images (N, C, H, W), uint8 or float32 in [0,1], and integer labels (N), or soft ones (N, classes).
+    """An HDF5 file with images (N, C, H, W), uint8 or float32 in [0,1], and integer labels (N) or soft ones
+    (N, classes).
 
     images, labels  names of the two inside the file, such as "train/images"
     classes         largest label + 1 where left out; of soft labels their number

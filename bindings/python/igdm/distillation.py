@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from . import _arrays as arrays
 from . import _structures as structures
+from . import report
 from ._arrays import Floats, pointer
 from ._callbacks import Callback, HeldInterrupt
 from ._library import Handle, ask, call, file_path
@@ -302,6 +303,7 @@ def distill(
                 drawn, with replacement. An epoch is as long as without them
     patience    stop when so many epochs have brought no better validation, under PGD where validation_steps > 0
     run_dir     folder for config.json (with which the run can be repeated), initial.h5, metrics.csv, last.h5, best.h5
+                and, at the end, report.html
     resume      go on with the run that run_dir has, to the same bits as if it had never stopped; everything else is to
                 be as it was. Without a run there, begin one
     overwrite   allow a run_dir that has a run already, which goes
@@ -346,6 +348,10 @@ def distill(
             average = _average(trainer, train)
             if average is not None:
                 average.save(folder.average)
+            report.write_run(
+                folder.path, report.contenders_of_run(folder.path, student, folder.rows), teacher=robust,
+                train=train, validation=validation, options=trainer.options,
+            )  # fmt: skip
         return Run(student, folder.rows, trainer.options, average, folder.path)
 
 

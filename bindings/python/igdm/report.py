@@ -22,9 +22,10 @@ from .convert.files import replacing
 from .datasets import Dataset
 from .errors import InvalidArgument
 from .models import Model
+from .runs import best_epoch
 from .sweep import WORST, Sweep
 
-__all__ = ["Contender", "Gallery", "describe", "write"]
+__all__ = ["Contender", "Gallery", "contenders_of_run", "describe", "write", "write_run"]
 
 
 def write(
@@ -61,6 +62,36 @@ def write(
     )
     with replacing(Path(path), "path") as temporary:
         temporary.write_text(page, encoding="utf-8")
+
+
+def contenders_of_run(folder: Path, student: Model, history: Sequence[Mapping[str, Any]]) -> list[Contender]:
+    """The student of a run folder, and that of its best epoch where that is another one."""
+    contenders = [Contender("student", student, history)]
+    best = best_epoch(history)
+    if best not in (None, history[-1]["epoch"]):
+        contenders.append(Contender(f"best, epoch {best}", Model.load(folder / "best.h5", exact=student.exact)))
+    return contenders
+
+
+def write_run(
+    folder: Path,
+    contenders: Sequence[Contender],
+    *,
+    teacher: Model | None,
+    train: Dataset,
+    validation: Dataset | None,
+    options: Mapping[str, Any],
+) -> None:
+    """Writes report.html of a run folder. Images are those of the validation, under PGD-20."""
+    student = contenders[0].model
+    assert student is not None
+    gallery = None
+    if validation is not None:
+        gallery = Gallery(validation, {"eps": options["eps"], "steps": 20}, "PGD-20", teacher)
+    write(
+        folder / "report.html", f"{student.info.architecture} on {train.source['kind']}", contenders,
+        configuration=describe(student, teacher, train, options), gallery=gallery,
+    )  # fmt: skip
 
 
 OPTIMISERS = {"sgd": "SGD", "adamw": "AdamW"}
