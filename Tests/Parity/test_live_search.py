@@ -65,9 +65,7 @@ def test_iterates(model: Recorder, host: igdm.HostModel, targeted: bool, attack:
     steps = 50
     model.seen.clear()
     if attack == "ddn":
-        found = peers.adv_lib("decoupled_direction_norm").ddn(
-            model, x, y, targeted=targeted, steps=steps, levels=None
-        )
+        found = peers.adv_lib("decoupled_direction_norm").ddn(model, x, y, targeted=targeted, steps=steps, levels=None)
     else:
         fmn = peers.adv_lib("fast_minimum_norm")
         fmn.l2_projection_ = shorten

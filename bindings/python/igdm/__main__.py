@@ -187,9 +187,7 @@ def _distill(given: argparse.Namespace) -> None:
             _judged(given, one, validation, teacher, run.options["eps"])
             for one in report.contenders_of_run(folder, student, run.history)
         ]
-        report.write_run(
-            folder, contenders, teacher=teacher, train=train, validation=validation, options=run.options
-        )
+        report.write_run(folder, contenders, teacher=teacher, train=train, validation=validation, options=run.options)
     names = ["config.json", "metrics.csv", "last.h5", "best.h5", "report.html"]
     names = [name for name in names if (folder / name).exists()]
     print(f"wrote {given.output}: {', '.join(names)}")
