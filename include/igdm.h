@@ -522,7 +522,7 @@ IGDM_API int32_t igdm_dataset_open_idx(const char *images_path, const char *labe
 IGDM_API int32_t igdm_dataset_open_cifar(const char *folder, int64_t classes, const char *split, igdm_dataset **dataset);
 
 /* An HDF5 file with a dataset of images, (N,C,H,W), uint8 or float32 in [0,1], and one of labels, (N), any integer type.
- * Labels can also be a table (N,classes) of float32 or float64: soft labels, see igdm_dataset_with_soft_labels.
+ * Labels can also be a table (N,classes) of floating-point numbers: soft labels, see igdm_dataset_with_soft_labels.
  *   images_name, labels_name  paths inside the file; NULL = "images" and "labels"
  *   classes                   0 = largest label + 1, or as many as soft labels have
  * Errors: NOT_FOUND, IO, FORMAT, INVALID_ARGUMENT (classes, a label or a value out of range), NOT_FINITE (a value). */
@@ -557,12 +557,12 @@ IGDM_API int32_t igdm_dataset_select(igdm_dataset *dataset, const int64_t *sampl
 IGDM_API int32_t igdm_dataset_hold_out(igdm_dataset *dataset, size_t count, igdm_dataset **others, igdm_dataset **held_out);
 
 /* The dataset with soft labels in the place of its labels, sharing the images: the probabilities that a teacher, or several people,
- * give the classes. Training compares with them in the cross-entropy of outer losses (pgd-at, trades, ard, iad, akd ...); what
- * knows one class only (the adversary of cross-entropy, introspection, accuracies, attacks, evaluations) takes the most
- * probable, of equals the first. Subsets and selections keep them.
- *   probabilities  (count, classes), copied; each in [0,1], each row of sum 1 (but for 0.01)
+ * give the classes. Training compares with them in the cross-entropy of outer losses: that of pgd-at, trades, akd, and of ard with
+ * adversarial_weight below 1. Everything else (the other methods, the adversary of cross-entropy, accuracies, attacks,
+ * evaluations) takes the most probable class, of equals the first. Subsets and selections keep them.
+ *   soft_labels  (count, classes), copied; at least 0, each row of sum 1 (but for 0.01)
  * Errors: INVALID_ARGUMENT, NOT_FINITE. */
-IGDM_API int32_t igdm_dataset_with_soft_labels(igdm_dataset *dataset, const float *probabilities, igdm_dataset **labelled);
+IGDM_API int32_t igdm_dataset_with_soft_labels(igdm_dataset *dataset, const float *soft_labels, igdm_dataset **labelled);
 
 /* Describes the dataset. */
 IGDM_API int32_t igdm_dataset_get_info(igdm_dataset *dataset, igdm_dataset_info *info);
@@ -574,9 +574,9 @@ IGDM_API int32_t igdm_dataset_get_info(igdm_dataset *dataset, igdm_dataset_info 
 IGDM_API int32_t igdm_dataset_read(igdm_dataset *dataset, size_t first, size_t count, float *images, int64_t *labels);
 
 /* Copies the probabilities of `count` samples from `first` on; of a dataset without soft labels each sample's label has all.
- *   probabilities  (count, classes)
+ *   soft_labels  (count, classes)
  * Errors: INVALID_ARGUMENT (outside the dataset). */
-IGDM_API int32_t igdm_dataset_read_soft_labels(igdm_dataset *dataset, size_t first, size_t count, float *probabilities);
+IGDM_API int32_t igdm_dataset_read_soft_labels(igdm_dataset *dataset, size_t first, size_t count, float *soft_labels);
 
 /* Releases the handle. */
 IGDM_API void igdm_dataset_release(igdm_dataset *dataset);
@@ -1129,7 +1129,7 @@ typedef struct igdm_batch {
     int32_t update;             /* 1 (default): change the weights; 0: compute loss and gradients only (running statistics stay) */
     int32_t reserved1;
     const float *soft_labels;   /* (count, classes) for the cross-entropy of outer losses, as in igdm_dataset_with_soft_labels, or NULL
-                                   (default); `labels` then are the most probable classes */
+                                   (default); `labels` are to be the most probable classes then, which is not checked */
     int64_t reserved[3];
 } igdm_batch;
 

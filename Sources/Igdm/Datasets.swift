@@ -167,14 +167,14 @@ public func igdm_dataset_hold_out(
 
 @_cdecl("igdm_dataset_with_soft_labels") @implementation
 public func igdm_dataset_with_soft_labels(
-    _ dataset: OpaquePointer!, _ probabilities: UnsafePointer<Float>!,
+    _ dataset: OpaquePointer!, _ soft_labels: UnsafePointer<Float>!,
     _ labelled: UnsafeMutablePointer<OpaquePointer?>!
 ) -> Int32 {
     guarded {
         let handle: DatasetHandle = try HandleTable.get(dataset, "dataset")
-        let probabilities = try pointer(probabilities, "probabilities")
+        let softLabels = try pointer(soft_labels, "soft_labels")
         let labelled = try pointer(labelled, "labelled")
-        let made = try handle.dataset.softlyLabelled(probabilities)
+        let made = try handle.dataset.softlyLabelled(softLabels)
         labelled.pointee = HandleTable.register(DatasetHandle(made))
     }
 }
@@ -226,13 +226,13 @@ public func igdm_dataset_read(
 
 @_cdecl("igdm_dataset_read_soft_labels") @implementation
 public func igdm_dataset_read_soft_labels(
-    _ dataset: OpaquePointer!, _ first: Int, _ count: Int, _ probabilities: UnsafeMutablePointer<Float>!
+    _ dataset: OpaquePointer!, _ first: Int, _ count: Int, _ soft_labels: UnsafeMutablePointer<Float>!
 ) -> Int32 {
     guarded {
         let handle: DatasetHandle = try HandleTable.get(dataset, "dataset")
         try checkRange(handle.dataset, first, count)
-        let probabilities = try pointer(probabilities, "probabilities")
-        handle.dataset.readSoftLabels(count, into: probabilities) { first + $0 }
+        let softLabels = try pointer(soft_labels, "soft_labels")
+        handle.dataset.readSoftLabels(count, into: softLabels) { first + $0 }
     }
 }
 

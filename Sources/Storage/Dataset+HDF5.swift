@@ -3,7 +3,7 @@ import Runtime
 
 extension Dataset {
     /// Two datasets of an HDF5 file: `images`, (N, C, H, W), uint8 or float32 in [0,1] of either byte order, and
-    /// `labels`, (N), integers of any kind, or (N, classes), float32 or float64, soft labels. Both are paths inside the file.
+    /// `labels`, (N), integers of any kind, or (N, classes), floating-point numbers, soft labels. Both are paths inside the file.
     /// `classes` 0 means the largest label + 1, or as many as soft labels have. With `streams` the images stay in the file, see
     /// `StreamedImages`.
     ///
@@ -81,7 +81,8 @@ extension Dataset {
             )
         }
         guard case .integer = dataset.type else {
-            throw file.formatError(quoted(name), "got \(dataset.type), want integers")
+            throw file.formatError(
+                quoted(name), "got \(dataset.type), want integers, or a table (\(count), classes) of probabilities")
         }
         let numbers = try Buffer<Int64>(count)
         try dataset.readIntegers(into: numbers.pointer)
@@ -97,13 +98,15 @@ extension Dataset {
         let dataset = try file.openDataset(path: name)
         guard dataset.shape.count == 2, dataset.shape[0] == count else { return nil }
         let width = dataset.shape[1]
-        guard classes == 0 ? width >= 2 : width == classes else {
-            let wanted = classes == 0 ? "at least 2 classes" : "(\(count), \(classes))"
-            throw file.formatError(quoted(name), "got shape \(described(dataset.shape)), want \(wanted)")
-        }
         guard case .float = dataset.type else {
             throw file.formatError(
-                quoted(name), "got a table of \(dataset.type), want probabilities, float32 or float64")
+                quoted(name),
+                "got \(dataset.type) of shape \(described(dataset.shape)), want integers of shape (\(count)), or floating-point "
+                    + "probabilities (\(count), classes)")
+        }
+        guard classes == 0 ? width >= 2 : width == classes else {
+            let wanted = "(\(count), \(classes == 0 ? "2 or more" : String(classes)))"
+            throw file.formatError(quoted(name), "got shape \(described(dataset.shape)), want \(wanted)")
         }
         let values = try FloatBuffer(dataset.count)
         try dataset.readFloats(into: values.pointer)

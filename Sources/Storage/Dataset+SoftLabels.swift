@@ -13,7 +13,7 @@ extension Dataset {
     ///   - argument: what messages call them.
     /// Throws `invalidArgument`, `notFinite`, `outOfMemory`.
     public func softlyLabelled(
-        _ probabilities: UnsafePointer<Float>, argument: String = "probabilities"
+        _ probabilities: UnsafePointer<Float>, argument: String = "soft_labels"
     ) throws -> Dataset {
         try SoftLabels.check(probabilities, count: count, classes: classes, argument: argument)
         let soft = try FloatBuffer(count * classes)
@@ -58,7 +58,7 @@ public enum SoftLabels {
             var sum = 0.0
             for c in 0..<classes {
                 // False for a NaN too.
-                if row[c] >= 0, row[c] <= 1 {
+                if row[c] >= 0, Double(row[c]) <= 1 + tolerance {
                     sum += Double(row[c])
                     continue
                 }

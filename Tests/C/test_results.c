@@ -428,7 +428,7 @@ static void soft_labels(void) {
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
         const float right = given[place];
         given[place] = not_probabilities[i];
-        FAILS(igdm_dataset_with_soft_labels(soft, given, &refused), codes[i], "probabilities: sample 3");
+        FAILS(igdm_dataset_with_soft_labels(soft, given, &refused), codes[i], "soft_labels: sample 3");
         given[place] = right;
     }
     CHECK(refused == NULL);

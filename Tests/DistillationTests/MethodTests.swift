@@ -291,18 +291,25 @@ private enum Plain {
     }
 
     /// In every method that has a cross-entropy, also where a row does not quite sum up to 1.
-    @Test(arguments: ["pgd-at", "trades"]) func crossEntropyWithSoftLabels(_ name: String) throws {
+    @Test(arguments: ["pgd-at", "trades", "ard", "akd"]) func crossEntropyWithSoftLabels(_ name: String) throws {
         let soft = (0..<Self.count).map { i in
             (0..<Self.classes).map { c in c == i % Self.classes ? 0.625 : c == 1 ? 0.25 : c == 2 ? 0.125 : 0 as Float }
         }
         #expect(soft.contains { $0.reduce(0, +) != 1 })
-        try check(name, softLabels: soft) { sAdv, sClean, _, _ in
-            var sum = 0.0
-            for i in 0..<Self.count {
-                let logarithms = Plain.logSoftmax((name == "trades" ? sClean : sAdv)[i])
-                for c in 0..<Self.classes { sum -= Double(soft[i][c]) * logarithms[c] }
+        try check(name, a: 0.25, softLabels: soft) { sAdv, sClean, tAdv, tClean in
+            func crossEntropy(_ z: [[Double]]) -> Double {
+                var sum = 0.0
+                for (row, label) in zip(z, soft) {
+                    for (p, logarithm) in zip(label, Plain.logSoftmax(row)) { sum -= Double(p) * logarithm }
+                }
+                return sum / Double(Self.count)
             }
-            return sum / Double(Self.count) + (name == "trades" ? 6 * Plain.divergence(sClean, sAdv) : 0)
+            switch name {
+            case "trades": return crossEntropy(sClean) + 6 * Plain.divergence(sClean, sAdv)
+            case "ard": return 0.25 * Plain.divergence(tClean, sAdv) + 0.75 * crossEntropy(sClean)
+            case "akd": return 0.5 * crossEntropy(sAdv) + 0.5 * Plain.divergence(tAdv, sAdv)
+            default: return crossEntropy(sAdv)
+            }
         }
     }
 

@@ -139,6 +139,27 @@ def test_the_folder_has_a_report(saved_teacher: igdm.Model, data: igdm.Dataset, 
         assert ("What the attacks look like" in page) == has_images
 
 
+def test_a_report_that_fails_does_not_lose_the_training(
+    saved_teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "report.html").mkdir()
+    run = igdm.distill(make_model(), saved_teacher, data, run_dir=tmp_path, **OPTIONS)
+    assert len(run.history) == OPTIONS["epochs"] and "report.html: not written" in caplog.text
+
+
+def test_a_finished_run_keeps_its_page(saved_teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
+    """It may be one with evaluations, or a comparison."""
+    options = {**OPTIONS, "validation": data[:12]}
+    igdm.distill(make_model(), saved_teacher, data, run_dir=tmp_path, **options)
+    (tmp_path / "report.html").write_text("with a table")
+    (tmp_path / "best.h5").unlink()
+    igdm.distill(make_model(), saved_teacher, data, run_dir=tmp_path, resume=True, **options)
+    assert (tmp_path / "report.html").read_text() == "with a table"
+    (tmp_path / "report.html").unlink()
+    igdm.distill(make_model(), saved_teacher, data, run_dir=tmp_path, resume=True, **options)
+    assert "Loss of the method" in (tmp_path / "report.html").read_text()
+
+
 def test_teachers_of_the_folder_itself_outlive_overwriting(data: igdm.Dataset, tmp_path: Path) -> None:
     """Even where the two change places, or one of them is the old student."""
     models = [make_model(seed=3), make_model(seed=5)]

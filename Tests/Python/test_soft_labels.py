@@ -78,8 +78,9 @@ def test_certain_labels_are_labels(teacher: igdm.Model) -> None:
         assert np.abs(train(soft, helper, **options) - train(plain, helper, **options)).max() > 1e-3
     mixed = {"generated": soft[:20], "generated_ratio": 0.5}
     assert np.abs(train(plain, **mixed) - train(plain, **dict(mixed, generated=plain[:20]))).max() > 1e-3
-    # A method without cross-entropy does not look at them.
-    np.testing.assert_array_equal(train(soft, teacher, method="rslad"), train(plain, teacher, method="rslad"))
+    # Methods without cross-entropy do not look at them.
+    for method in ("ard", "rslad", "iad", "adaad", "saad"):
+        np.testing.assert_array_equal(train(soft, teacher, method=method), train(plain, teacher, method=method))
 
 
 def test_a_step_takes_the_cross_entropy() -> None:
@@ -128,12 +129,19 @@ def test_what_is_no_probability_is_refused(tmp_path: Path) -> None:
             data.with_soft_labels(wrong)
     with pytest.raises(igdm.InvalidArgument, match=r"sample 0: got 0\.5.*sum up to 1"):
         data.with_soft_labels(rows / 2)
-    with pytest.raises(igdm.ShapeError, match="probabilities"):
+    with pytest.raises(igdm.ShapeError, match="soft_labels"):
         data.with_soft_labels(rows[:4])
-    with pytest.raises(TypeError, match="probabilities"):
+    with pytest.raises(TypeError, match="soft_labels"):
         data.with_soft_labels(labels)
     with pytest.raises(igdm.ShapeError, match="labels"):
         igdm.datasets.from_arrays(images, rows, classes=CLASSES + 1)
+    for narrow in (rows[:, :1], rows[:, :0]):
+        with pytest.raises(igdm.ShapeError, match=r"labels: got shape \(8, .\), want \(8, 2\)"):
+            igdm.datasets.from_arrays(images, narrow)
+    with pytest.raises(TypeError, match="classes"):
+        igdm.datasets.from_arrays(images, rows, classes="3")  # type: ignore[arg-type]
+    with pytest.raises(igdm.InvalidArgument, match="class_names: got 2 names, want 3"):
+        igdm.datasets.from_arrays(images, rows, class_names=("a", "b"))
     with h5py.File(tmp_path / "soft.h5", "w") as file:
         file["images"], file["integers"] = images, rows.astype(int)
         file["half"], file["few"], file["one"], file["cube"] = rows / 2, rows[:4], rows[:, :1], rows[None]
@@ -161,3 +169,9 @@ def test_other_probabilities_are_other_data(tmp_path: Path) -> None:
     with pytest.raises(igdm.IgdmError, match="train: the training was begun with"):
         igdm.distill(make_model(), None, other, run_dir=tmp_path, resume=True, **OPTIONS)
     assert igdm.distill(make_model(), None, first, run_dir=tmp_path, resume=True, **OPTIONS).history[-1]["epoch"] == 2
+    # Of generated images too.
+    mixed = dict(OPTIONS, generated_ratio=0.5, run_dir=tmp_path / "mixed")
+    with pytest.raises(igdm.Cancelled):
+        igdm.distill(make_model(), None, first, generated=first, callback=lambda event: event.epoch == 2, **mixed)
+    with pytest.raises(igdm.IgdmError, match="generated: the training was begun with"):
+        igdm.distill(make_model(), None, first, generated=other, resume=True, **mixed)

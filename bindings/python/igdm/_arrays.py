@@ -69,7 +69,9 @@ def soft_labels(name: str, value: ArrayLike, count: int, classes: int) -> Floats
         raise TypeError(f"{name}: got dtype {array.dtype}, want floating-point probabilities")
     if array.shape != (count, classes):
         raise ShapeError(f"{name}: got shape {array.shape}, want ({count}, {classes}), probabilities of the classes")
-    return np.ascontiguousarray(array, dtype=np.float32)
+    with np.errstate(over="ignore"):  # infinity is refused as such
+        rows = np.ascontiguousarray(array, dtype=np.float32)
+    return rows
 
 
 def pointer(array: NDArray[Any]) -> Any:

@@ -41,7 +41,7 @@ CIFAR10_CLASSES = (
 class Dataset(Handle):
     """Images with labels. Made by the functions of this module."""
 
-    _instead = "Make it again from its files, or pickle the arrays that read() returns."
+    _instead = "Make it again from its files, or pickle the arrays of read() and soft_labels."
 
     def __init__(self, handle: Any, source: dict[str, Any], class_names: Sequence[str] | None = None) -> None:
         super().__init__(handle, "igdm_dataset_release")
@@ -54,7 +54,11 @@ class Dataset(Handle):
         """Channels, height, width."""
         self.has_soft_labels = bool(info.has_soft_labels)
         """Whether labels are probabilities: see with_soft_labels()."""
-        self.class_names: tuple[str, ...] = tuple(class_names or map(str, range(self.classes)))
+        self.class_names: tuple[str, ...] = tuple(map(str, class_names or range(self.classes)))
+        if len(self.class_names) != self.classes:
+            raise InvalidArgument(
+                f"class_names: got {len(self.class_names)} names, want {self.classes}, one for each class"
+            )
         self.source = source
         """Where the data came from, as open_source() takes it."""
 
@@ -113,18 +117,19 @@ class Dataset(Handle):
         )
         return first, second
 
-    def with_soft_labels(self, probabilities: ArrayLike) -> Dataset:
+    def with_soft_labels(self, soft_labels: ArrayLike) -> Dataset:
         """This data with probabilities for labels, such as a teacher's; shares the images.
 
-        probabilities  (N, classes), each in [0,1], each row of sum 1 (but for 0.01)
+        soft_labels  (N, classes) probabilities, at least 0, each row of sum 1 (but for 0.01)
 
-        Training compares with them in the cross-entropy of outer losses; what knows one class only (the adversary of
-        cross-entropy, introspection, accuracies, attacks) takes the most probable, and so do `labels` and read().
+        Training compares with them in the cross-entropy of outer losses: that of "pgd-at", "trades", "akd", and of "ard"
+        with adversarial_weight below 1. Everything else takes the most probable class, and so do `labels` and read().
         """
-        rows = arrays.soft_labels("probabilities", probabilities, len(self), self.classes)
+        rows = arrays.soft_labels("soft_labels", soft_labels, len(self), self.classes)
         labelled = structures.Dataset()
         call("igdm_dataset_with_soft_labels", self._handle, pointer(rows), labelled)
-        return Dataset(labelled, {"kind": "arrays"}, self.class_names)
+        # No known kind: what is recorded cannot be opened again without them.
+        return Dataset(labelled, {"kind": f"{self.source['kind']} with soft labels"}, self.class_names)
 
     @property
     def soft_labels(self) -> Floats:
@@ -159,7 +164,8 @@ class Dataset(Handle):
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.image_shape))
         state = ", closed" if self.closed else ""
-        return f"<igdm.Dataset {self.source['kind']}, {len(self):,} images {shape}, {self.classes} classes{state}>"
+        classes = f"{self.classes} classes" + ", soft labels" * self.has_soft_labels
+        return f"<igdm.Dataset {self.source['kind']}, {len(self):,} images {shape}, {classes}{state}>"
 
     def _subset(self, first: int, count: int) -> Dataset:
         if count < 1:
@@ -198,9 +204,8 @@ def from_arrays(
             f"images: got shape {pixels.shape}, want (N, C, H, W); (N, H, W) becomes it by images[:, None]"
         )
     if arrays.is_soft(labels):
-        soft = np.asarray(labels)
-        width = soft.shape[1] if classes is None else classes
-        rows = arrays.soft_labels("labels", soft, len(pixels), width)
+        width = np.shape(labels)[1] if classes is None else integer("classes", classes)
+        rows = arrays.soft_labels("labels", labels, len(pixels), max(width, 2))
         plain = from_arrays(pixels, np.zeros(len(pixels), np.int64), width, class_names)
         return plain.with_soft_labels(rows)
     integers = arrays.labels("labels", labels, len(pixels))

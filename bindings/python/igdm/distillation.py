@@ -303,7 +303,7 @@ def distill(
                 drawn, with replacement. An epoch is as long as without them
     patience    stop when so many epochs have brought no better validation, under PGD where validation_steps > 0
     run_dir     folder for config.json (with which the run can be repeated), initial.h5, metrics.csv, last.h5, best.h5
-                and, at the end, report.html
+                and, where epochs were trained, report.html
     resume      go on with the run that run_dir has, to the same bits as if it had never stopped; everything else is to
                 be as it was. Without a run there, begin one
     overwrite   allow a run_dir that has a run already, which goes
@@ -348,10 +348,7 @@ def distill(
             average = _average(trainer, train)
             if average is not None:
                 average.save(folder.average)
-            report.write_run(
-                folder.path, report.contenders_of_run(folder.path, student, folder.rows), teacher=robust,
-                train=train, validation=validation, options=trainer.options,
-            )  # fmt: skip
+            _write_report(folder, student, robust, train, validation, trainer.options)
         return Run(student, folder.rows, trainer.options, average, folder.path)
 
 
@@ -367,6 +364,26 @@ def _warn_of_late_starts(options: Mapping[str, Any]) -> None:
             logging.getLogger("igdm").warning(
                 "%s: got %d with %d epochs: it never begins", name, options[name], options["epochs"]
             )
+
+
+def _write_report(
+    folder: RunFolder,
+    student: Model,
+    teacher: Model | None,
+    train: Dataset,
+    validation: Dataset | None,
+    options: Mapping[str, Any],
+) -> None:
+    """The page of a run that has come further. It is not worth losing a training that is done."""
+    if not folder.has_new_rows and (folder.path / "report.html").exists():
+        return
+    try:
+        report.write_run(
+            folder.path, report.contenders_of_run(folder.path, student, folder.rows), teacher=teacher, train=train,
+            validation=validation, options=options,
+        )  # fmt: skip
+    except Exception as error:
+        logging.getLogger("igdm").warning("report.html: not written: %s", error)
 
 
 class _Stalled(Exception):

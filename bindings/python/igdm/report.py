@@ -67,9 +67,9 @@ def write(
 def contenders_of_run(folder: Path, student: Model, history: Sequence[Mapping[str, Any]]) -> list[Contender]:
     """The student of a run folder, and that of its best epoch where that is another one."""
     contenders = [Contender("student", student, history)]
-    best = best_epoch(history)
-    if best not in (None, history[-1]["epoch"]):
-        contenders.append(Contender(f"best, epoch {best}", Model.load(folder / "best.h5", exact=student.exact)))
+    best, file = best_epoch(history), folder / "best.h5"
+    if best not in (None, history[-1]["epoch"]) and file.exists():
+        contenders.append(Contender(f"best, epoch {best}", Model.load(file, exact=student.exact)))
     return contenders
 
 

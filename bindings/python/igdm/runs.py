@@ -69,6 +69,8 @@ class RunFolder:
         self.rows: list[Row] = []
         self.has_run = self.config.exists()
         """Whether there is a run to go on with."""
+        self.has_new_rows = False
+        """Whether epochs were added to it."""
         self.is_recorded = True
         """False within add_epoch() and save(): what the trainer did last is not in the files yet."""
         self._events: Events | None = None
@@ -203,6 +205,7 @@ class RunFolder:
     def add_epoch(self, row: Row, student: Model, trainer: Savable) -> None:
         """Adds a row to metrics.csv; keeps the student if it is the best so far, and the training."""
         self.is_recorded = False
+        self.has_new_rows = True
         self.rows.append(row)
         write_metrics(self.metrics, self.rows)
         if self._events is not None:
