@@ -189,6 +189,9 @@ private struct Lifetimes {
     /// Multiply-adds of the convolutions that read a value, for each of its numbers, beside which the time to make the
     /// value again does not count.
     private static let workThatHides = 256
+    /// Multiply-adds of a convolution, for each number of its output, that take no time: those of a first layer on colour
+    /// images, whose output is the largest of all.
+    private static let littleWork = 32
 
     init(_ program: Program, mode: PassMode, _ backwardSegments: [Segment]) {
         let steps = program.steps
@@ -286,6 +289,18 @@ private struct Lifetimes {
                 }
                 isRemade[step.output] = true
                 wantedBefore[step.output] = reader
+            }
+            // So is the output of a first convolution that only a BatchNorm reads: when that is made again, sums up its
+            // gradient, or applies it.
+            for (index, step) in steps.enumerated() {
+                guard case .convolution(let geometry, _, _, _) = step.kind, step.residual == nil, !step.rectify,
+                    geometry.multiplyAdds <= Self.littleWork * step.shape.count, !isRemade[step.input],
+                    consumers[step.output].count == 1, let norm = consumers[step.output].first,
+                    case .batchNorm = steps[norm].kind, steps[norm].input == step.output,
+                    let reader = consumers[steps[norm].output].first
+                else { continue }
+                isRemade[step.output] = true
+                wantedBefore[step.output] = max(reader, wantedBefore[steps[norm].output])
             }
             for (index, step) in steps.enumerated() where isRemade[step.output] {
                 remakes[wantedBefore[step.output]].append(index)

@@ -75,11 +75,15 @@ final class Pass {
     private func remakeActivations(before index: Int, _ piece: Piece) {
         for producer in plan.remakes[index] {
             let step = prepared.program.steps[producer]
-            norms[producer]?.apply(
-                keptActivation(step.output, piece), activation(step.input, piece),
-                pixels: piece.count * step.shape.pixels,
-                residual: step.residual.map { UnsafePointer(keptActivation($0, piece)) }, rectify: step.rectify,
-                signs: plan.remadeSigns[step.output].map { bytes($0, piece) })
+            let (made, x) = (keptActivation(step.output, piece), keptActivation(step.input, piece))
+            if let weights = prepared.convolutions[producer] {
+                convolutionForward(made, x, count: piece.count, weights, ConvolutionEpilogue())
+            } else {
+                norms[producer]?.apply(
+                    made, x, pixels: piece.count * step.shape.pixels,
+                    residual: step.residual.map { UnsafePointer(keptActivation($0, piece)) }, rectify: step.rectify,
+                    signs: plan.remadeSigns[step.output].map { bytes($0, piece) })
+            }
         }
     }
 
@@ -224,7 +228,7 @@ final class Pass {
         let g = gradient(step.output, piece)
         maskGradient(index, g, piece)
         norms[index]?.takeGradientSums(
-            gradient: g, activation(step.input, piece), first: piece.first, count: piece.count)
+            gradient: g, keptActivation(step.input, piece), first: piece.first, count: piece.count)
     }
 
     /// Where a BatchNorm begins a segment of the backward pass: all samples have been seen.
@@ -303,7 +307,7 @@ final class Pass {
             passOn(g, to: step.residual, index, operand: 1, piece)
             guard wanted else { return }
             norms[index]?.applyGradient(
-                gradient(step.input, piece), accumulate: accumulate, gradient: g, activation(step.input, piece),
+                gradient(step.input, piece), accumulate: accumulate, gradient: g, keptActivation(step.input, piece),
                 pixels: pixels)
         case .relu:
             guard let signs = mask(step.output, piece) else { return }

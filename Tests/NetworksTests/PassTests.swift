@@ -190,6 +190,23 @@ struct NetworkCase: CustomTestStringConvertible {
         #expect(compared > tries / 2)
     }
 
+    /// The largest activation of all: until it is wanted again, other values lie in its place. Where a sum reads it too it stays.
+    @Test(arguments: [("resnet18", true), ("mobilenet_v2", true), ("preact_resnet18", false)])
+    func theFirstConvolutionIsMadeAgain(_ architecture: String, _ isMadeAgain: Bool) throws {
+        let network = try testNetwork(architecture, ImageShape(3, 32, 32), baseWidth: 8)
+        let program = Program(network.graph, training: true)
+        let first = try #require(program.steps.first { $0.isConvolution })
+        let plan = MemoryPlan(program, mode: .training, capacity: 4)
+        #expect((plan.remade[first.output] != nil) == isMadeAgain)
+        let start = try #require(plan.activation[first.output]).start
+        let sharing = program.steps.contains { step in
+            step.output != first.output
+                && plan.activation[step.output].map { !$0.isLocal && $0.start == start } ?? false
+        }
+        #expect(sharing == isMadeAgain)
+        #expect(MemoryPlan(program, mode: .inputGradient, capacity: 4).remade[first.output] == nil)
+    }
+
     /// PyTorch's rule: running ← running + 0.1·(batch − running), with the unbiased variance.
     @Test func runningStatisticsFollowTheBatch() throws {
         let network = try testNetwork("small_cnn", ImageShape(1, 6, 6), baseWidth: 4)
