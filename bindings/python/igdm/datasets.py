@@ -122,8 +122,9 @@ class Dataset(Handle):
 
         soft_labels  (N, classes) probabilities, at least 0, each row of sum 1 (but for 0.01)
 
-        Training compares with them in the cross-entropy of outer losses: that of "pgd-at", "trades", "akd", and of "ard"
-        with adversarial_weight below 1. Everything else takes the most probable class, and so do `labels` and read().
+        Training compares with them in the cross-entropy of outer losses: that of "pgd-at", "trades", "akd", and of
+        "ard" with adversarial_weight below 1. Everything else takes the most probable class, and so do `labels` and
+        read().
         """
         rows = arrays.soft_labels("soft_labels", soft_labels, len(self), self.classes)
         labelled = structures.Dataset()
