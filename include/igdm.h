@@ -1054,7 +1054,12 @@ typedef struct igdm_trainer_details {
                                    are cut off, and the rest is put anywhere into zeros. 0 (default) = off */
     double erasing;             /* part of the samples in which a random rectangle becomes zero, after cutout. 0 (default) = off */
     double erasing_area;        /* its largest part of the area, 0.02 ... 1; the least is 0.02. Default 0.33 */
-    int64_t reserved[6];
+    /* Memory */
+    int32_t share_teachers;     /* 1: the teachers' weights are read where they lie, which saves as much memory as they take; the host then
+                                   must not change them (by setting, training, loading) before the trainer's release, but may
+                                   release the models; 0 (default): they are copied */
+    int32_t reserved1;
+    int64_t reserved[5];
 } igdm_trainer_details;
 
 /* Fills in the defaults. */

@@ -164,7 +164,7 @@ class Step(Job):
     def _trainer(self, step_size: float, steps: int) -> igdm.Trainer:
         return igdm.Trainer(
             self.model, self.teacher, method=self.work.method, igdm=IGDM_WEIGHT, mirror="paper", eps=EPSILON,
-            step=step_size, steps=steps, **_options(),
+            step=step_size, steps=steps, share_teacher=True, **_options(),
         )  # fmt: skip
 
 

@@ -289,7 +289,9 @@ AT(igdm_trainer_details, augment, 216);
 AT(igdm_trainer_details, crop_shift, 224);
 AT(igdm_trainer_details, erasing, 232);
 AT(igdm_trainer_details, erasing_area, 240);
-AT(igdm_trainer_details, reserved, 248);
+AT(igdm_trainer_details, share_teachers, 248);
+AT(igdm_trainer_details, reserved1, 252);
+AT(igdm_trainer_details, reserved, 256);
 
 SIZE(igdm_trainer_options, 280);
 AT(igdm_trainer_options, struct_size, 0);

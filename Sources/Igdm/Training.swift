@@ -11,7 +11,8 @@ final class TrainerHandle: Handle {
     override class var typeName: String { "igdm_trainer" }
 
     let trainer: Trainer
-    /// Kept alive, and locked while the trainer works. The teacher is the trainer's own copy and needs no lock.
+    /// Kept alive, and locked while the trainer works. The teacher is the trainer's own copy, or has weights that the host
+    /// promises not to change, and needs no lock.
     let student: ModelHandle
 
     init(_ trainer: Trainer, student: ModelHandle) {
@@ -51,8 +52,11 @@ public func igdm_trainer_create(
         let generated: DatasetHandle? =
             details.generated == nil ? nil : try HandleTable.get(details.generated, "details.generated")
         let chosen = try trainerOptions(given, details)
-        let robust = try locked([teacher]) { try teacher?.network.copy() }
-        let clean = try locked([cleanTeacher]) { try cleanTeacher?.network.copy() }
+        let sharesTeachers = try flag(details.share_teachers, "details.share_teachers")
+        func own(_ teacher: ModelHandle?) throws -> Network? {
+            try locked([teacher]) { try sharesTeachers ? teacher?.network.twin() : teacher?.network.copy() }
+        }
+        let (robust, clean) = (try own(teacher), try own(cleanTeacher))
         let made = try Trainer(
             student: student.network, teachers: Teachers(robust: robust, clean: clean), options: chosen,
             generated: generated?.dataset)

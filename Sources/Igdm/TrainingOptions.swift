@@ -150,7 +150,9 @@ func trainerDetails(_ given: igdm_trainer_options) throws -> igdm_trainer_detail
         given.details, "options.details", defaults: defaultTrainerDetails(), firstSize: FirstSize.trainerDetails)
     var reserved = details.reserved
     let values = withUnsafeBytes(of: &reserved) { Array($0.bindMemory(to: Int64.self)) }
-    for value in values + [Int64(details.reserved0)] { try checkReserved(value, argument: "details") }
+    for value in values + [Int64(details.reserved0), Int64(details.reserved1)] {
+        try checkReserved(value, argument: "details")
+    }
     return details
 }
 

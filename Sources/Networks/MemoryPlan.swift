@@ -41,9 +41,9 @@ struct MemoryPlan {
     private(set) var signs: [Int?]
     /// Bytes of signs of one sample.
     private(set) var signBytes = 0
-    /// By step: where the weight gradients of the pieces of its backward segment are summed, one piece after the other.
+    /// By step: where in the arena the weight gradients of the pieces of its backward segment are summed, one piece after the
+    /// other.
     private(set) var weightSums: [Int?]
-    private(set) var weightSumFloats = 0
     /// Of the forward pass, and of the backward pass, each in order of the steps.
     let segments: [Segment]
     let backwardSegments: [Segment]
@@ -84,22 +84,27 @@ struct MemoryPlan {
                 signBytes += step.bytesPerOutput * step.shape.count
             }
         }
-        place(lifetimes.blocks, program, capacity: capacity)
-        if mode == .training { placeWeightSums(program, capacity: capacity) }
+        let sums = mode == .training ? weightSumBlocks(program, capacity: capacity) : []
+        place(lifetimes.blocks + sums, program, capacity: capacity)
     }
 
-    /// The sums of one segment are added up before the next one's are made.
-    private mutating func placeWeightSums(_ program: Program, capacity: Int) {
-        for segment in backwardSegments {
-            guard let samples = segment.samples else { continue }
-            let pieces = (capacity + samples - 1) / samples
+    /// A block for each backward segment in pieces: its sums are added up before the next one's are made.
+    private func weightSumBlocks(_ program: Program, capacity: Int) -> [Lifetimes.Block] {
+        backwardSegments.compactMap { segment in
+            guard let samples = segment.samples else { return nil }
+            var block = Lifetimes.Block(isShared: true)
             var floats = 0
             for index in segment.steps {
                 guard case .convolution(let geometry, _, _, _) = program.steps[index].kind else { continue }
-                weightSums[index] = floats
-                floats += pieces * geometry.weightCount
+                block.weightSums.append((index, floats))
+                floats += (capacity + samples - 1) / samples * geometry.weightCount
             }
-            weightSumFloats = max(weightSumFloats, floats)
+            block.floats = (floats + capacity - 1) / capacity
+            (block.first, block.last) = (
+                2 * program.steps.count - segment.steps.upperBound,
+                2 * program.steps.count - 1 - segment.steps.lowerBound
+            )
+            return floats > 0 ? block : nil
         }
     }
 
@@ -141,7 +146,7 @@ struct MemoryPlan {
             let block = blocks[index]
             let moments = moment(block.first)...moment(block.last)
             let segment = order[moments.lowerBound]
-            let isLocal = !block.isExternal && moments.count == 1 && segment.samples != nil
+            let isLocal = !block.isShared && moments.count == 1 && segment.samples != nil
             let times = isLocal ? block.first...block.last : moments
             // Whole cache lines, so that no two blocks share one.
             let floats = (block.floats * (isLocal ? segment.samples ?? 0 : capacity) + 15) / 16 * 16
@@ -161,6 +166,7 @@ struct MemoryPlan {
             for value in block.remade { remade[value] = placeOf(value) }
             for value in block.signs { remadeSigns[value] = placeOf(value) }
             for value in block.gradients { gradient[value] = placeOf(value) }
+            for sums in block.weightSums { weightSums[sums.step] = start + sums.offset }
         }
     }
 }
@@ -172,9 +178,12 @@ private struct Lifetimes {
         var gradients: [Int] = []
         var remade: [Int] = []
         var signs: [Int] = []
+        /// Of these steps, behind each other.
+        var weightSums: [(step: Int, offset: Int)] = []
+        /// Of a sample.
         var floats = 0
-        /// Read or written by the caller of the pass.
-        var isExternal = false
+        /// In the arena in any case: read or written by the caller of the pass, or by all threads.
+        var isShared = false
         var first = Int.max
         var last = 0
     }
@@ -354,7 +363,7 @@ private struct Lifetimes {
         // The logits are read by the caller between the passes.
         if let last = steps.last {
             extend(activationBlock[last.output], steps.count - 1)
-            blocks[activationBlock[last.output]].isExternal = true
+            blocks[activationBlock[last.output]].isShared = true
         }
         guard backward else { return }
 
@@ -366,7 +375,7 @@ private struct Lifetimes {
             extend(gradientBlock[step.output], backwardTime(index))
             if consumers[step.output].isEmpty {
                 extend(gradientBlock[step.output], steps.count)
-                blocks[gradientBlock[step.output]].isExternal = true
+                blocks[gradientBlock[step.output]].isShared = true
             }
             for (operand, value) in step.inputs.enumerated().reversed() where needs[value] {
                 if gradientBlock[value] < 0 {

@@ -69,12 +69,21 @@ public final class Network {
     }
 
     /// The same from the layers that the architecture has, or a description, and the options with everything filled in.
-    package init(architecture: String, options: NetworkOptions, graph: Graph) throws {
+    package convenience init(architecture: String, options: NetworkOptions, graph: Graph) throws {
+        self.init(
+            architecture, options, graph,
+            weights: try FloatBuffer(graph.parameters.reduce(0) { $0 + ($1.trainable ? $1.count : 0) }),
+            statistics: try FloatBuffer(graph.parameters.reduce(0) { $0 + ($1.trainable ? 0 : $1.count) }))
+    }
+
+    private init(
+        _ architecture: String, _ options: NetworkOptions, _ graph: Graph, weights: FloatBuffer, statistics: FloatBuffer
+    ) {
         self.graph = graph
         self.architecture = architecture
         self.options = options
-        weights = try FloatBuffer(graph.parameters.reduce(0) { $0 + ($1.trainable ? $1.count : 0) })
-        statistics = try FloatBuffer(graph.parameters.reduce(0) { $0 + ($1.trainable ? 0 : $1.count) })
+        self.weights = weights
+        self.statistics = statistics
     }
 
     /// The layers that a network would have, without memory for its weights; fills in what the options leave open.
@@ -85,13 +94,25 @@ public final class Network {
     /// The same architecture, options, weights, metadata and golden block.
     public func copy() throws -> Network {
         let other = try Network(architecture: architecture, options: options, graph: graph)
-        other.isExact = isExact
-        other.allowsNotFinite = allowsNotFinite
         other.weights.copy(from: weights)
         other.statistics.copy(from: statistics)
-        other.metadata = metadata
-        other.golden = golden
+        other.takeSettings(of: self)
         return other
+    }
+
+    /// The same with these weights themselves, which must not change as long as the other is in use: it would not see, or see only
+    /// some of it, what copies for the kernels were made from.
+    public func twin() -> Network {
+        let other = Network(architecture, options, graph, weights: weights, statistics: statistics)
+        other.takeSettings(of: self)
+        return other
+    }
+
+    private func takeSettings(of other: Network) {
+        isExact = other.isExact
+        allowsNotFinite = other.allowsNotFinite
+        metadata = other.metadata
+        golden = other.golden
     }
 
     /// In state_dict order.

@@ -11,8 +11,8 @@ final class Pass {
     /// Of the last forward pass; made anew when the network's arithmetic changes.
     private var prepared: PreparedNetwork
     let plan: MemoryPlan
-    /// The arena of the plan; behind it sums of weight gradients, and the signs of the outputs of ReLUs and the positions of
-    /// maxima, one value after the other, each for a whole batch.
+    /// The arena of the plan; behind it the signs of the outputs of ReLUs and the positions of maxima, one value after the
+    /// other, each for a whole batch.
     private let memory: PassMemory
     /// By step, in training.
     private var norms: [BatchNormKernel?] = []
@@ -28,7 +28,7 @@ final class Pass {
         prepared = try network.prepared(for: mode)
         plan = MemoryPlan(prepared.program, mode: mode, capacity: capacity)
         self.memory = memory
-        try memory.reserve(plan.size + plan.weightSumFloats + (plan.signBytes * capacity + 3) / 4)
+        try memory.reserve(plan.size + (plan.signBytes * capacity + 3) / 4)
         norms = try prepared.program.steps.map { step in
             guard case .batchNorm(let norm) = step.kind else { return nil }
             return try BatchNormKernel(
@@ -108,7 +108,7 @@ final class Pass {
     func signs(_ value: Int, _ piece: Piece) -> UnsafeMutablePointer<UInt8>? {
         guard let start = plan.signs[value] else { return nil }
         let stride = prepared.program.graph.nodes[value].shape.count
-        return UnsafeMutableRawPointer(memory.floats + plan.size + plan.weightSumFloats)
+        return UnsafeMutableRawPointer(memory.floats + plan.size)
             .assumingMemoryBound(to: UInt8.self)
             + start * capacity + piece.first * stride
     }
@@ -248,7 +248,7 @@ final class Pass {
                 let weights = prepared.convolutions[index], let start = plan.weightSums[index]
             else { continue }
             addWeightGradients(
-                memory.floats + plan.size + start, parts: (count + samples - 1) / samples, weights,
+                memory.floats + start, parts: (count + samples - 1) / samples, weights,
                 to: parameters + network.parameters[weight].offset)
         }
     }
@@ -284,7 +284,7 @@ final class Pass {
             if let parameters {
                 let x = keptActivation(step.input, piece)
                 if let start = plan.weightSums[index] {
-                    let sums = memory.floats + plan.size + start + piece.number * weights.geometry.weightCount
+                    let sums = memory.floats + start + piece.number * weights.geometry.weightCount
                     sumWeightGradient(sums, x, g, count: count, weights)
                 } else {
                     convolutionWeightGradient(

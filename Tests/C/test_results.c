@@ -254,6 +254,29 @@ static void the_teacher_is_copied(void) {
     CHECK(same_predictions(students[0], students[1]));
 }
 
+/* Where the host promises to leave them alone the weights are the teacher's own: what they are is what the trainer reads, also after
+ * the teacher's release. */
+static void a_teacher_can_be_shared(void) {
+    igdm_model *students[2] = {new_model("resnet8", 0), new_model("resnet8", 0)}, *teacher = new_model("small_cnn", 1);
+    igdm_batch batch = first_batch();
+    igdm_trainer_details details;
+    OK(igdm_trainer_details_init(&details));
+    CHECK(details.share_teachers == 0);
+    for (int i = 0; i < 2; i++) {
+        igdm_trainer_options options = trainer_options();
+        igdm_trainer *trainer = NULL;
+        details.share_teachers = i;
+        options.details = &details;
+        OK(igdm_trainer_create(students[i], teacher, &options, &trainer));
+        if (i == 1) igdm_model_release(teacher);
+        OK(igdm_trainer_step(trainer, &batch, NULL));
+        OK(igdm_trainer_step(trainer, &batch, NULL));
+        igdm_trainer_release(trainer);
+    }
+    CHECK(same_predictions(students[0], students[1]));
+    igdm_model_release(students[0]), igdm_model_release(students[1]);
+}
+
 /* The stripes are easy: some epochs of plain training on them must learn them. */
 static void training_learns(void) {
     igdm_model *student = new_model("resnet8", 0);
@@ -470,7 +493,7 @@ int main(int argc, char **argv) {
         TEST(the_library_describes_itself), TEST(parameters_describe_the_model), TEST(copies_are_independent),
         TEST(input_gradients_are_slopes), TEST(attacks_stay_in_their_ball), TEST(reports_tell_what_attacks_did),
         TEST(evaluations_add_up), TEST(targets_are_reached), TEST(evaluations_keep_samples),
-        TEST(steps_report_what_they_did), TEST(the_teacher_is_copied), TEST(training_learns),
+        TEST(steps_report_what_they_did), TEST(the_teacher_is_copied), TEST(a_teacher_can_be_shared), TEST(training_learns),
         TEST(parts_of_datasets), TEST(soft_labels), TEST(steps_with_soft_labels),
     };
     return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);

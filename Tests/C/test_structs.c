@@ -220,7 +220,7 @@ static const struct subject subjects[] = {
      create_trainer_with_details,
      fill_trainer_details,
      sizeof(igdm_trainer_details),
-     {offsetof(igdm_trainer_details, reserved0)},
+     {offsetof(igdm_trainer_details, reserved0), offsetof(igdm_trainer_details, reserved1)},
      RESERVED(igdm_trainer_details)},
     {"step",
      "batch",

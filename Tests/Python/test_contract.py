@@ -144,7 +144,10 @@ def test_constants() -> None:
 def test_training_options_are_those_of_the_header() -> None:
     fields = [field[0] for one in (_structures.TrainerOptions, _structures.TrainerDetails) for field in one._fields_]
     fields = ["eps" if name == "epsilon" else name for name in fields]
-    hidden = {"struct_size", "reserved0", "reserved", "milestone_count", "details", "clean_teacher", "generated"}
+    hidden = {
+        "struct_size", "reserved0", "reserved1", "reserved", "milestone_count", "details", "clean_teacher",
+        "generated", "share_teachers",
+    }  # fmt: skip
     assert sorted(name for name in fields if name not in hidden) == sorted(igdm.TrainingOptions.__annotations__)
 
 

@@ -404,3 +404,18 @@ def test_other_threads_go_on_during_a_call(teacher: igdm.Model, data: igdm.Datas
     assert ticks > 0
     assert len(results) == 2
     assert len(set(results)) == 1
+
+
+def test_a_shared_teacher_teaches_the_same(teacher: igdm.Model, arrays: tuple[np.ndarray, np.ndarray]) -> None:
+    """And outlives its own handle."""
+    digests = []
+    for shared in (False, True):
+        student, given = make_model(), teacher.copy()
+        with igdm.Trainer(student, given, share_teacher=shared, igdm=1.0, steps_per_epoch=2, **TRAINING) as trainer:
+            given.close()
+            for _ in range(3):
+                trainer.step(arrays[0][:16], arrays[1][:16])
+        digests.append(student.digest())
+    assert digests[0] == digests[1]
+    with pytest.raises(TypeError, match="share_teachers"):
+        igdm.Trainer(make_model(), teacher, share_teacher="yes", steps_per_epoch=2, **TRAINING)  # type: ignore[arg-type]

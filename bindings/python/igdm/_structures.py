@@ -465,7 +465,9 @@ class TrainerDetails(Struct):
         ("crop_shift", c_int64),
         ("erasing", c_double),
         ("erasing_area", c_double),
-        ("reserved", c_int64 * 6),
+        ("share_teachers", c_int32),
+        ("reserved1", c_int32),
+        ("reserved", c_int64 * 5),
     ]
 
 

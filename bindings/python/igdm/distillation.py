@@ -134,16 +134,19 @@ class Trainer(Handle):
         teacher: Model | Sequence[Model] | None = None,
         *,
         generated: Dataset | None = None,
+        share_teacher: bool = False,
         **options: Unpack[TrainingOptions],
     ) -> None:
         """student   the model to train
         teacher   never changed; None for methods "pgd-at" and "trades" without IGDM; [clean, robust] for "mtard"
         generated images of which fit() mixes the part generated_ratio into each batch
+        share_teacher  do not copy the teacher, which saves its memory; then nobody may change it as long as this trains
         options   see TrainingOptions
         """
         self._student = require_model("student", student)
         native, details = _defaults()
         milestones = _assign(native, details, options)
+        details.assign(share_teachers=share_teacher)
         clean, robust = split_teachers(teacher)
         guide = None if robust is None else require_model("teacher", robust)._handle
         if clean is not None:
@@ -297,7 +300,8 @@ def distill(
     model: with "ema" its running statistics are the average of the student's, with "swa" they are taken anew from
     `train`.
 
-    teacher     one model; [clean, robust] for method "mtard"; None for "pgd-at" and "trades" without IGDM
+    teacher     one model; [clean, robust] for method "mtard"; None for "pgd-at" and "trades" without IGDM. Nobody may
+                change it meanwhile
     validation  measured after each epoch, with the agreement of the input gradients where there is a teacher
     generated   more images, such as those of a diffusion model, from which the part generated_ratio of each batch is
                 drawn, with replacement. An epoch is as long as without them
@@ -324,7 +328,7 @@ def distill(
         raise InvalidArgument(f"checkpoint_minutes: got {minutes:g}, want a number >= 0")
     if resume and (run_dir is None or overwrite):
         raise InvalidArgument("resume: got no run_dir, or overwrite with it; want the run_dir of a run")
-    with Trainer(student, teacher, generated=generated, **options) as trainer:
+    with Trainer(student, teacher, generated=generated, share_teacher=True, **options) as trainer:
         _warn_of_late_starts(trainer.options)
         if run_dir is None:
             history = _fit(trainer, train, validation, patience, progress, callback)
