@@ -11,6 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from . import runs
 from ._chart import Series, line_chart
 from ._contenders import Contender, Gallery, attack_title
 from ._library import ask
@@ -22,7 +23,6 @@ from .convert.files import replacing
 from .datasets import Dataset
 from .errors import InvalidArgument
 from .models import Model
-from .runs import best_epoch
 from .sweep import WORST, Sweep
 
 __all__ = ["Contender", "Gallery", "contenders_of_run", "describe", "write", "write_run"]
@@ -67,7 +67,7 @@ def write(
 def contenders_of_run(folder: Path, student: Model, history: Sequence[Mapping[str, Any]]) -> list[Contender]:
     """The student of a run folder, and that of its best epoch where that is another one."""
     contenders = [Contender("student", student, history)]
-    best, file = best_epoch(history), folder / "best.h5"
+    best, file = runs.best_epoch(history), folder / "best.h5"
     if best not in (None, history[-1]["epoch"]) and file.exists():
         contenders.append(Contender(f"best, epoch {best}", Model.load(file, exact=student.exact)))
     return contenders
