@@ -1114,8 +1114,8 @@ typedef struct igdm_trainer_options {
 IGDM_API int32_t igdm_trainer_options_init(igdm_trainer_options *options);
 
 /* A trainer for `student`, whose weights it changes in place.
- *   teacher  same input shape and classes as the student; copied, so that later changes do not reach the trainer and it
- *            stays free for other calls. NULL is allowed for pgd-at and trades without IGDM only (the terms that stand in for it,
+ *   teacher  same input shape and classes as the student; copied (but see share_teachers), so that later changes do not reach
+ *            the trainer, and free for other calls. NULL is allowed for pgd-at and trades without IGDM only (the terms that stand in for it,
  *            trades-reg and trades-like, need none). Of the two teachers of mtard
  *            the robust one, which IGDM looks at too
  *   options  NULL = defaults; copied
