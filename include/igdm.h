@@ -1056,7 +1056,7 @@ typedef struct igdm_trainer_details {
     double erasing_area;        /* its largest part of the area, 0.02 ... 1; the least is 0.02. Default 0.33 */
     /* Memory */
     int32_t share_teachers;     /* 1: the teachers' weights are read where they lie, which saves as much memory as they take; the host then
-                                   must not change them (by setting, training, loading) before the trainer's release, but may
+                                   must not change them (by setting, or as another trainer's student) before the trainer's release, but may
                                    release the models; 0 (default): they are copied */
     int32_t reserved1;
     int64_t reserved[5];

@@ -29,7 +29,7 @@ public final class Trainer {
     let gradients: FloatBuffer
     private let statisticsBefore: FloatBuffer
     private var memory: TrainingMemory?
-    /// What the teachers are, for checkpoints. They do not change.
+    /// What the teachers are, for checkpoints. They do not change: they are copies, or the host has promised it.
     private(set) lazy var teacherIdentities = [
         ("teacher", teachers.robust), ("clean_teacher", teachers.clean),
     ].map { (name: $0.0, value: $0.1.map { $0.identity(withWeights: true) } ?? "none") }

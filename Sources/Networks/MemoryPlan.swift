@@ -180,7 +180,7 @@ private struct Lifetimes {
         var signs: [Int] = []
         /// Of these steps, behind each other.
         var weightSums: [(step: Int, offset: Int)] = []
-        /// Of a sample.
+        /// Of a sample of a full batch.
         var floats = 0
         /// In the arena in any case: read or written by the caller of the pass, or by all threads.
         var isShared = false
@@ -309,7 +309,8 @@ private struct Lifetimes {
                     let reader = consumers[steps[norm].output].first
                 else { continue }
                 isRemade[step.output] = true
-                wantedBefore[step.output] = max(reader, wantedBefore[steps[norm].output])
+                let normed = steps[norm].output
+                wantedBefore[step.output] = isRemade[normed] ? max(reader, wantedBefore[normed]) : reader
             }
             for (index, step) in steps.enumerated() where isRemade[step.output] {
                 remakes[wantedBefore[step.output]].append(index)

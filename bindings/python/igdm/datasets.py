@@ -130,7 +130,8 @@ class Dataset(Handle):
         labelled = structures.Dataset()
         call("igdm_dataset_with_soft_labels", self._handle, pointer(rows), labelled)
         # No known kind: what is recorded cannot be opened again without them.
-        return Dataset(labelled, {"kind": f"{self.source['kind']} with soft labels"}, self.class_names)
+        kind = self.source["kind"].removesuffix(" with soft labels") + " with soft labels"
+        return Dataset(labelled, {"kind": kind}, self.class_names)
 
     @property
     def soft_labels(self) -> Floats:
@@ -165,8 +166,7 @@ class Dataset(Handle):
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.image_shape))
         state = ", closed" if self.closed else ""
-        classes = f"{self.classes} classes" + ", soft labels" * self.has_soft_labels
-        return f"<igdm.Dataset {self.source['kind']}, {len(self):,} images {shape}, {classes}{state}>"
+        return f"<igdm.Dataset {self.source['kind']}, {len(self):,} images {shape}, {self.classes} classes{state}>"
 
     def _subset(self, first: int, count: int) -> Dataset:
         if count < 1:

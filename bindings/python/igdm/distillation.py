@@ -140,13 +140,16 @@ class Trainer(Handle):
         """student   the model to train
         teacher   never changed; None for methods "pgd-at" and "trades" without IGDM; [clean, robust] for "mtard"
         generated images of which fit() mixes the part generated_ratio into each batch
-        share_teacher  do not copy the teacher, which saves its memory; then nobody may change it as long as this trains
+        share_teacher  do not copy the teacher, which saves its memory; then nobody may change it (or train it,
+                  in another trainer) as long as this one exists
         options   see TrainingOptions
         """
         self._student = require_model("student", student)
         native, details = _defaults()
         milestones = _assign(native, details, options)
-        details.assign(share_teachers=share_teacher)
+        if not isinstance(share_teacher, bool | np.bool_):
+            raise TypeError(f"share_teacher: got {type(share_teacher).__name__}, want True or False")
+        details.assign(share_teachers=bool(share_teacher))
         clean, robust = split_teachers(teacher)
         guide = None if robust is None else require_model("teacher", robust)._handle
         if clean is not None:
@@ -301,7 +304,7 @@ def distill(
     `train`.
 
     teacher     one model; [clean, robust] for method "mtard"; None for "pgd-at" and "trades" without IGDM. Nobody may
-                change it meanwhile
+                change it, or train it, meanwhile
     validation  measured after each epoch, with the agreement of the input gradients where there is a teacher
     generated   more images, such as those of a diffusion model, from which the part generated_ratio of each batch is
                 drawn, with replacement. An epoch is as long as without them
