@@ -198,8 +198,9 @@ private struct Lifetimes {
     /// Multiply-adds of the convolutions that read a value, for each of its numbers, beside which the time to make the
     /// value again does not count.
     private static let workThatHides = 256
-    /// Multiply-adds of a convolution, for each number of its output, that take no time: those of a first layer on colour
-    /// images, whose output is the largest of all.
+    /// Multiply-adds of a convolution, for each number of its output, that take no longer than to write the output and read it
+    /// again: those of a first layer on colour images, or of the 1×1 layers that expand a few channels in a MobileNet, whose
+    /// outputs are the largest of all.
     private static let littleWork = 32
 
     init(_ program: Program, mode: PassMode, _ backwardSegments: [Segment]) {
@@ -299,7 +300,7 @@ private struct Lifetimes {
                 isRemade[step.output] = true
                 wantedBefore[step.output] = reader
             }
-            // So is the output of a first convolution that only a BatchNorm reads: when that is made again, sums up its
+            // So is the output of a convolution with little work that only a BatchNorm reads: when that is made again, sums up its
             // gradient, or applies it.
             for (index, step) in steps.enumerated() {
                 guard case .convolution(let geometry, _, _, _) = step.kind, step.residual == nil, !step.rectify,

@@ -190,7 +190,7 @@ struct NetworkCase: CustomTestStringConvertible {
         #expect(compared > tries / 2)
     }
 
-    /// The largest activation of all: until it is wanted again, other values lie in its place. Where a sum reads it too it stays.
+    /// Little work for the largest activation of all: until it is wanted again, other values lie in its place. Where a sum reads it too it stays.
     @Test(arguments: [("resnet18", true), ("mobilenet_v2", true), ("preact_resnet18", false)])
     func theFirstConvolutionIsMadeAgain(_ architecture: String, _ isMadeAgain: Bool) throws {
         let network = try testNetwork(architecture, ImageShape(3, 32, 32), baseWidth: 8)
