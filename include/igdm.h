@@ -1115,9 +1115,9 @@ IGDM_API int32_t igdm_trainer_options_init(igdm_trainer_options *options);
 
 /* A trainer for `student`, whose weights it changes in place.
  *   teacher  same input shape and classes as the student; copied (but see share_teachers), so that later changes do not reach
- *            the trainer, and free for other calls. NULL is allowed for pgd-at and trades without IGDM only (the terms that stand in for it,
- *            trades-reg and trades-like, need none). Of the two teachers of mtard
- *            the robust one, which IGDM looks at too
+ *            the trainer, and free for other calls. NULL is allowed for pgd-at and trades without IGDM only (the terms that
+ *            stand in for it, trades-reg and trades-like, need none). Of the two teachers of mtard the robust one, which
+ *            IGDM looks at too
  *   options  NULL = defaults; copied
  * Errors: INVALID_ARGUMENT (names what is wrong; step > epsilon is refused), SHAPE (teacher or generated images and student). */
 IGDM_API int32_t igdm_trainer_create(igdm_model *student, igdm_model *teacher, const igdm_trainer_options *options,

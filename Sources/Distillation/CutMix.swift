@@ -2,7 +2,7 @@ import Kernels
 import Runtime
 
 /// CutMix (Yun, Han, Oh, Chun, Choe, Yoo, ICCV 2019, section 3.1): a rectangle of an image is taken from the next one
-/// of the batch, and the soft labels are mixed by their parts of the area. The rectangle has the part 1-λ of the area, λ uniform
+/// of the batch, and the soft labels are mixed by the parts of the area. The rectangle has the part 1-λ of it, λ uniform
 /// in [0,1], its centre is a random pixel, and at the border a part of it is cut off.
 ///
 /// Cross-entropy in outer losses takes the soft labels. What knows one label only (the adversary of cross-entropy, the

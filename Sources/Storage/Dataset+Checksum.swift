@@ -1,8 +1,8 @@
 import Runtime
 
 extension Dataset {
-    /// Of all images and labels, soft ones too. The same for the same samples, however they lie in memory or are streamed: then the whole
-    /// file is read once, which also finds what is damaged.
+    /// Of all images and labels, soft ones too. The same for the same samples, however they lie in memory or are streamed: then
+    /// the whole file is read once, which also finds what is damaged.
     ///
     /// - Parameter progress: called again and again with the number of samples that are done, the last time with all.
     /// Throws what reading a streamed dataset throws, and what `progress` throws; `outOfMemory`.

@@ -72,25 +72,6 @@ extension Dataset {
         return ImageShape(dataset.shape[1], dataset.shape[2], dataset.shape[3])
     }
 
-    private static func readLabels(_ name: String, of file: borrowing HDF5File, count: Int) throws -> Buffer<Int64> {
-        let dataset = try file.openDataset(path: name)
-        guard dataset.shape == [count] else {
-            throw file.formatError(
-                quoted(name),
-                "got shape \(described(dataset.shape)), want (\(count)), one label for each image, or (\(count), classes)"
-            )
-        }
-        guard case .integer = dataset.type else {
-            throw file.formatError(
-                quoted(name), "got \(dataset.type), want integers, or a table (\(count), classes) of probabilities")
-        }
-        let numbers = try Buffer<Int64>(count)
-        try dataset.readIntegers(into: numbers.pointer)
-        return numbers
-    }
-}
-
-extension Dataset {
     /// nil: the labels are no table.
     private static func readSoftLabels(
         _ name: String, of file: borrowing HDF5File, count: Int, classes: Int
@@ -111,6 +92,23 @@ extension Dataset {
         let values = try FloatBuffer(dataset.count)
         try dataset.readFloats(into: values.pointer)
         return values
+    }
+
+    private static func readLabels(_ name: String, of file: borrowing HDF5File, count: Int) throws -> Buffer<Int64> {
+        let dataset = try file.openDataset(path: name)
+        guard dataset.shape == [count] else {
+            throw file.formatError(
+                quoted(name),
+                "got shape \(described(dataset.shape)), want (\(count)), one label for each image, or (\(count), classes)"
+            )
+        }
+        guard case .integer = dataset.type else {
+            throw file.formatError(
+                quoted(name), "got \(dataset.type), want integers, or a table (\(count), classes) of probabilities")
+        }
+        let numbers = try Buffer<Int64>(count)
+        try dataset.readIntegers(into: numbers.pointer)
+        return numbers
     }
 }
 
