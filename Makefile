@@ -61,8 +61,8 @@ demo: $(LIBRARY) $(VENV)/ready ## Distils a small robust student on Fashion-MNIS
 teacher: $(LIBRARY) $(VENV)/ready ## Trains the teacher that ships in examples/data anew
 	PYTHONPATH=bindings/python $(VENV)/bin/python examples/python/train_teacher.py
 
-reproduce: $(LIBRARY) $(VENV)/ready ## Every base method with and without IGDM: hours, goes on where it stopped (REPRODUCE=show: writes the tables, quick: minutes)
-	$(VENV)/bin/python Benchmarks/reproduce.py
+reproduce: $(LIBRARY) $(PARITY)/ready ## Every base method with and without IGDM: hours, goes on where it stopped (REPRODUCE=show: writes the tables, quick: minutes)
+	$(PARITY)/bin/python Benchmarks/reproduce.py
 
 test: $(LIBRARY) $(VENV)/ready $(STAMPS)/test-packages c-programs ## Runs every test that needs no PyTorch
 	@SWIFT="$(SWIFT)" $(VENV)/bin/python Scripts/run_tests.py swift c abi python parity

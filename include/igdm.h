@@ -1212,6 +1212,8 @@ typedef int32_t (*igdm_fit_callback)(const igdm_fit_event *event, void *user);
  *   train       shuffled anew each epoch, augmented as the options say
  *   validation  may be NULL
  *   callback    may be NULL
+ * With more than one thread (igdm_set_threads) a further one reads and augments the next batch during each step; it rests while
+ * callback is called.
  * Errors: SHAPE (dataset and model), INVALID_ARGUMENT (crop_padding or crop_shift too large for the image; a dataset of another length in the
  * middle of an epoch; other datasets, details.generated among them, than before igdm_trainer_resume), NOT_FINITE (a model's output, the loss or its gradient: the student keeps the weights before that
  * step), CANCELLED, BUSY (from inside a callback of this trainer). */

@@ -52,6 +52,10 @@ TRAINING: dict[str, Any] = dict(
 METHODS = ("pgd-at", "trades", "ard", "iad", "akd", "rslad", "adaad")
 """The paper's, in its order."""
 
+MATCHING_WEIGHTS = (0.0, 0.3, 1.0, 3.0)
+"""α of the gradients matched directly, whose distance is about as large as ARD's loss; 0: what PyTorch's training gives
+without."""
+
 NAMES = {
     "pgd-at": "PGD-AT", "trades": "TRADES", "ard": "ARD", "iad": "IAD", "akd": "AKD", "rslad": "RSLAD",
     "adaad": "AdaAD",
@@ -73,6 +77,11 @@ class Experiment:
     @property
     def needs_teacher(self) -> bool:
         return self.method not in ("pgd-at", "trades") or "igdm" in self.options
+
+    @property
+    def matching_weight(self) -> float | None:
+        """α of input gradients matched directly, in PyTorch; None where igdm trains."""
+        return self.options.get("gradient_matching")
 
     def training(self, scale: Scale, seed: int) -> dict[str, Any]:
         """Options of distill()."""
@@ -106,7 +115,7 @@ def main_table(alpha: Alpha) -> list[Experiment]:
 
 def ablations(alpha: Alpha, scale: Scale) -> list[Experiment]:
     """The other alphas, on test images, of the methods that lose with the chosen one; what the paper varies (its tables
-    5 to 8); and the mirror, of which it does not speak."""
+    5 to 8); and the mirror, of which it does not speak. Gradients matched directly are its rival."""
     ard = {"igdm": alpha["ard"]}
     return [
         *(
@@ -122,5 +131,10 @@ def ablations(alpha: Alpha, scale: Scale) -> list[Experiment]:
         Experiment("ard", "+ IGDM, constant weight", ard | {"igdm_ramp": "constant"}),
         Experiment("ard", "+ D(S(x+d), S(x)) instead of IGDM", ard | {"igdm_term": "trades-reg"}),
         Experiment("ard", "+ D(S(x+d), S(x-d)) instead of IGDM", ard | {"igdm_term": "trades-like"}),
+        *(
+            Experiment("ard", f"+ gradients matched directly, α = {value:g}" if value else "alone, in PyTorch",
+                       {"gradient_matching": value})
+            for value in MATCHING_WEIGHTS
+        ),
         Experiment("adaad", "+ IGDM, attack without the teacher", {"igdm": alpha["adaad"], "inner": "student"}),
     ]  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 
 import igdm
 
+from . import gradient_matching
 from .experiments import EPS, STUDENT, TEACHER, Experiment, Scale
 
 ATTACKS = ["fgsm", "pgd-20", "cw"]
@@ -59,7 +60,11 @@ class Measurement:
         if self.experiment:
             model = igdm.Model(**STUDENT, classes=10, input_shape=(1, 28, 28), seed=self.seed)
             guide = teacher if self.experiment.needs_teacher else None
-            igdm.distill(model, guide, data.train[: scale.train_count], progress=None, **self.options)
+            train, alpha = data.train[: scale.train_count], self.experiment.matching_weight
+            if alpha is None:
+                igdm.distill(model, guide, train, progress=None, **self.options)
+            else:
+                gradient_matching.train(model, teacher, train, alpha, self.options)
         if self.is_choice:
             result = _attack(model, data.train[-scale.choice_count :], ["pgd-20"])
         else:

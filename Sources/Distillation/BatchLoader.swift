@@ -1,128 +1,52 @@
-import Kernels
 import Runtime
 import Storage
 
-/// Batches of a dataset in an order drawn anew for each pass through it, augmented. What it gives depends on (seed, epoch,
-/// batch) alone.
-///
-/// With generated images (Gowal, Rebuffi, Wiles, Stimberg, Calian, Mann, NeurIPS 2021; Wang, Pang, Du, Lin, Liu, Yan,
-/// ICML 2023) the last samples of each batch are drawn from those, with replacement. An epoch has as many batches as
-/// without, as in these papers, so that a pass through the dataset takes longer than an epoch.
+/// Batches of a dataset, in memory that is used again. While a step works on one a thread can make the next, so that reading
+/// from files and augmentation cost a step no time where there is a processor for it.
 final class BatchLoader {
-    private let dataset: Dataset
-    private let generated: Dataset?
-    private let ratio: Double
-    private let augmentation: Augmentation
-    private let mix: CutMix?
-    private let batchSize: Int
-    private let batches: Int
-    private let seed: UInt64
-    private let spare: Buffer<UInt8>
-    private let asRead: FloatBuffer
-    private let images: FloatBuffer
-    private let labels: Buffer<Int64>
-    /// nil where each sample of a batch has one label.
-    private let softLabels: FloatBuffer?
-    private let order: Buffer<Int>
-    private var orderedPass = -1
-    /// Of the batch: sample numbers, first those of the dataset, and the keys of their random numbers.
-    private let chosen: Buffer<Int>
-    private let keys: Buffer<UInt64>
+    private let maker: BatchMaker
+    private var current: BatchMemory
+    /// What the thread makes, or has made.
+    private var ahead: BatchMemory?
+    private let thread: Companion?
 
     /// - Parameter generated: those that `options.generatedRatio` speaks of; nil where it is 0.
     /// Throws `outOfMemory`.
     init(_ dataset: Dataset, generated: Dataset?, _ options: TrainerOptions) throws {
-        self.dataset = dataset
-        self.generated = generated
-        ratio = generated == nil ? 0 : options.generatedRatio
-        augmentation = try options.makeAugmentation()
-        batchSize = min(options.batchSize, dataset.count)
-        batches = (dataset.count - 1) / batchSize + 1
-        mix =
-            options.cutmix > 0
-            ? try CutMix(
-                part: Float(options.cutmix), augmentation: augmentation, shape: dataset.shape,
-                classes: dataset.classes, capacity: batchSize)
-            : nil
-        seed = options.seed
-        spare = try Buffer(batchSize * augmentation.spareBytes(dataset.shape))
-        asRead = try FloatBuffer(batchSize * dataset.shape.count)
-        images = try FloatBuffer(batchSize * dataset.shape.count)
-        labels = try Buffer(batchSize)
-        let isSoft = mix != nil || dataset.hasSoftLabels || generated?.hasSoftLabels == true
-        softLabels = isSoft ? try FloatBuffer(batchSize * dataset.classes) : nil
-        order = try Buffer(dataset.count)
-        chosen = try Buffer(batchSize)
-        keys = try Buffer(batchSize)
+        let maker = try BatchMaker(dataset, generated: generated, options)
+        self.maker = maker
+        current = try maker.makeMemory()
+        // Who asks for one thread gets no second one.
+        guard WorkerPool.threads > 1 else {
+            thread = nil
+            return
+        }
+        ahead = try maker.makeMemory()
+        thread = Companion { maker.makeWanted() }
     }
 
     /// Batch `batch` of epoch `epoch`, both counted from 0; valid until the next call. Throws what reading a streamed
     /// dataset throws.
     func load(epoch: Int, batch: Int) throws -> TrainingBatch {
-        let count = count(of: batch)
-        let own = count - drawn(of: count)
-        choose(epoch, batch, own: own, count: count)
-        let shape = dataset.shape
-        try dataset.readImages(own, into: asRead.pointer) { chosen[$0] }
-        for i in 0..<own { readLabel(i, of: dataset) }
-        if let generated {
-            try generated.readImages(count - own, into: asRead.pointer + own * shape.count) { chosen[own + $0] }
-            for i in own..<count { readLabel(i, of: generated) }
+        finish()
+        let place = BatchPlace(epoch: epoch, batch: batch)
+        if let ahead, ahead.place == place {
+            (current, self.ahead) = (ahead, current)
+        } else {
+            maker.make(place, in: current)
         }
-        WorkerPool.parallelFor(count) { i in
-            augmentation.apply(
-                asRead.pointer + i * shape.count, into: images.pointer + i * shape.count, shape: shape, key: keys[i],
-                spare: spare.pointer + i * augmentation.spareBytes(shape))
-        }
-        if let mix, let softLabels {
-            mix.apply(
-                images.pointer, labels.pointer, softLabels.pointer, count: count, copy: asRead.pointer,
-                key: { keys[$0] })
-        }
-        return TrainingBatch(
-            images: images.pointer, labels: labels.pointer, count: count,
-            softLabels: softLabels.map { UnsafePointer($0.pointer) })
+        if let error = current.error { throw error }
+        return current.batch
     }
 
-    private func readLabel(_ i: Int, of data: Dataset) {
-        labels[i] = Int64(data.label(chosen[i]))
-        guard let softLabels else { return }
-        data.readSoftLabels(1, into: softLabels.pointer + i * data.classes) { _ in chosen[i] }
+    /// Begins with the batch that `load` will be asked for next. Until `finish` the dataset's files are being read.
+    func begin(epoch: Int, batch: Int) {
+        guard let thread, let ahead else { return }
+        finish()
+        maker.wanted = (BatchPlace(epoch: epoch, batch: batch), ahead)
+        thread.start()
     }
 
-    private func count(of batch: Int) -> Int { min(batchSize, dataset.count - batch * batchSize) }
-
-    /// How many of a batch of `count` samples are generated.
-    private func drawn(of count: Int) -> Int { min(Int((ratio * Double(count)).rounded()), count - 1) }
-
-    private func choose(_ epoch: Int, _ batch: Int, own: Int, count: Int) {
-        let last = self.count(of: batches - 1)
-        let ownInFull = batchSize - drawn(of: batchSize)
-        let first = epoch * ((batches - 1) * ownInFull + last - drawn(of: last)) + batch * ownInFull
-        for i in 0..<own {
-            let (pass, place) = (first + i).quotientAndRemainder(dividingBy: dataset.count)
-            if orderedPass != pass { shuffle(pass) }
-            chosen[i] = order[place]
-            keys[i] = UInt64(pass) * UInt64(dataset.count) + UInt64(chosen[i])
-        }
-        guard let generated else { return }
-        let step = UInt64(epoch) * UInt64(batches) + UInt64(batch)
-        var random = CounterRandom(seed: seed, stream: .generated, index: step)
-        for i in own..<count {
-            chosen[i] = random.below(generated.count)
-            // Other numbers than those of the dataset's samples, whatever the two sizes.
-            keys[i] = 1 << 63 | (step * UInt64(batchSize) + UInt64(i))
-        }
-    }
-
-    /// Fisher–Yates, from the sorted order.
-    private func shuffle(_ pass: Int) {
-        var random = CounterRandom(seed: seed, stream: .shuffle, index: UInt64(pass))
-        for i in 0..<dataset.count { order[i] = i }
-        for i in stride(from: dataset.count - 1, to: 0, by: -1) {
-            let j = random.below(i + 1)
-            (order[i], order[j]) = (order[j], order[i])
-        }
-        orderedPass = pass
-    }
+    /// Waits for what `begin` has begun; its errors are left to `load`.
+    func finish() { thread?.wait() }
 }

@@ -38,7 +38,13 @@ extension Trainer {
                 }
                 guard epochsDone < options.epochs else { return }
                 let batch = try loader.load(epoch: epochsDone, batch: batchesDone)
-                let report = try perform(batch)
+                beginNext(loader)
+                // What is called from here on has the data to itself, and the host its threads.
+                let report: StepReport
+                do {
+                    defer { loader.finish() }
+                    report = try perform(batch)
+                }
                 clock.count(images: batch.count)
                 fitProgress.add(report, count: batch.count)
                 fitProgress.epochEndDue = batchesDone == 0
@@ -47,6 +53,13 @@ extension Trainer {
                 try send(event, clock, validates: validation != nil, onEvent)
             }
         }
+    }
+
+    /// Has the loader begin with the batch after the one that is due.
+    private func beginNext(_ loader: BatchLoader) {
+        let isLast = batchesDone + 1 == stepsPerEpoch
+        let epoch = epochsDone + (isLast ? 1 : 0)
+        if epoch < options.epochs { loader.begin(epoch: epoch, batch: isLast ? 0 : batchesDone + 1) }
     }
 
     func checkFit(_ dataset: Dataset, _ name: String) throws {

@@ -14,6 +14,12 @@ public enum WorkerPool {
     nonisolated(unsafe) private static var current: Pool?
     nonisolated(unsafe) private static var wanted = processorsAvailable()
     nonisolated(unsafe) private static var lock = Mutex()
+    /// Not nil on threads that compute alone.
+    private static let alone: pthread_key_t = {
+        var key = pthread_key_t()
+        pthread_key_create(&key, nil)
+        return key
+    }()
     private static let forkHandlerInstalled: Bool = {
         // In the child only the forking thread exists: forget the threads, and the locks that others may have held.
         pthread_atfork(nil, nil, { WorkerPool.forgetAfterFork() }) == 0
@@ -48,9 +54,13 @@ public enum WorkerPool {
         }
     }
 
-    /// True on a thread that is inside `parallelFor`, or while any host thread is.
+    /// From now on the calling thread runs what it gives to `parallelFor` alone, and leaves the pool to others.
+    static func computeAlone() { pthread_setspecific(alone, UnsafeRawPointer(bitPattern: 1)) }
+
+    /// nil on a thread that is inside `parallelFor`, or while any host thread is.
     private static func acquire() -> Pool? {
-        lock.withLock {
+        guard pthread_getspecific(alone) == nil else { return nil }
+        return lock.withLock {
             guard wanted > 1 else { return nil }
             if current == nil {
                 _ = forkHandlerInstalled
@@ -104,30 +114,8 @@ private final class Pool: @unchecked Sendable {
 
     init(workers wanted: Int) {
         pthread_cond_init(wakeUp, nil)
-        // Worker threads take no signals: those belong to the host's own threads.
-        var all = sigset_t()
-        var previous = sigset_t()
-        sigfillset(&all)
-        pthread_sigmask(SIG_SETMASK, &all, &previous)
-        for _ in 0..<wanted {
-            var thread = pthread_t()
-            let argument = Unmanaged.passRetained(self)
-            let status = pthread_create(
-                &thread, nil,
-                { raw in
-                    guard let raw else { return nil }
-                    Unmanaged<Pool>.fromOpaque(raw).takeRetainedValue().work()
-                    return nil
-                }, argument.toOpaque())
-            if status == 0 {
-                pthread_detach(thread)
-                workers += 1
-            } else {
-                // Fewer threads give the same results, only later.
-                argument.release()
-            }
-        }
-        pthread_sigmask(SIG_SETMASK, &previous, nil)
+        // Fewer threads give the same results, only later.
+        for _ in 0..<wanted where startThread({ [self] in work() }) { workers += 1 }
     }
 
     deinit {

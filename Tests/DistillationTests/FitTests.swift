@@ -223,6 +223,33 @@ import Testing
         #expect(try epoch(0) == first)
     }
 
+    /// What a thread makes ahead is what is made when it is asked for; what nobody asks for is forgotten.
+    @Test func batchesMadeAheadAreTheSame() throws {
+        let dataset = try Samples(10, seed: 1).dataset()
+        var options = TrainerOptions()
+        options.batchSize = 4
+        options.cropPadding = 2
+        options.cutmix = 0.5
+        let (plain, ahead) = (
+            try BatchLoader(dataset, generated: nil, options), try BatchLoader(dataset, generated: nil, options)
+        )
+        func values(_ batch: TrainingBatch) -> [Float] {
+            (0..<batch.count * dataset.shape.count).map { batch.images[$0] }
+                + (0..<batch.count * dataset.classes).map { batch.softLabels![$0] }
+                + (0..<batch.count).map { Float(batch.labels[$0]) }
+        }
+        for (asked, begun) in [
+            ((0, 0), (0, 1)), ((0, 1), (0, 2)), ((0, 2), (1, 0)), ((2, 1), (2, 2)), ((2, 2), (0, 0)),
+        ] {
+            let wanted = values(try plain.load(epoch: asked.0, batch: asked.1))
+            let found = try ahead.load(epoch: asked.0, batch: asked.1)
+            ahead.begin(epoch: begun.0, batch: begun.1)
+            #expect(values(found) == wanted, "while another one is made")
+            ahead.finish()
+            #expect(values(found) == wanted)
+        }
+    }
+
     @Test func aFinishedTrainingStays() throws {
         let (student, teacher) = try models()
         let trainer = try trainer(student, teacher) { $0.epochs = 1 }

@@ -69,6 +69,33 @@ def test_a_forked_process_predicts_and_trains(teacher: igdm.Model, data: igdm.Da
             )
         finally:
             os._exit(status)
+    assert exit_code(child) == 0
+    np.testing.assert_array_equal(teacher.predict(images), expected)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_training_goes_on_in_a_process_forked_by_its_callback(teacher: igdm.Model, data: igdm.Dataset) -> None:
+    """The library's threads, that which makes batches ahead among them, stay behind in the parent."""
+    expected = make_model()
+    igdm.distill(expected, teacher, data, **TRAINING)
+    student, parent = make_model(), os.getpid()
+    child = None
+
+    def fork_once(event: igdm.FitEvent) -> None:
+        nonlocal child
+        if child is None:
+            child = os.fork()
+
+    try:
+        igdm.distill(student, teacher, data, callback=fork_once, **TRAINING)
+    finally:
+        if os.getpid() != parent:
+            os._exit(0 if student.digest() == expected.digest() else 2)
+    assert student.digest() == expected.digest()
+    assert exit_code(child) == 0
+
+
+def exit_code(child: int) -> int:
     deadline = time.monotonic() + 60
     while (ended := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -76,8 +103,7 @@ def test_a_forked_process_predicts_and_trains(teacher: igdm.Model, data: igdm.Da
         os.kill(child, 9)
         os.waitpid(child, 0)
         pytest.fail("the forked process did not come back")
-    assert os.waitstatus_to_exitcode(ended[1]) == 0
-    np.testing.assert_array_equal(teacher.predict(images), expected)
+    return os.waitstatus_to_exitcode(ended[1])
 
 
 def interrupt_soon() -> threading.Timer:
