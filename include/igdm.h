@@ -57,8 +57,9 @@
  *               igdm_model_load, _load_with_options, _load_weights, _load_mapped, _save, igdm_checkpoint_open,
  *               igdm_trainer_save, _resume, igdm_dataset_open_hdf5 and _stream_hdf5, and any call that takes a streamed
  *               dataset or releases it, unless that build is thread-safe.
- *               After fork() the child goes on with its copies, provided no other thread was inside a call. The library computes on its own pool of threads (igdm_set_threads)
- *               which sleep when idle.
+ *               After fork() the child goes on with its copies, provided no other thread was inside a call.
+ *               The library computes on its own pool of threads (igdm_set_threads), which sleep when idle; igdm_trainer_fit has
+ *               one more, which ends with the call.
  *   Determinism the same library build, CPU path, exact setting (igdm_model_set_exact), inputs and seed give the same bits,
  *               for any number of threads, and a sample's prediction or attack does not depend on the other samples of
  *               its batch.
@@ -594,7 +595,7 @@ typedef struct igdm_progress {
     int64_t total;
     double seconds;             /* since the stage began */
     double eta_seconds;         /* expected until the stage ends; -1 = cannot be told yet */
-    double accuracy;            /* of the samples finished, the part that is still classified correctly; -1 = not counted */
+    double accuracy;            /* of all samples, the part that no attack of an igdm_autoattack has broken so far; -1 = not counted */
     int64_t reserved[2];
 } igdm_progress;
 
@@ -696,6 +697,8 @@ typedef struct igdm_attack_options {
                                    as the target. Of fgsm, pgd, cw, bim, mi-fgsm and r-fgsm (losses ce and margin), apgd-ce, apgd-t,
                                    fab-t, square, ddn, fmn, cw-l2, spsa, noise-*, and hopskipjump, which reaches only the
                                    classes that random images are taken for */
+    const int64_t *indices;     /* (count) places of the samples in their dataset, each at least 0, in the place of first_index, ...: a
+                                   sample with its index has the same result in any order and beside any others. NULL (default) */
 } igdm_attack_options;
 
 /* Fills in the defaults. */
@@ -969,7 +972,8 @@ IGDM_API int32_t igdm_autoattack_host_model(const igdm_host_model *model, igdm_d
                                             const igdm_autoattack_options *options, igdm_evaluation **evaluation);
 
 /* How many warnings an igdm_autoattack has given: gradients that are masked or zero, output that is random or looks like
- * probabilities, fewer classes than an attack is made for, ... 0 for igdm_evaluate. They go to the log callback too. */
+ * probabilities, fewer classes than an attack is made for, ...; and an igdm_evaluate: gradients that are zero where an attack
+ * begins, too few classes. They go to the log callback too. */
 IGDM_API int32_t igdm_evaluation_warning_count(igdm_evaluation *evaluation, size_t *count);
 
 /* Warning `index`, owned by the evaluation. Errors: INVALID_ARGUMENT (index not below the count). */

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
 import measured
@@ -12,7 +14,6 @@ from . import ROOT
 from .experiments import BASE, IGDM, METHODS, NAMES, Alpha, Experiment, Scale, main_table
 
 DOCUMENT = ROOT / "docs" / "reproduction.md"
-PLOT = ROOT / "docs" / "reproduction.svg"
 PERCENT = {"clean": "clean", "fgsm": "FGSM", "pgd-20": "PGD-20", "cw": "C&W∞", "autoattack": "AutoAttack"}
 AGREEMENT = ("GD", "GC")
 
@@ -30,8 +31,9 @@ def sections(scale: Scale, choices: Choices, alpha: Alpha, results: Results) -> 
     experiments = main_table(alpha)
     shown = []
     if scale.name == "full" and any(results[one] for one in experiments):
-        PLOT.write_text(plot(results, experiments), encoding="utf-8")
-        shown = [f"![Accuracy under AutoAttack, method by method]({PLOT.name})", ""]
+        for one in PLOTS:
+            (DOCUMENT.parent / one.file).write_text(plot(results, experiments, one), encoding="utf-8")
+            shown += [f"![{one.title}]({one.file})", ""]
     return {
         "scale": [_about(scale, results)],
         "alpha": _choice_table(choices, alpha),
@@ -121,6 +123,24 @@ def spread(values: Sequence[float], digits: int, sign: str = "") -> str:
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
 
 
+@dataclass(frozen=True)
+class Plot:
+    """A column of the main table, method by method."""
+
+    file: str
+    title: str
+    column: str
+    factor: int
+    digits: int
+    tick: float
+    unit: str
+
+
+PLOTS = (
+    Plot("reproduction.svg", "Accuracy under AutoAttack, with and without IGDM", "autoattack", 100, 1, 5, " %"),
+    Plot("reproduction-gc.svg", "GC, the cosine of the input gradients, with and without IGDM", "GC", 1, 3, 0.1, ""),
+)
+
 WIDTH, ROW, LEFT, RIGHT, TOP, BOTTOM = 720, 34, 90, 30, 62, 42
 STYLE = """
 svg { font: 13px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; background: #ffffff; }
@@ -131,25 +151,27 @@ text { fill: #1b2330; } .soft { fill: #5c6675; } .grid { stroke: #e2e6ec; } .way
 """
 
 
-def plot(results: Results, experiments: Sequence[Experiment]) -> str:
-    """Accuracy under AutoAttack, method by method: alone and with IGDM; each seed a small dot, the mean a large one."""
-    values = {one: [100 * run["autoattack"] for run in results[one].values()] for one in experiments}
-    everything = [value for runs in values.values() for value in runs] or [0, 100]
-    low, high = int(min(everything)) // 5 * 5, -(-int(max(everything) + 1) // 5) * 5
+def plot(results: Results, experiments: Sequence[Experiment], what: Plot) -> str:
+    """A column, method by method: alone and with IGDM; each seed a small dot, the mean a large one."""
+    values = {one: [what.factor * run[what.column] for run in results[one].values()] for one in experiments}
+    everything = [value for runs in values.values() for value in runs] or [0, what.factor]
+    first, last = math.floor(min(everything) / what.tick), math.ceil(max(everything) / what.tick)
+    low, high = what.tick * first, what.tick * max(last, first + 1)
     height = TOP + ROW * len(METHODS) + BOTTOM
 
     def x(value: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * (value - low) / (high - low)
 
     parts = [
-        '<text x="16" y="24" font-size="16" font-weight="600">Accuracy under AutoAttack, with and without IGDM</text>',
+        f'<text x="16" y="24" font-size="16" font-weight="600">{escape(what.title)}</text>',
         f'<circle class="base" cx="22" cy="42" r="5"/><text x="34" y="46">{BASE}</text>',
         f'<circle class="ours" cx="102" cy="42" r="5"/><text x="114" y="46">{IGDM}</text>',
     ]
     bottom = height - BOTTOM + 4
-    for tick in range(low, high + 1, 5):
+    for tick in (what.tick * number for number in range(first, max(last, first + 1) + 1)):
         parts.append(f'<line class="grid" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{TOP}" y2="{bottom}"/>')
-        parts.append(f'<text class="soft" x="{x(tick):.1f}" y="{bottom + 18}" text-anchor="middle">{tick} %</text>')
+        label = f"{tick:g}{what.unit}"
+        parts.append(f'<text class="soft" x="{x(tick):.1f}" y="{bottom + 18}" text-anchor="middle">{label}</text>')
     for row, method in enumerate(METHODS):
         y = TOP + ROW * (row + 0.5)
         pair = [one for one in experiments if one.method == method]
@@ -162,7 +184,7 @@ def plot(results: Results, experiments: Sequence[Experiment]) -> str:
         for one, mean, colour in zip(pair, means, ("base", "ours"), strict=True):
             for value in values[one]:
                 parts.append(f'<circle class="{colour}" cx="{x(value):.1f}" cy="{y:.1f}" r="2" fill-opacity="0.5"/>')
-            title = escape(f"{one.title}: {spread(values[one], 1)} %")
+            title = escape(f"{one.title}: {spread(values[one], what.digits)}{what.unit}")
             parts.append(
                 f'<circle class="{colour}" cx="{x(mean):.1f}" cy="{y:.1f}" r="6"><title>{title}</title></circle>'
             )

@@ -52,6 +52,9 @@ TRAINING: dict[str, Any] = dict(
 METHODS = ("pgd-at", "trades", "ard", "iad", "akd", "rslad", "adaad")
 """The paper's, in its order."""
 
+OTHER_DISTANCE_WEIGHTS = (0.3, 1.0)
+"""α of L1 and L2, whose terms are some ten times as large as that of KL."""
+
 MATCHING_WEIGHTS = (0.0, 0.3, 1.0, 3.0)
 """α of the gradients matched directly, whose distance is about as large as ARD's loss; 0: what PyTorch's training gives
 without."""
@@ -120,7 +123,7 @@ def ablations(alpha: Alpha, scale: Scale) -> list[Experiment]:
     return [
         *(
             Experiment(method, f"+ IGDM, α = {value:g}", {"igdm": value})
-            for method in ("trades", "iad") for value in alphas(method, scale) if value != alpha[method]
+            for method in ("trades", "iad", "akd") for value in alphas(method, scale) if value != alpha[method]
         ),
         Experiment("ard", "+ IGDM, mirror as in the paper", ard | {"mirror": "paper"}),
         Experiment("ard", "+ IGDM, mirror moves the running statistics", ard | {"mirror_statistics": True}),
@@ -128,6 +131,11 @@ def ablations(alpha: Alpha, scale: Scale) -> list[Experiment]:
                    ard | {"mirror": "paper", "mirror_statistics": True}),
         Experiment("ard", "+ IGDM, L1 distance", ard | {"igdm_distance": "l1"}),
         Experiment("ard", "+ IGDM, L2 distance", ard | {"igdm_distance": "l2"}),
+        *(
+            Experiment("ard", f"+ IGDM, {distance.upper()} distance, α = {value:g}",
+                       {"igdm": value, "igdm_distance": distance})
+            for distance in ("l1", "l2") for value in OTHER_DISTANCE_WEIGHTS
+        ),
         Experiment("ard", "+ IGDM, constant weight", ard | {"igdm_ramp": "constant"}),
         Experiment("ard", "+ D(S(x+d), S(x)) instead of IGDM", ard | {"igdm_term": "trades-reg"}),
         Experiment("ard", "+ D(S(x+d), S(x-d)) instead of IGDM", ard | {"igdm_term": "trades-like"}),

@@ -73,7 +73,8 @@ def _network(model: igdm.Model) -> nn.Module:
     mean, std = (None if values is None else torch.tensor(np.asarray(values)) for values in (info.mean, info.std))
     made = network(info.architecture, info.input_shape[0], info.classes, info.width, mean, std)
     weights = {name: torch.from_numpy(np.array(model.parameters[name])) for name in model.parameters.shapes}
-    made.load_state_dict(weights, strict=False)
+    counters = {name: value for name, value in made.state_dict().items() if name.endswith("num_batches_tracked")}
+    made.load_state_dict(weights | counters)
     return made
 
 
@@ -108,7 +109,8 @@ def _adversarial(student: nn.Module, x: Tensor, y: Tensor, options: dict[str, An
 
 
 def _slope(model: nn.Module, x: Tensor, y: Tensor, *, keep: bool) -> Tensor:
-    """The gradient of each sample's cross-entropy by the image; with `keep` it can be differentiated by the weights."""
+    """The gradient of the cross-entropy, summed over the batch, by the images: in inference mode each sample's own.
+    With `keep` it can be differentiated by the weights."""
     import torch
 
     norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)] if keep else []

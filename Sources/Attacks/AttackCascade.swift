@@ -13,7 +13,6 @@ final class AttackCascade {
     private let stages: [AttackStage]
     private let state: CascadeState
     private let mean: GradientMean
-    private let firstKey: UInt64
     private let aim: (target: AttackTarget, seed: UInt64)?
     private let (pixels, classes): (Int, Int)
     private let capacity: Int
@@ -29,20 +28,18 @@ final class AttackCascade {
 
     /// - Parameters:
     ///   - expectation: passes over which gradients are averaged.
-    ///   - firstKey: of the source's first sample; keys the random numbers.
     ///   - aim: the class to reach, and the seed of a random one; nil: any class but the label.
     ///   - batchSize: changes speed and memory only.
     /// Throws `invalidArgument` (a model without a gradient), `outOfMemory`.
     init(
         _ classifier: any DifferentiableClassifier, source: any ImageSource, stages: [AttackStage], expectation: Int,
-        firstKey: UInt64 = 0, aim: (target: AttackTarget, seed: UInt64)? = nil, batchSize: Int, state: CascadeState
+        aim: (target: AttackTarget, seed: UInt64)? = nil, batchSize: Int, state: CascadeState
     ) throws {
         for stage in stages where stage.usesGradient { try classifier.requireGradient(for: stage.name) }
         self.classifier = classifier
         self.source = source
         self.stages = stages
         self.state = state
-        self.firstKey = firstKey
         self.aim = aim
         (pixels, classes) = (classifier.shape.count, classifier.classes)
         capacity = min(max(batchSize, 1), max(state.count, 1))
@@ -72,7 +69,8 @@ final class AttackCascade {
             let row = state.logits.pointer + first * classes
             try classifier.forward(images.pointer, count: size, logits: row, retain: false)
             try Validation.checkOutputs(
-                row, count: size, perSample: classes, argument: "the model's logits", sample: { number(first + $0) })
+                row, count: size, perSample: classes, argument: "the model's logits",
+                sample: { source.number(first + $0) })
             for i in 0..<size {
                 let isWhole = !known(first + i, clean: images.pointer + i * pixels).isBroken(by: row + i * classes)
                 state.clean[first + i] = isWhole ? 1 : 0
@@ -127,7 +125,7 @@ final class AttackCascade {
     /// What is known of a sample once its clean logits are.
     private func known(_ sample: Int, clean: UnsafePointer<Float>) -> AttackSample {
         let logits = UnsafePointer(state.logits.pointer + sample * classes)
-        let key = firstKey &+ UInt64(sample)
+        let key = source.key(sample)
         var known = AttackSample(
             clean: clean, logits: logits, label: source.label(sample), key: key, shape: classifier.shape,
             classes: classes, target: nil)
@@ -203,11 +201,8 @@ final class AttackCascade {
     private func check(_ values: UnsafePointer<Float>, _ perSample: Int, _ what: String, _ pool: RunPool) throws {
         try Validation.checkOutputs(
             values, count: pool.runs.count, perSample: perSample, argument: what,
-            sample: { number(pool.runs[$0].sample) })
+            sample: { source.number(pool.runs[$0].sample) })
     }
-
-    /// What errors call a sample.
-    private func number(_ sample: Int) -> Int { Int(truncatingIfNeeded: firstKey) + sample }
 
     private func noteTime(_ pool: RunPool, _ seconds: Double) {
         let share = seconds / Double(pool.runs.count)

@@ -11,24 +11,24 @@ public struct AttackBatch {
     public let targetLogits: UnsafePointer<Float>?
     /// (count): what a sample's random numbers are keyed by, usually its index in the dataset.
     public let keys: UnsafePointer<UInt64>
+    /// (count): what the caller calls the samples; nil: by their places in the batch.
+    public let numbers: UnsafePointer<Int>?
     public let count: Int
-    /// Whether the caller knows the samples by their keys; if not, errors name their places in the batch.
-    public let keysAreNumbers: Bool
 
     public init(
         images: UnsafePointer<Float>, labels: UnsafePointer<Int64>, targetLogits: UnsafePointer<Float>? = nil,
-        keys: UnsafePointer<UInt64>, keysAreNumbers: Bool = true, count: Int
+        keys: UnsafePointer<UInt64>, numbers: UnsafePointer<Int>? = nil, count: Int
     ) {
         self.images = images
         self.labels = labels
         self.targetLogits = targetLogits
         self.keys = keys
-        self.keysAreNumbers = keysAreNumbers
+        self.numbers = numbers
         self.count = count
     }
 
     /// What errors call a sample.
-    func number(_ row: Int) -> Int { keysAreNumbers ? Int(truncatingIfNeeded: keys[row]) : row }
+    func number(_ row: Int) -> Int { numbers?[row] ?? row }
 }
 
 /// What an attack maximises: a loss per sample, with its gradient at the images.

@@ -74,9 +74,15 @@ public enum AttackRegistry {
     public static func parse(list: String) throws -> [(name: String, attack: String, steps: Int)] {
         let trimmed = trimSpaces(list[...])
         guard !trimmed.isEmpty else { return [] }
+        var names: [String] = []
         return try trimmed.split(separator: ",", omittingEmptySubsequences: false).map { item in
             let name = String(trimSpaces(item))
             let parsed = try parse(specification: name)
+            // Results go by the entries' names.
+            guard !names.contains(name) else {
+                throw EngineError.invalid("attacks", got: "\"\(name)\" twice", want: "each entry once")
+            }
+            names.append(name)
             return (name, parsed.attack, parsed.steps)
         }
     }

@@ -53,7 +53,8 @@ protocol AttackRun: AnyObject {
 
 /// An attack as a number of runs, one after the other until one succeeds.
 public struct AttackStage: Sendable {
-    public let name: String
+    /// That of the attack; of an entry of a list, the entry's.
+    public internal(set) var name: String
     /// Restarts, or targets times restarts.
     let runs: Int
     let usesGradient: Bool

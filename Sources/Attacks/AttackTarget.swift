@@ -86,6 +86,6 @@ final class TargetChooser {
         }
         return AttackBatch(
             images: batch.images, labels: UnsafePointer(chosen.pointer), targetLogits: batch.targetLogits,
-            keys: batch.keys, count: batch.count)
+            keys: batch.keys, numbers: batch.numbers, count: batch.count)
     }
 }

@@ -3,7 +3,9 @@ import Runtime
 
 /// The rows of an evaluation under attack: each attack gets the samples that are classified correctly, and that it has not broken
 /// at a smaller radius.
-struct AttackedRows {
+final class AttackedRows {
+    /// What makes the rows doubtful, in words; the log has it too.
+    private(set) var warnings: [String] = []
     private let model: any DifferentiableClassifier
     private let reader: BatchReader
     private let clean: Buffer<UInt8>
@@ -22,7 +24,8 @@ struct AttackedRows {
 
     /// Which samples are attacked: those that are left, and not of the class to be reached.
     private func attacked(_ left: Buffer<UInt8>) throws -> Buffer<Int> {
-        try Buffer(copying: left.indices.lazy.filter { left[$0] == 1 && goal != .fixed(reader.source.label($0)) })
+        let (goal, source) = (goal, reader.source)
+        return try Buffer(copying: left.indices.lazy.filter { left[$0] == 1 && goal != .fixed(source.label($0)) })
     }
 
     private func row(
@@ -36,6 +39,19 @@ struct AttackedRows {
         return EvaluationRow(
             name: name, flags: flags, seconds: monotonicSeconds() - began, samples: samples,
             survivors: survivors(samples), unfinished: unfinished)
+    }
+
+    private func warn(_ name: String, _ message: String) {
+        warnings.append("\(name): \(message)")
+        Log.warning("evaluate: \(name): \(message)")
+    }
+
+    private func tellVanished(_ name: String, _ vanished: Int, of attacked: Int) {
+        guard vanished > 0 else { return }
+        warn(
+            name,
+            "the gradient of the loss is zero at its start on \(vanished) of \(attacked) samples: it is blind there, and the "
+                + "robust accuracy may be far too high; try square, which needs no gradient")
     }
 
     /// Under an attack of the loop. Where an error ends it, the row has what it had found.
@@ -55,9 +71,11 @@ struct AttackedRows {
         let record = options.keepsSamples ? try keepClean() : nil
         let goals = try Buffer<Int64>(record == nil ? 0 : clean.count)
         var unfinished = attacked.count
+        var vanished = 0
+        defer { tellVanished(name, vanished, of: attacked.count) }
 
         func take(_ i: Int, of batch: AttackBatch) {
-            let sample = Int(batch.keys[i])
+            let sample = batch.number(i)
             flags[sample] = 1 - success[i]
             unfinished -= 1
             guard let record else { return }
@@ -87,6 +105,7 @@ struct AttackedRows {
                 throw error
             }
             for i in 0..<batch.count { take(i, of: aimed) }
+            vanished += attack.vanished
         }
         // Of those that were attacked; the others are what they were.
         try record?.quantise(
@@ -107,8 +126,14 @@ struct AttackedRows {
         let left = before?.flags ?? clean
         let attacked = try attacked(left)
         let flags = try Buffer(copying: left)
+        for stage in stages {
+            if let fallback = stage.fallback {
+                warn(name, stage.name == name ? fallback : "\(stage.name): \(fallback)")
+            }
+        }
         let began = monotonicSeconds()
         defer {
+            tellVanished(name, state.vanished.count { $0 == 1 }, of: attacked.count)
             for i in 0..<clean.count where state.breaker[i] >= 0 { flags[i] = 0 }
             let samples = options.keepsSamples ? AttackedSamples(reader.source, state) : nil
             let unfinished = state.stage.count { Int($0) < stages.count }

@@ -68,8 +68,10 @@ public struct AutoAttackOptions {
 
     public init() {}
 
-    /// - Parameter passes: over which gradients are averaged.
-    private func attackOptions(passes: Int) -> AttackOptions {
+    /// - Parameters:
+    ///   - passes: over which gradients are averaged.
+    ///   - isRandom: whether the model answers differently each time.
+    private func attackOptions(passes: Int, isRandom: Bool) -> AttackOptions {
         var options = AttackOptions()
         options.norm = norm
         options.epsilon = epsilon
@@ -77,11 +79,12 @@ public struct AutoAttackOptions {
         options.expectation = passes
         options.seed = seed
         // A random model misclassifies some iterate of nearly every run; the last of them is the best that there is.
-        options.earlyStop = passes == 1
+        options.earlyStop = !isRandom
         return options
     }
 
-    func stages(classes: Int) throws -> (stages: [AttackStage], expectation: Int) {
+    /// - Parameter isRandom: whether the model has been seen to answer differently each time.
+    func stages(classes: Int, isRandom: Bool = false) throws -> (stages: [AttackStage], expectation: Int) {
         guard let version = AutoAttackVersion(rawValue: version) else {
             throw EngineError.unknownName("version", got: version, known: AutoAttackVersion.allCases.map(\.rawValue))
         }
@@ -89,6 +92,9 @@ public struct AutoAttackOptions {
             throw EngineError.invalid("eot", got: expectation, want: "0 (the version's own) ... 65535")
         }
         let passes = expectation > 0 ? expectation : version == .rand ? 20 : 1
+        let isRandom = isRandom || passes > 1
+        let common = attackOptions(passes: passes, isRandom: isRandom)
+        func checked(_ stages: [AttackStage]) -> [AttackStage] { isRandom ? stages.map(\.verified) : stages }
         guard version == .custom else {
             guard attacks.isEmpty else {
                 throw EngineError.invalid("attacks", got: "\"\(attacks)\"", want: "\"\" unless version is custom")
@@ -96,7 +102,7 @@ public struct AutoAttackOptions {
             guard restarts == 1 else {
                 throw EngineError.invalid("restarts", got: restarts, want: "1 unless version is custom")
             }
-            return (try version.stages(attackOptions(passes: passes), classes: classes), passes)
+            return (checked(try version.stages(common, classes: classes)), passes)
         }
         let list = try AttackRegistry.parse(list: attacks)
         guard !list.isEmpty else {
@@ -104,7 +110,7 @@ public struct AutoAttackOptions {
                 "attacks", got: "\"\"", want: "a list such as \"apgd-ce,square\" for version custom")
         }
         let stages = try list.flatMap { entry in
-            var options = attackOptions(passes: passes)
+            var options = common
             options.attack = entry.attack
             options.steps = entry.steps
             options.restarts = restarts
@@ -113,9 +119,13 @@ public struct AutoAttackOptions {
                     "attacks", got: "\"\(entry.name)\"",
                     want: "attacks in stages: apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square, deepfool, fmn, ...")
             }
-            return stages
+            return stages.map { stage in
+                var named = stage
+                if stages.count == 1 { named.name = entry.name }
+                return named
+            }
         }
-        return (stages, passes)
+        return (checked(stages), passes)
     }
 }
 
@@ -153,15 +163,24 @@ public func autoAttack(
         throw EngineError.invalid("state_seconds", got: options.saveInterval, want: "a number >= 0")
     }
     try checkFit(model, "model", source)
-    let (stages, expectation) = try options.stages(classes: model.classes)
+    var (stages, expectation) = try options.stages(classes: model.classes)
     let count = options.count == 0 ? source.count : options.count
 
     let state = try CascadeState(
         count: count, classes: model.classes, pixels: model.shape.count, stages: stages.count)
-    let cascade = try AttackCascade(
-        model, source: source, stages: stages, expectation: expectation, batchSize: options.batchSize, state: state)
+    func makeCascade() throws -> AttackCascade {
+        try AttackCascade(
+            model, source: source, stages: stages, expectation: expectation, batchSize: options.batchSize, state: state)
+    }
+    var cascade = try makeCascade()
     let cleanSeconds = try cascade.runClean(monitor)
     for i in 0..<count where state.clean[i] == 0 { state.stage[i] = Int32(stages.count) }
+    var checks = AutoAttackChecks(model, source: source, state: state, batchSize: options.batchSize)
+    let saysItIsRandom = expectation > 1 || options.version == AutoAttackVersion.rand.rawValue
+    if !saysItIsRandom, try checks.findsItRandom(monitor) {
+        (stages, expectation) = try options.stages(classes: model.classes, isRandom: true)
+        cascade = try makeCascade()
+    }
     let before = try smaller?.checkedState(before: options, stages)
     let identity =
         before == nil && options.progressFile == nil
@@ -175,7 +194,6 @@ public func autoAttack(
     // Before all the work: a file that cannot be read, belongs to another run or cannot be written.
     var keeper = try ProgressKeeper(options, state, stages, before, model: identity, source: source)
     try keeper?.save()
-    var checks = AutoAttackChecks(model, source: source, state: state, batchSize: options.batchSize)
 
     let taken = (0..<count).map { i in before.map { $0.breaker[i] >= 0 } ?? false }
     let watch = CascadeWatch(state, stages, taken: taken)
@@ -192,7 +210,7 @@ public func autoAttack(
             ensemble: options)
     }
     do {
-        try checks.before(stages, options, saysItIsRandom: expectation > 1, monitor)
+        try checks.before(stages, options, monitor)
         do {
             try cascade.run(monitor) { seconds in
                 try keeper?.saveWhenDue()
@@ -270,8 +288,8 @@ private func digest(_ source: any ImageSource, _ count: Int) throws -> String {
     return sum.text
 }
 
-/// The check sum of the clean logits: it tells models apart, those of a host too. nil: the model answers differently to the same
-/// images, so that there is nothing to compare.
+/// The check sum of the clean logits, and of the gradients of the first few images where there are any: it tells models apart,
+/// those of a host too. nil: the model answers differently to the same images, so that there is nothing to compare.
 private func modelIdentity(
     of model: any DifferentiableClassifier, _ source: any ImageSource, _ state: CascadeState, batchSize: Int,
     _ monitor: RunMonitor
@@ -286,9 +304,23 @@ private func modelIdentity(
     }
     let bytes = again.count * MemoryLayout<Float>.stride
     guard memcmp(again.pointer, state.logits.pointer, bytes) == 0 else { return nil }
-    var logits = Checksum()
-    logits.add(UnsafeRawPointer(state.logits.pointer), state.logits.count * MemoryLayout<Float>.stride)
-    return logits.text
+    var sum = Checksum()
+    sum.add(UnsafeRawPointer(state.logits.pointer), state.logits.count * MemoryLayout<Float>.stride)
+    let gradients = try (0..<2).map { _ in try FloatBuffer(model.shape.count) }
+    for i in 0..<(model.hasGradient ? min(4, state.count) : 0) {
+        // One by one: batches have the size that the caller likes.
+        try source.readImages(i..<i + 1, into: images.pointer)
+        for gradient in gradients {
+            try monitor.checkpoint?()
+            try model.forward(images.pointer, count: 1, logits: again.pointer, retain: true)
+            for c in 0..<model.classes { again.pointer[c] = c % 2 == 0 ? 1 : -1 }
+            try model.inputGradient(again.pointer, count: 1, gradient: gradient.pointer)
+        }
+        let bytes = model.shape.count * MemoryLayout<Float>.stride
+        guard memcmp(gradients[0].pointer, gradients[1].pointer, bytes) == 0 else { return nil }
+        sum.add(UnsafeRawPointer(gradients[0].pointer), bytes)
+    }
+    return sum.text
 }
 
 /// What the caller is told on the way.
@@ -381,7 +413,7 @@ private struct ProgressKeeper {
     }
 
     /// Counts up with each change to the attacks that gives other results.
-    private static let generation = 2
+    private static let generation = 3
 
     mutating func saveWhenDue() throws {
         if monotonicSeconds() - saved >= interval { try save() }

@@ -74,6 +74,12 @@ public final class CascadeState {
         }
     }
 
+    /// Forgets what was found for a sample, after all attacks: it has turned out not to be misclassified.
+    func recover(_ sample: Int) {
+        breaker[sample] = -1
+        firstSuccess[sample] = -1
+    }
+
     /// How many samples are through, under the name of the whole attack.
     func progress(of name: String, stages: Int, _ seconds: Double) -> RunProgress {
         RunProgress(stage: name, done: stage.count { Int($0) == stages }, total: count, seconds: seconds)

@@ -16,6 +16,7 @@ final class CleanOutput {
         try classifier.forward(batch.images, count: batch.count, logits: logits.pointer, retain: false)
         return AttackBatch(
             images: batch.images, labels: batch.labels, targetLogits: UnsafePointer(logits.pointer), keys: batch.keys,
+            numbers: batch.numbers,
             count: batch.count)
     }
 }

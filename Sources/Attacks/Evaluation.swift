@@ -11,9 +11,16 @@ public protocol ImageSource {
     func readImages(_ count: Int, into images: UnsafeMutablePointer<Float>, row: (Int) -> Int) throws
     /// In `0..<classes`.
     func label(_ index: Int) -> Int
+    /// What a sample's random numbers are keyed by: its own wherever it is read from, in whatever order.
+    func key(_ index: Int) -> UInt64
+    /// What errors call a sample.
+    func number(_ index: Int) -> Int
 }
 
 extension ImageSource {
+    public func key(_ index: Int) -> UInt64 { UInt64(index) }
+    public func number(_ index: Int) -> Int { index }
+
     func readImages(_ rows: Range<Int>, into images: UnsafeMutablePointer<Float>) throws {
         try readImages(rows.count, into: images) { rows.lowerBound + $0 }
     }
@@ -128,8 +135,9 @@ public struct Evaluation {
     public let rows: [EvaluationRow]
     /// With a teacher only, and not where the evaluation was interrupted.
     public let agreement: GradientAgreement?
-    /// What makes the numbers doubtful. Of `autoAttack` only, as is `samples`.
+    /// What makes the numbers doubtful.
     public var warnings: [String] = []
+    /// Of `autoAttack` only.
     public var samples: AttackedSamples?
     /// What was asked for: of `evaluate`, and of `autoAttack`.
     var options: EvaluationOptions?
@@ -185,17 +193,18 @@ public func evaluate(
         for attack in attacks {
             switch attack {
             case .loop(let name, let plan): try attacked.addRow(name, plan, to: &rows)
-            case .stages(let name, let stages):
-                for stage in stages { stage.tellFallback() }
-                try attacked.addRow(name, stages, to: &rows)
+            case .stages(let name, let stages): try attacked.addRow(name, stages, to: &rows)
             }
         }
         let agreement = try teacher.map {
             try GradientAgreement.measure(student: model, teacher: $0, reader, count: count, monitor)
         }
-        return Evaluation(rows: rows, agreement: agreement, options: options, shape: model.shape)
+        return Evaluation(
+            rows: rows, agreement: agreement, warnings: attacked.warnings, options: options, shape: model.shape)
     } catch {
-        interrupted?(Evaluation(rows: rows, agreement: nil, options: options, shape: model.shape))
+        interrupted?(
+            Evaluation(
+                rows: rows, agreement: nil, warnings: attacked.warnings, options: options, shape: model.shape))
         throw error
     }
 }
@@ -256,7 +265,7 @@ private func cleanRow(
             logits.pointer, count: batch.count, perSample: classes, argument: "the model's logits",
             sample: batch.number)
         for i in 0..<batch.count {
-            flags[Int(batch.keys[i])] = argmax(logits.pointer + i * classes, classes) == Int(batch.labels[i]) ? 1 : 0
+            flags[batch.number(i)] = argmax(logits.pointer + i * classes, classes) == Int(batch.labels[i]) ? 1 : 0
         }
     }
     return EvaluationRow(name: "clean", flags: flags, seconds: seconds)
@@ -269,6 +278,7 @@ final class BatchReader {
     private let images: FloatBuffer
     private let labels: Buffer<Int64>
     private let keys: Buffer<UInt64>
+    private let numbers: Buffer<Int>
 
     init(_ source: any ImageSource, capacity: Int) throws {
         self.source = source
@@ -276,9 +286,10 @@ final class BatchReader {
         images = try FloatBuffer(capacity * source.shape.count)
         labels = try Buffer(capacity)
         keys = try Buffer(capacity)
+        numbers = try Buffer(capacity)
     }
 
-    /// Calls `body` with each batch of `count` samples, whose keys are their numbers in the source; reports progress after
+    /// Calls `body` with each batch of `count` samples, whose numbers are those in the source; reports progress after
     /// it; returns the seconds spent.
     ///
     /// - Parameter sample: the number of the k-th sample to read.
@@ -292,11 +303,15 @@ final class BatchReader {
             let size = min(capacity, count - first)
             for i in 0..<size {
                 let index = sample(first + i)
-                keys[i] = UInt64(index)
+                numbers[i] = index
+                keys[i] = source.key(index)
                 labels[i] = Int64(source.label(index))
             }
-            try source.readImages(size, into: images.pointer) { Int(keys[$0]) }
-            try body(AttackBatch(images: images.pointer, labels: labels.pointer, keys: keys.pointer, count: size))
+            try source.readImages(size, into: images.pointer) { numbers[$0] }
+            try body(
+                AttackBatch(
+                    images: images.pointer, labels: labels.pointer, keys: keys.pointer, numbers: numbers.pointer,
+                    count: size))
             first += size
             try monitor.progress?(
                 RunProgress(stage: stage, done: first, total: count, seconds: monotonicSeconds() - began))

@@ -93,6 +93,9 @@ public final class GradientAttack {
     /// During the first run: has been misclassified, and that iterate is kept in case the run does not end.
     private let passing: Buffer<Bool>
 
+    /// Samples of the last batch on which the gradient was zero where the attack began.
+    public private(set) var vanished = 0
+
     /// Throws `outOfMemory`.
     public init(_ objective: any AttackObjective, plan: AttackPlan, capacity: Int) throws {
         self.objective = objective
@@ -145,6 +148,7 @@ public final class GradientAttack {
             }
         }
         try objective.begin(batch)
+        vanished = 0
         let judged = success != nil || trace != nil || plan.restarts > 1 || plan.rest != .never
         for restart in 0..<plan.restarts {
             var active = start(batch, restart)
@@ -152,6 +156,7 @@ public final class GradientAttack {
             for step in 0..<plan.steps {
                 try evaluate(active, of: batch, withGradient: true, checkpoint)
                 note(active, of: batch, steps: restart * plan.steps + step, withGradient: true, in: trace)
+                if restart == 0, step == 0 { vanished = (0..<active).count { isFlat($0) } }
                 if plan.rest == .atFirstSuccess {
                     active = restMisclassified(active, of: batch, adversarial)
                     if active == 0 { break }
@@ -239,6 +244,11 @@ public final class GradientAttack {
             plan.norm.step(iterate, along: direction(i), size: plan.step, count: pixels)
             plan.norm.project(iterate, around: clean, radius: plan.epsilon, count: pixels)
         }
+    }
+
+    /// Whether there is nothing to climb where an iterate lies.
+    private func isFlat(_ i: Int) -> Bool {
+        UnsafeBufferPointer(start: gradient.pointer + i * pixels, count: pixels).allSatisfy { $0 == 0 }
     }
 
     /// What the step of an iterate follows: its gradient, or with momentum what has accumulated of its gradients.

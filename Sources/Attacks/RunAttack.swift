@@ -7,7 +7,7 @@ import Runtime
 ///   - images: (count, channels, height, width) in [0,1].
 ///   - labels: (count), each in `0..<classes`.
 ///   - targetLogits: (count, classes) for the "kl" loss; without them the model's clean output is the target.
-///   - firstIndex: index of the first sample in its dataset; keys the random numbers.
+///   - indices: of the samples in their dataset; key the random numbers.
 ///   - batchSize: samples that go through the model together, at least 1; changes speed and memory only.
 /// Outputs are written at the end, all at once; where an error ends the attack, only with `outputs.interrupted`: then the
 /// images found so far, and the others as they were. Throws `invalidArgument` (options, values, labels out of range),
@@ -15,7 +15,8 @@ import Runtime
 @discardableResult
 public func runAttack(
     on classifier: any DifferentiableClassifier, images: UnsafePointer<Float>, labels: UnsafePointer<Int64>, count: Int,
-    targetLogits: UnsafePointer<Float>? = nil, options: AttackOptions, firstIndex: UInt64 = 0, batchSize: Int,
+    targetLogits: UnsafePointer<Float>? = nil, options: AttackOptions, indices: SampleIndices = .from(0),
+    batchSize: Int,
     monitor: RunMonitor = RunMonitor(), outputs: AttackOutputs
 ) throws -> AttackTotals {
     let plan = try options.plan()
@@ -25,8 +26,8 @@ public func runAttack(
     try Validation.checkLabels(labels, count: count, classes: classes, argument: "labels")
     if let stages = try options.stages(classes: classes) {
         return try runStages(
-            stages, goal, on: classifier, HostImages(images, labels, count: count, classifier), options,
-            firstIndex: firstIndex, batchSize: batchSize, monitor, outputs)
+            stages, goal, on: classifier, HostImages(images, labels, count: count, indices, classifier), options,
+            batchSize: batchSize, monitor, outputs)
     }
     if let targetLogits {
         try Validation.checkFinite(targetLogits, count: count * classes, argument: "target_logits")
@@ -40,6 +41,7 @@ public func runAttack(
     let attack = try GradientAttack(objective, plan: plan, capacity: capacity)
     let record = try AttackRecord(count: count, pixels: pixels)
     let keys = try Buffer<UInt64>(capacity)
+    let numbers = try Buffer<Int>(capacity)
     let ownTarget = usesOwnTarget ? try CleanOutput(classifier, capacity: capacity) : nil
     let chooser = try goal.map { try TargetChooser($0, classifier, seed: options.seed, capacity: capacity) }
     // What the results are judged by.
@@ -51,10 +53,14 @@ public func runAttack(
 
     func attackBatch() throws {
         let size = min(capacity, count - first)
-        for i in 0..<size { keys[i] = firstIndex &+ UInt64(first + i) }
+        for i in 0..<size {
+            numbers[i] = indices[first + i]
+            keys[i] = UInt64(numbers[i])
+        }
         var batch = AttackBatch(
             images: images + first * pixels, labels: labels + first,
-            targetLogits: targetLogits.map { $0 + first * classes }, keys: keys.pointer, count: size)
+            targetLogits: targetLogits.map { $0 + first * classes }, keys: keys.pointer, numbers: numbers.pointer,
+            count: size)
         if let ownTarget { batch = try ownTarget.give(to: batch, monitor) }
         if let chooser { batch = try chooser.aim(batch, monitor) }
         if outputs.quantised != nil { (judged.pointer + first).update(from: batch.labels, count: size) }
@@ -92,13 +98,13 @@ public func runAttack(
 /// and so do those that no run breaks.
 private func runStages(
     _ stages: [AttackStage], _ goal: AttackTarget?, on classifier: any DifferentiableClassifier, _ source: HostImages,
-    _ options: AttackOptions, firstIndex: UInt64, batchSize: Int, _ monitor: RunMonitor, _ outputs: AttackOutputs
+    _ options: AttackOptions, batchSize: Int, _ monitor: RunMonitor, _ outputs: AttackOutputs
 ) throws -> AttackTotals {
     let began = monotonicSeconds()
     let state = try CascadeState(
         count: source.count, classes: classifier.classes, pixels: classifier.shape.count, stages: stages.count)
     let cascade = try AttackCascade(
-        classifier, source: source, stages: stages, expectation: options.expectation, firstKey: firstIndex,
+        classifier, source: source, stages: stages, expectation: options.expectation,
         aim: goal.map { ($0, options.seed) }, batchSize: batchSize, state: state)
     let samples = AttackedSamples(source, state)
     for stage in stages { stage.tellFallback() }
@@ -119,6 +125,20 @@ private func runStages(
     return samples.totals(seconds: monotonicSeconds() - began)
 }
 
+/// The places that samples of a host have in their dataset, all at least 0.
+public enum SampleIndices {
+    case from(Int)
+    /// One for each sample. Borrowed.
+    case each(UnsafePointer<Int64>)
+
+    subscript(_ sample: Int) -> Int {
+        switch self {
+        case .from(let first): first + sample
+        case .each(let indices): Int(indices[sample])
+        }
+    }
+}
+
 /// Images and labels in memory of the host.
 private struct HostImages: ImageSource {
     let shape: ImageShape
@@ -126,13 +146,14 @@ private struct HostImages: ImageSource {
     let count: Int
     private let images: UnsafePointer<Float>
     private let labels: UnsafePointer<Int64>
+    private let indices: SampleIndices
 
     init(
-        _ images: UnsafePointer<Float>, _ labels: UnsafePointer<Int64>, count: Int,
+        _ images: UnsafePointer<Float>, _ labels: UnsafePointer<Int64>, count: Int, _ indices: SampleIndices,
         _ classifier: any DifferentiableClassifier
     ) {
         (shape, classes, self.count) = (classifier.shape, classifier.classes, count)
-        (self.images, self.labels) = (images, labels)
+        (self.images, self.labels, self.indices) = (images, labels, indices)
     }
 
     func readImages(_ count: Int, into result: UnsafeMutablePointer<Float>, row: (Int) -> Int) {
@@ -142,4 +163,6 @@ private struct HostImages: ImageSource {
     }
 
     func label(_ index: Int) -> Int { Int(labels[index]) }
+    func key(_ index: Int) -> UInt64 { UInt64(indices[index]) }
+    func number(_ index: Int) -> Int { indices[index] }
 }

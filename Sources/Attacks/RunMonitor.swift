@@ -9,7 +9,7 @@ public struct RunProgress: Sendable {
     public let seconds: Double
     /// Expected until the stage ends; negative where that cannot be told yet.
     public internal(set) var remaining: Double
-    /// Of the samples finished, the part that is still classified correctly; negative where that is not counted.
+    /// Of all samples, the part that is not broken so far; negative where that is not counted.
     public internal(set) var accuracy = -1.0
 
     init(stage: String, done: Int, total: Int, seconds: Double) {

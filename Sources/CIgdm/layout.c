@@ -134,7 +134,7 @@ AT(igdm_attack_tuning, reserved0, 60);
 AT(igdm_attack_tuning, momentum_decay, 64);
 AT(igdm_attack_tuning, reserved, 72);
 
-SIZE(igdm_attack_options, 160);
+SIZE(igdm_attack_options, 168);
 AT(igdm_attack_options, struct_size, 0);
 AT(igdm_attack_options, random_start, 4);
 AT(igdm_attack_options, attack, 8);
@@ -157,6 +157,7 @@ AT(igdm_attack_options, targets, 128);
 AT(igdm_attack_options, eot, 136);
 AT(igdm_attack_options, tuning, 144);
 AT(igdm_attack_options, target, 152);
+AT(igdm_attack_options, indices, 160);
 
 SIZE(igdm_attack_report, 128);
 AT(igdm_attack_report, struct_size, 0);

@@ -8,6 +8,7 @@ struct AKD: DistillationMethod {
 
     let inner = InnerMaximisation.student
     let needs: LogitNeeds
+    var readsSoftLabels: Bool { lambda < 1 }
     private let lambda: Double
 
     init(_ options: MethodOptions) {

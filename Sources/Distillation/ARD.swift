@@ -8,6 +8,7 @@ struct ARD: DistillationMethod {
 
     let inner = InnerMaximisation.student
     let needs: LogitNeeds
+    var readsSoftLabels: Bool { a < 1 }
     private let a: Double
     private let temperature: Float
 

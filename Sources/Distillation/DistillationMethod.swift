@@ -18,6 +18,8 @@ public protocol DistillationMethod {
     /// The logits that `loss` reads. The student's pass over x is run only where it is asked for, because each pass
     /// changes the running statistics; that over x+d always is, for the training accuracy.
     var needs: LogitNeeds { get }
+    /// Whether a cross-entropy of the loss sees soft labels. false unless a method says otherwise.
+    var readsSoftLabels: Bool { get }
     /// The loss; adds its gradient with respect to the student's logits to the gradients of the context.
     func loss(_ context: LossContext) -> Double
     /// Called when the student has taken the step of the last `loss`: what the method learns from step to step is kept
@@ -26,6 +28,7 @@ public protocol DistillationMethod {
 }
 
 extension DistillationMethod {
+    public var readsSoftLabels: Bool { false }
     public func commit() {}
 }
 

@@ -3,7 +3,10 @@ import Kernels
 import Runtime
 import Storage
 
-extension Dataset: ImageSource {}
+extension Dataset: ImageSource {
+    /// A part of a dataset, in whatever order, has the random numbers of the whole.
+    public func key(_ index: Int) -> UInt64 { UInt64(place(index)) }
+}
 
 extension Trainer {
     /// Trains from the current position to the last epoch.
@@ -30,6 +33,7 @@ extension Trainer {
             // For the validation too, which may come first after a resumption.
             _ = try prepareMemory(capacity: min(options.batchSize, train.count))
             mirrorWarningDue = true
+            warnOfUnreadLabels(train)
             var clock = FitClock()
             let loader = try BatchLoader(train, generated: generated, options)
             while true {
@@ -52,6 +56,15 @@ extension Trainer {
                 event.batch = fitProgress.epochEndDue ? stepsPerEpoch : batchesDone
                 try send(event, clock, validates: validation != nil, onEvent)
             }
+        }
+    }
+
+    private func warnOfUnreadLabels(_ train: Dataset) {
+        guard !method.readsSoftLabels else { return }
+        for (name, data) in [("train", train), ("generated", generated)] where data?.hasSoftLabels == true {
+            Log.warning(
+                "\(name): has soft labels, which \(options.method) with these options never looks at: its loss has no "
+                    + "cross-entropy")
         }
     }
 

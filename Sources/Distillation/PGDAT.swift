@@ -6,6 +6,7 @@ struct PGDAT: DistillationMethod {
 
     let inner = InnerMaximisation.student
     let needs = LogitNeeds.studentAdversarial
+    let readsSoftLabels = true
 
     init(_ options: MethodOptions) {}
 

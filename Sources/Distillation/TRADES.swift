@@ -8,6 +8,7 @@ struct TRADES: DistillationMethod {
 
     let inner = InnerMaximisation(objective: .divergenceFromCleanStudent, start: InnerMaximisation.smallGaussian)
     let needs: LogitNeeds = [.studentAdversarial, .studentClean]
+    let readsSoftLabels = true
     private let beta: Double
 
     init(_ options: MethodOptions) { beta = options.tradesBeta }

@@ -73,7 +73,7 @@ extension Trainer {
         try memory.attack.run(
             AttackBatch(
                 images: batch.images, labels: batch.labels, targetLogits: target, keys: memory.keys.pointer,
-                keysAreNumbers: false, count: batch.count),
+                count: batch.count),
             into: memory.adversarial.pointer, success: nil)
     }
 

@@ -140,7 +140,7 @@ private struct AttackCall {
     private let count: Int
     private let options: AttackOptions
     private let target: UnsafePointer<Float>?
-    private let firstIndex: UInt64
+    private let indices: SampleIndices
     private let monitor: RunMonitor
     private let outputs: AttackOutputs
 
@@ -166,14 +166,24 @@ private struct AttackCall {
                 "options.first_index", got: given.first_index,
                 want: "0 ... \(largest): so many samples have to be numbered from there")
         }
-        firstIndex = UInt64(given.first_index)
+        if let each = try optionalPointer(given.indices, "options.indices") {
+            guard given.first_index == 0 else {
+                throw EngineError.invalid("options.first_index", got: given.first_index, want: "0 with indices")
+            }
+            for i in 0..<self.count where each[i] < 0 {
+                throw EngineError.invalid("options.indices[\(i)]", got: each[i], want: "at least 0")
+            }
+            indices = .each(each)
+        } else {
+            indices = .from(Int(given.first_index))
+        }
         monitor = Callbacks.monitor(given.progress, given.user, cancel: cancel)
     }
 
     func run(on model: any DifferentiableClassifier) throws -> AttackTotals {
         try runAttack(
             on: model, images: images, labels: labels, count: count, targetLogits: target, options: options,
-            firstIndex: firstIndex, batchSize: ModelHandle.batchSize, monitor: monitor, outputs: outputs)
+            indices: indices, batchSize: ModelHandle.batchSize, monitor: monitor, outputs: outputs)
     }
 }
 

@@ -1,7 +1,7 @@
 /// Sizes in bytes of the public structs in the version in which hosts first saw them: never changed, so that programs
 /// compiled against any older header stay accepted. Sources/CIgdm/layout.c has the sizes of today.
 enum FirstSize {
-    static let attackOptions = 160
+    static let attackOptions = 168
     static let attackReport = 128
     static let attackTuning = 80
     static let autoAttackOptions = 160

@@ -302,7 +302,7 @@ private struct Lifetimes {
             }
             // So is the output of a convolution with little work that only a BatchNorm reads: when that is made again, sums up its
             // gradient, or applies it.
-            for (index, step) in steps.enumerated() {
+            for step in steps {
                 guard case .convolution(let geometry, _, _, _) = step.kind, step.residual == nil, !step.rectify,
                     geometry.multiplyAdds <= Self.littleWork * step.shape.count, !isRemade[step.input],
                     consumers[step.output].count == 1, let norm = consumers[step.output].first,

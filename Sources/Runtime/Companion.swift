@@ -3,7 +3,8 @@ import Glibc
 /// A thread that does the same work beside its owner each time it is asked to, and sleeps in between.
 ///
 /// Its own `parallelFor`s run on it alone, so that it never takes the pool away from its owner. It is made when it is first
-/// asked, and again after `fork()`; where the system gives no thread, `wait` does the work.
+/// asked, and again after `fork()`; where the system gives no thread, `wait` does the work. When its owner has let it go
+/// it has ended, and holds nothing any more.
 public final class Companion {
     private let work: @Sendable () -> Void
     private var thread: CompanionThread?
@@ -12,25 +13,26 @@ public final class Companion {
     public init(_ work: @escaping @Sendable () -> Void) { self.work = work }
 
     deinit {
-        guard process == getpid() else { return }
-        wait()
-        thread?.end()
+        if isHere { thread?.end() }
     }
 
-    /// Asks for the work once. What it asked for before has to have been waited for.
+    /// Asks for the work once. What it was asked for before has to have been waited for.
     public func start() {
-        let here = getpid()
-        if thread == nil || process != here {
-            // A parent's thread does not exist here. What it held on to stays, its lock too, which it may have left in any
-            // state.
+        if !isHere {
+            // What a parent's thread held on to stays, its lock too, which it may have left in any state.
             thread = CompanionThread(work)
-            process = here
+            process = getpid()
         }
         thread?.start()
     }
 
     /// Returns when nothing is under way any more.
-    public func wait() { thread?.wait() }
+    public func wait() {
+        if isHere { thread?.wait() }
+    }
+
+    /// false in a process forked since, in which only the forking thread exists: nothing can be under way there.
+    private var isHere: Bool { thread != nil && process == getpid() }
 }
 
 private final class CompanionThread: @unchecked Sendable {
@@ -44,12 +46,12 @@ private final class CompanionThread: @unchecked Sendable {
     private let mutex = Mutex()
     private let changed = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
     private var state = State.idle
-    private var runs = false
+    private var thread: pthread_t?
 
     init(_ work: @escaping @Sendable () -> Void) {
         self.work = work
         pthread_cond_init(changed, nil)
-        runs = startThread { [self] in
+        thread = startThread { [self] in
             WorkerPool.computeAlone()
             while awaitRequest() {
                 work()
@@ -65,16 +67,20 @@ private final class CompanionThread: @unchecked Sendable {
 
     func start() { become(.asked) }
 
-    func end() { become(.over) }
-
     func wait() {
-        if !runs, state == .asked {
+        if thread == nil, state == .asked {
             work()
             state = .idle
         }
         mutex.withLock {
             while state == .asked { pthread_cond_wait(changed, mutex.raw) }
         }
+    }
+
+    func end() {
+        wait()
+        become(.over)
+        if let thread { pthread_join(thread, nil) }
     }
 
     private func become(_ new: State) {

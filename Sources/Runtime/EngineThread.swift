@@ -2,8 +2,8 @@ import Glibc
 
 /// Starts a thread of the engine, which runs `body` and ends. It takes no signals: those belong to the host's own threads.
 ///
-/// false where the system gives none.
-func startThread(_ body: @escaping @Sendable () -> Void) -> Bool {
+/// The caller joins or detaches it. nil where the system gives none.
+func startThread(_ body: @escaping @Sendable () -> Void) -> pthread_t? {
     var all = sigset_t()
     var previous = sigset_t()
     sigfillset(&all)
@@ -20,10 +20,9 @@ func startThread(_ body: @escaping @Sendable () -> Void) -> Bool {
         }, argument.toOpaque())
     guard status == 0 else {
         argument.release()
-        return false
+        return nil
     }
-    pthread_detach(thread)
-    return true
+    return thread
 }
 
 private final class ThreadBody {

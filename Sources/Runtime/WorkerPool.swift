@@ -115,7 +115,11 @@ private final class Pool: @unchecked Sendable {
     init(workers wanted: Int) {
         pthread_cond_init(wakeUp, nil)
         // Fewer threads give the same results, only later.
-        for _ in 0..<wanted where startThread({ [self] in work() }) { workers += 1 }
+        for _ in 0..<wanted {
+            guard let thread = startThread({ [self] in work() }) else { continue }
+            pthread_detach(thread)
+            workers += 1
+        }
     }
 
     deinit {

@@ -126,8 +126,8 @@ public final class Dataset: @unchecked Sendable {
         if case .streamed = pixels { true } else { false }
     }
 
-    /// Where sample `index` lies in `pixels`.
-    func place(_ index: Int) -> Int { order?.pointer[first + index] ?? first + index }
+    /// Where sample `index` lies in the dataset that this is a part of.
+    public func place(_ index: Int) -> Int { order?.pointer[first + index] ?? first + index }
 
     /// The label of sample `index`, which is in 0 ..< count; with soft labels the most probable class, of equals the first.
     public func label(_ index: Int) -> Int { Int(labels[first + index]) }

@@ -311,7 +311,7 @@ import Testing
         func run(_ range: Range<Int>, batchSize: Int) throws -> (images: [Float], success: [UInt8]) {
             try attack(
                 model, Array(images[range.lowerBound * 9..<range.upperBound * 9]), Array(labels[range]),
-                firstIndex: UInt64(range.lowerBound), batchSize: batchSize
+                firstIndex: range.lowerBound, batchSize: batchSize
             ) {
                 $0.norm = norm
                 $0.epsilon = norm == "linf" ? 0.06 : 0.15
@@ -365,7 +365,7 @@ import Testing
 
     @Test func seedsAndRestartsDrawAnew() throws {
         let images = randomImages(4, seed: 3)
-        func start(_ seed: UInt64, _ first: UInt64) throws -> [Float] {
+        func start(_ seed: UInt64, _ first: Int) throws -> [Float] {
             try attack(linear, images, [0], firstIndex: first) {
                 $0.epsilon = 0.1
                 $0.step = 1e-7

@@ -87,7 +87,7 @@ import Testing
             let pixels = shape.count
             return try attack(
                 model, Array(images[samples.lowerBound * pixels..<samples.upperBound * pixels]), Array(labels[samples]),
-                firstIndex: UInt64(samples.lowerBound), batchSize: batchSize
+                firstIndex: samples.lowerBound, batchSize: batchSize
             ) {
                 one.set(&$0)
                 $0.restarts = 2

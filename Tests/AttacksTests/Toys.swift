@@ -192,7 +192,7 @@ func predictions(_ model: any DifferentiableClassifier, _ images: [Float]) throw
 
 /// `runAttack` on arrays.
 func attack(
-    _ model: any DifferentiableClassifier, _ images: [Float], _ labels: [Int64], firstIndex: UInt64 = 0,
+    _ model: any DifferentiableClassifier, _ images: [Float], _ labels: [Int64], firstIndex: Int = 0,
     batchSize: Int = 64, target: [Float]? = nil, monitor: RunMonitor = RunMonitor(),
     _ change: (inout AttackOptions) -> Void
 ) throws -> (images: [Float], success: [UInt8]) {
@@ -203,7 +203,7 @@ func attack(
     try withOutputs(&result, &success) { outputs in
         _ = try runAttack(
             on: model, images: images, labels: labels, count: labels.count, targetLogits: target, options: options,
-            firstIndex: firstIndex, batchSize: batchSize, monitor: monitor, outputs: outputs)
+            indices: .from(firstIndex), batchSize: batchSize, monitor: monitor, outputs: outputs)
     }
     return (result, success)
 }

@@ -365,7 +365,7 @@ static void defaults_are_complete(void) {
     CHECK(!strcmp(attacking.attack, "pgd") && !strcmp(attacking.norm, "linf") && !strcmp(attacking.loss, "ce"));
     CHECK(attacking.epsilon == 8.0 / 255 && attacking.step == 0 && attacking.steps == 0 && attacking.restarts == 1);
     CHECK(attacking.kappa == 50 && attacking.seed == 0 && attacking.first_index == 0
-          && attacking.target_logits == NULL);
+          && attacking.target_logits == NULL && attacking.indices == NULL);
     CHECK(attacking.progress == NULL && attacking.user == NULL && attacking.cancel == NULL);
 
     CHECK(attacking.targets == 0 && attacking.eot == 0 && attacking.tuning == NULL);

@@ -419,6 +419,11 @@ static void attack_numbers(void) {
     INVALID(igdm_attack(model, images, labels, COUNT, &options, outputs, NULL), "first_index");
     options.first_index = INT64_MAX;
     INVALID(igdm_attack(model, images, labels, COUNT, &options, outputs, NULL), "first_index");
+    static int64_t indices[COUNT];
+    options.indices = indices;
+    INVALID(igdm_attack(model, images, labels, COUNT, &options, outputs, NULL), "first_index");
+    options.first_index = 0, indices[1] = -1;
+    INVALID(igdm_attack(model, images, labels, COUNT, &options, outputs, NULL), "options.indices[1]: got -1");
 }
 
 static void trainer_numbers(void) {

@@ -45,12 +45,12 @@ def test_attacks_of_the_ensemble(teacher: igdm.Model, attack: str, norm: str) ->
 def test_table_samples_and_warnings(teacher: igdm.Model, data: igdm.Dataset) -> None:
     seen: list[igdm.Progress] = []
     result = igdm.autoattack(teacher, data, **SMALL, batch_size=16, progress=False, callback=seen.append)
-    assert [row.name for row in result.rows] == ["clean", "apgd-ce", "apgd-t", "fab-t", "square"]
+    assert [row.name for row in result.rows] == ["clean", "apgd-ce-8", "apgd-t-5", "fab-t-5", "square-60"]
     assert result.clean >= result.robust
     images, labels = data.read()
     wrong = teacher.predict(result.samples.images).argmax(1) != labels
     np.testing.assert_array_equal(result.samples.success, wrong)
-    np.testing.assert_array_equal(result.correct["square"], ~wrong)
+    np.testing.assert_array_equal(result.correct["square-60"], ~wrong)
     assert [name is None for name in result.broken_by] == (~wrong).tolist()
     assert np.abs(result.samples.images.astype(np.float64) - images).max() <= EPS
     assert any("3 classes" in warning for warning in result.warnings)
@@ -217,7 +217,7 @@ def test_versions_run_to_their_end(
 def test_fab_without_targets(teacher: igdm.Model, data: igdm.Dataset) -> None:
     options = {"version": "custom", "eps": 0.25, "count": 16, "progress": False}
     result = igdm.autoattack(teacher, data, attacks=["fab-8"], **options)
-    assert [row.name for row in result.rows] == ["clean", "fab"]
+    assert [row.name for row in result.rows] == ["clean", "fab-8"]
     assert result.robust < result.clean
     aimed = igdm.autoattack(teacher, data, attacks=["fab-t-8"], **options)
     assert np.any(aimed.samples.images != result.samples.images)
@@ -247,11 +247,19 @@ def test_benchmark_is_standard_autoattack(teacher: igdm.Model, data: igdm.Datase
     result = igdm.autoattack(teacher, data, eps="2/255", count=4)
     assert (clean, robust) == (result.clean, result.robust)
     record = json.loads(path.read_text())
-    assert record["eps"] == "2/255" and record["threat_model"] == "Linf"
+    assert list(record) == list(igdm.ensemble.RECORD)
+    assert record["eps"] == "2/255" and record["footnote"].startswith("Linf, 4 samples")
+    assert record["venue"] is None and record["architecture"] == "resnet8"
     assert record["clean_acc"] == f"{100 * clean:.2f}" and record["autoattack_acc"] == f"{100 * robust:.2f}"
     assert record["dataset"] == "arrays"
-    igdm.benchmark(teacher, data, eps="2/255", n=1, to=path, dataset="bands")
-    assert json.loads(path.read_text())["dataset"] == "bands"
+    known = {"name": "A small network", "venue": "Unpublished", "additional_data": False}
+    igdm.benchmark(teacher, data, eps="2/255", n=1, to=path, dataset="bands", record=known)
+    record = json.loads(path.read_text())
+    assert record["dataset"] == "bands" and {field: record[field] for field in known} == known
+    with pytest.raises(igdm.InvalidArgument, match="record: got a field 'paper', want some of link, name"):
+        igdm.benchmark(teacher, data, n=1, record={"paper": "x"})
+    with pytest.raises(igdm.InvalidArgument, match="version: got 'custom' with `to`, want 'standard'"):
+        igdm.benchmark(teacher, data, n=1, to=path, version="custom", attacks="square-2")
     with pytest.raises(igdm.InvalidArgument, match="threat"):
         igdm.benchmark(teacher, data, threat="l7")
     with pytest.raises(igdm.InputOutputError, match=r"to: got .*nowhere/x\.json, want a file in a folder"):
@@ -271,7 +279,7 @@ def test_command_line(teacher: igdm.Model, hdf5_data: Path, tmp_path: Path, pyth
     if done.returncode == 2:
         pytest.fail(done.stderr)
     facts = json.loads(done.stdout)
-    assert [row["name"] for row in facts["rows"]] == ["clean", "apgd-ce", "square"]
+    assert [row["name"] for row in facts["rows"]] == ["clean", "apgd-ce-4", "square-20"]
     table = python(*common, "--attacks", "apgd-ce-4,square-20,fgsm")  # type: ignore[operator]
     assert "square-20" in table.stdout, table.stderr
     bad = python(*common, "--attacks", "fgsm", "--version", "plus")  # type: ignore[operator]

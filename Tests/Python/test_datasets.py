@@ -127,7 +127,7 @@ def test_bad_arrays() -> None:
         datasets.from_arrays(images.astype(np.float64), labels)
     with pytest.raises(igdm.ShapeError, match=r"images\[:, None\]"):
         datasets.from_arrays(images[:, 0], labels)
-    with pytest.raises(igdm.ShapeError, match="one label for each image"):
+    with pytest.raises(igdm.ShapeError, match="one for each image"):
         datasets.from_arrays(images, labels[:3])
     with pytest.raises(TypeError, match="integers"):
         datasets.from_arrays(images, labels.astype(np.float32))

@@ -49,19 +49,20 @@ def test_tables_and_plot() -> None:
     assert found["difference, ARD"][5] == "+3.0 ± 1.4"
     assert found["teacher"][5] == "70.0"
     assert len(made["main"]) == 2 + 3 * len(METHODS) + 1
-    assert len(made["ablations"]) == 2 + len(ablations(alpha, QUICK)) + 8
+    assert len(made["ablations"]) == 2 + len(ablations(alpha, QUICK)) + 10
     assert "**1: 80.0 ± 0.0 / 60.0 ± 0.0**" in next(line for line in made["alpha"] if "RSLAD" in line)
 
-    drawing = ElementTree.fromstring(document.plot(results, main_table(alpha)))
-    circles = [element for element in drawing.iter() if element.tag.endswith("circle")]
-    assert len(circles) == 2 + len(METHODS) * 2 * (1 + 2)
+    for one in document.PLOTS:
+        drawing = ElementTree.fromstring(document.plot(results, main_table(alpha), one))
+        circles = [element for element in drawing.iter() if element.tag.endswith("circle")]
+        assert len(circles) == 2 + len(METHODS) * 2 * (1 + 2)
 
 
 def test_what_is_not_measured_is_said_to_be_missing(tmp_path: Path) -> None:
     records = Records(tmp_path / "results.jsonl")
     made = command.sections(QUICK, records)
     assert all(cells[0] == document.MISSING for name, cells in rows(made["main"]).items() if name not in ("", "---"))
-    assert "0 of 31" in made["scale"][0]
+    assert "0 of 37" in made["scale"][0]
 
     for (one,) in command.choices(QUICK)["ard"].values():
         records.add(one.key, run(0.5))
@@ -71,7 +72,8 @@ def test_what_is_not_measured_is_said_to_be_missing(tmp_path: Path) -> None:
     for one in both:
         records.add(one.key, run(0.5))
     assert rows(command.sections(QUICK, records)["main"])["difference, ARD"][5] == "+0.0"
-    drawing = ElementTree.fromstring(document.plot({one: {} for one in main_table(alpha)}, main_table(alpha)))
+    nothing = {one: {} for one in main_table(alpha)}
+    drawing = ElementTree.fromstring(document.plot(nothing, main_table(alpha), document.PLOTS[0]))
     assert sum(element.text == document.MISSING for element in drawing.iter()) == len(METHODS)
 
 

@@ -130,7 +130,7 @@ def test_autoattack_in_l1(teacher: igdm.Model) -> None:
         teacher, data, version="custom", attacks=["apgd-ce-10", "apgd-t-10", "fab-t-5", "square-30"], norm="l1", eps=4,
         callback=events.append,
     )  # fmt: skip
-    assert [row.name for row in result.rows] == ["clean", "apgd-ce", "apgd-t", "fab-t", "square"]
+    assert [row.name for row in result.rows] == ["clean", "apgd-ce-10", "apgd-t-10", "fab-t-5", "square-30"]
     assert result.robust <= result.clean
     assert events[-1].done == 8
     with pytest.raises(igdm.Cancelled):

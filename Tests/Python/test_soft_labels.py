@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,27 @@ def test_certain_labels_are_labels(teacher: igdm.Model) -> None:
     # Methods without cross-entropy do not look at them.
     for method in ("ard", "rslad", "iad", "adaad", "saad"):
         np.testing.assert_array_equal(train(soft, teacher, method=method), train(plain, teacher, method=method))
+
+
+def test_who_gives_them_to_a_method_that_never_looks_is_told(
+    teacher: igdm.Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    images, labels = make_arrays(32)
+    soft, hard = (igdm.datasets.from_arrays(images, rows, classes=CLASSES) for rows in (soften(labels), labels))
+
+    def told(data: igdm.Dataset, **options: Any) -> list[str]:
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, logger="igdm"):
+            train(data, teacher, epochs=1, **options)
+        return [record.getMessage() for record in caplog.records if "soft labels" in record.getMessage()]
+
+    assert not told(soft, method="trades") and not told(soft, method="ard", adversarial_weight=0.5)
+    assert not told(hard, method="ard")
+    for method in ("ard", "rslad", "iad"):
+        (message,) = told(soft, method=method)
+        assert message.startswith(f"train: has soft labels, which {method} with these options never looks at")
+    (message,) = told(hard, method="ard", generated=soft, generated_ratio=0.5)
+    assert message.startswith("generated: has soft labels")
 
 
 def test_a_step_takes_the_cross_entropy() -> None:

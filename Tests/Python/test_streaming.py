@@ -120,7 +120,8 @@ def test_a_file_that_breaks_in_the_middle(tmp_path: Path, way: str) -> None:
     assert str(path) in str(caught.value)
     trainer = igdm.Trainer(make_model(), None, **options)
     trainer.resume(tmp_path / "run" / "last.h5")
-    assert trainer.position.steps == len(seen) == 3
+    # The batch after the damage had been read before, during the third step.
+    assert trainer.position.steps == len(seen) == (4 if igdm.get_threads() > 1 else 3)
 
     # With the file as it was, the run goes on and ends as if nothing had been.
     os.replace(write(tmp_path / "copy.h5"), path)

@@ -77,7 +77,7 @@ def test_autoattack_over_radii(teacher: igdm.Model, data: igdm.Dataset, tmp_path
     state = tmp_path / "state"
     swept = igdm.sweep(teacher, data, [0.1, 0.3, "0.5"], attacks="autoattack", state=state, **options)
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["state.0", "state.1", "state.2"]
-    assert list(swept.curves) == ["apgd-ce", "square"]
+    assert list(swept.curves) == ["apgd-ce-3", "square-20"]
     kept = np.zeros(len(data), bool)
     before: igdm.AutoAttack | None = None
     for eps, here in zip(swept.eps, swept.evaluations, strict=True):
@@ -86,16 +86,16 @@ def test_autoattack_over_radii(teacher: igdm.Model, data: igdm.Dataset, tmp_path
         fresh = ~kept
         np.testing.assert_array_equal(here.samples.images[fresh], alone.samples.images[fresh])
         np.testing.assert_array_equal(here.samples.forwards[fresh], alone.samples.forwards[fresh])
-        np.testing.assert_array_equal(here.correct["square"], alone.correct["square"] & fresh)
+        np.testing.assert_array_equal(here.correct["square-20"], alone.correct["square-20"] & fresh)
         if before is not None:
             np.testing.assert_array_equal(here.samples.images[kept], before.samples.images[kept])
             assert [here.broken_by[i] for i in np.flatnonzero(kept)] == [
                 before.broken_by[i] for i in np.flatnonzero(kept)
             ]
         assert (here.samples.linf <= float(eps)).all()
-        before, kept = here, here.correct["clean"] & ~here.correct["square"]
-    assert swept.curves["square"] == sorted(swept.curves["square"], reverse=True)
-    assert swept.curves["square"][-1] < swept.curves["square"][0]
+        before, kept = here, here.correct["clean"] & ~here.correct["square-20"]
+    assert swept.curves["square-20"] == sorted(swept.curves["square-20"], reverse=True)
+    assert swept.curves["square-20"][-1] < swept.curves["square-20"][0]
     assert json.loads(json.dumps(swept.to_dict()))["curves"] == swept.curves and "square" in str(swept)
     # The files are complete: nothing is attacked any more, and another smaller radius is another run.
     again = igdm.sweep(teacher, data, [0.1, 0.3, "0.5"], attacks="autoattack", state=state, **options)
@@ -288,7 +288,7 @@ def test_command_line(teacher: igdm.Model, hdf5_data: Path, tmp_path: Path, pyth
         json.loads(run(*ensemble, "--eps", eps, "--json"))
         text = page.read_text()
         assert ("Accuracy over the radius" in text) == curves
-        for wanted in ("AutoAttack: after each attack", ">APGD-CE<", "What the attacks look like"):
+        for wanted in ("AutoAttack: after each attack", ">APGD-CE-3<", "What the attacks look like"):
             assert wanted in text
     bad = python(*common, *few, "--eps", "0.1,0.2", "--samples", str(samples))  # type: ignore[operator]
     assert bad.returncode == 2 and "samples" in bad.stderr

@@ -306,6 +306,9 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("--count", type=int, metavar="N", help="the first N samples; 0 = all")
     parser.add_argument("--batch-size", type=int, metavar="N", help="changes speed and memory only")
     parser.add_argument("--seed", type=int, metavar="N", help="of the random starts")
+    parser.add_argument(
+        "--random-start", action=argparse.BooleanOptionalAction, default=None, help="begin at random in the ball"
+    )
     parser.add_argument("--eot", type=int, metavar="N", help="passes over which gradients are averaged (random models)")
     parser.add_argument("--loss", metavar="NAME", help="of pgd and its kind: ce, margin, dlr or kl")
     parser.add_argument("--kappa", type=float, metavar="X", help="confidence of the margin loss, of cw too (50)")
@@ -356,7 +359,7 @@ def _measure(
             raise igdm.InvalidArgument(f"{name}: got {getattr(given, name)!r}, want none without --attacks autoattack")
     names = (
         "attacks", "step", "norm", "restarts", "count", "batch_size", "seed", "target", "eot", "loss", "kappa",
-        "targets",
+        "targets", "random_start",
     )  # fmt: skip
     options = {name: getattr(given, name) for name in names} | {"teacher": teacher, "progress": not given.quiet}
     options["tuning"] = None if given.tuning is None else dict(given.tuning)
@@ -369,7 +372,7 @@ def _measure(
 def _measure_ensemble(
     given: argparse.Namespace, model: igdm.Model, teacher: igdm.Model | None, data: Dataset
 ) -> igdm.AutoAttack | igdm.Sweep:
-    for name in ("teacher", "step", "target", "tuning", "loss", "kappa"):
+    for name in ("teacher", "step", "target", "tuning", "loss", "kappa", "random_start"):
         if getattr(given, name) is not None:
             raise igdm.InvalidArgument(f"{name}: got {getattr(given, name)!r}, want none with --attacks autoattack")
     names = ("norm", "count", "batch_size", "seed", "state", "eot", "restarts", "targets")

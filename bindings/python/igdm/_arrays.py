@@ -52,7 +52,7 @@ def labels(name: str, value: ArrayLike, count: int) -> Labels:
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name}: got dtype {array.dtype}, want integers; convert them with .astype(np.int64)")
     if array.shape != (count,):
-        raise ShapeError(f"{name}: got shape {array.shape}, want ({count},), one label for each image")
+        raise ShapeError(f"{name}: got shape {array.shape}, want ({count},), one for each image")
     return np.ascontiguousarray(array, dtype=np.int64)
 
 

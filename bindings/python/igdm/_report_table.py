@@ -102,12 +102,9 @@ def _finding(judged: Judged) -> str:
 
 
 def _warnings(judged: Judged) -> str:
-    """What AutoAttack says makes its numbers doubtful."""
+    """What makes the numbers doubtful."""
     told = [
-        f"{escape(one.name)}: {escape(warning)}"
-        for _, one, evaluation in judged
-        if isinstance(evaluation, AutoAttack)
-        for warning in evaluation.warnings
+        f"{escape(one.name)}: {escape(warning)}" for _, one, evaluation in judged for warning in evaluation.warnings
     ]
     return f'<p class="card finding">{"<br>".join(told)}</p>' if told else ""
 

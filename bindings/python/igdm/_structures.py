@@ -309,6 +309,7 @@ class AttackOptions(Struct):
         ("eot", c_int64),
         ("tuning", POINTER(AttackTuning)),
         ("target", c_char_p),
+        ("indices", POINTER(c_int64)),
     ]
 
 

@@ -84,6 +84,7 @@ def attack(
     seed: int | None = None,
     early_stop: bool | None = None,
     first_index: int | None = None,
+    indices: ArrayLike | None = None,
     target_logits: ArrayLike | None = None,
     targets: int | None = None,
     eot: int | None = None,
@@ -114,6 +115,8 @@ def attack(
     seed           of the random starts
     early_stop     let a sample rest at its first misclassified iterate
     first_index    index of the first sample in its dataset: it keys the random numbers
+    indices        (N) indices of the samples in their dataset, in the place of first_index, ...: then a sample has the
+                   same result in any order
     target_logits  (N, classes) float32 for the "kl" loss
     targets        apgd-t and fab-t: how many classes to go for, the nearest first; 0 = 9
     eot            passes over which gradients are averaged, for models that are random
@@ -142,6 +145,9 @@ def attack(
             if target is not None:
                 name, truth = _target(target, truth)
                 options.assign(target=name)
+            if indices is not None:
+                places = arrays.labels("indices", indices, len(batch))
+                options.indices = pointer(places)
             if target_logits is not None:
                 wanted = arrays.floats("target_logits", target_logits, (len(batch), under.classes))
                 options.target_logits = pointer(wanted)

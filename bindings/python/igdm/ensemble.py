@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,13 +20,20 @@ from .attacks import Adversarial, Report, Watcher, watched
 from .convert.files import require_writable
 from .datasets import Dataset, require_dataset
 from .errors import InvalidArgument
-from .evaluation import Row, format_rows, read_rows
+from .evaluation import Row, format_rows, read_rows, read_warnings, told
 from .hosts import HostModel, attacked
 from .models import Model
 from .progress import Display
 from .runs import write_json
 
 THREATS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
+
+RECORD = (
+    "link", "name", "authors", "additional_data", "number_forward_passes", "dataset", "venue", "architecture", "eps",
+    "clean_acc", "reported", "corruptions_acc", "corruptions_acc_3d", "corruptions_mce", "corruptions_mce_3d",
+    "autoattack_acc", "footnote",
+)  # fmt: skip
+"""Fields of a model's record in RobustBench (ModelInfo of its utils.py); null where unknown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +100,7 @@ class AutoAttack:
         unfinished = self.rows[-1].unfinished
         if unfinished:
             lines.append(f"stopped: {unfinished} samples that are not through count as correct")
-        return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
+        return "\n".join([*lines, *told(self.warnings)])
 
 
 def autoattack(
@@ -200,7 +206,7 @@ def ensembled(
         images = np.empty((rows[0].count, *data.image_shape), np.float32)
         report = Report(len(images))
         call("igdm_evaluation_get_report", made, pointer(images), len(images), report.structure)
-        return AutoAttack(rows, correct, report.result(images), _warnings(made), asked)
+        return AutoAttack(rows, correct, report.result(images), read_warnings(made), asked)
 
     try:
         with attacked("model", model) as target, Display(progress) as display, watched(display, callback) as watcher:
@@ -219,17 +225,6 @@ def ensembled(
         yield result(), made
 
 
-def _warnings(evaluation: Any) -> tuple[str, ...]:
-    count = ctypes.c_size_t()
-    call("igdm_evaluation_warning_count", evaluation, count)
-    found = []
-    for index in range(count.value):
-        text = ctypes.c_char_p()
-        call("igdm_evaluation_get_warning", evaluation, index, text)
-        found.append((text.value or b"").decode())
-    return tuple(found)
-
-
 def benchmark(
     model: Model | HostModel,
     data: Dataset,
@@ -239,33 +234,41 @@ def benchmark(
     *,
     to: str | os.PathLike[str] | None = None,
     dataset: str | None = None,
+    record: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> tuple[float, float]:
     """Clean and robust accuracy in [0,1] under standard AutoAttack, as RobustBench measures them.
 
     threat   "linf", "l2" or "l1"
     n        the first so many samples of `data`; None = all
-    to       a JSON file to write, with the fields of RobustBench's model records: accuracies in percent, two decimals
+    to       a JSON file to write, with the fields of RobustBench's model records: accuracies in percent, two decimals;
+             threat, number of samples and warnings are its footnote. Of version "standard" only
     dataset  the name of the data in that file, such as "cifar10"; where left out, the kind of source that `data` has
+    record   what else is known for that file: {"name": ..., "authors": ..., "venue": ..., "link": ...}
     options  as those of autoattack(): state, batch_size, seed, progress, callback, version, attacks
     """
     if threat.lower() not in THREATS:
         raise InvalidArgument(f"threat: got {threat!r}, want one of {', '.join(THREATS)}")
     if n is not None:
         positive("n", n)
+    for field in record or ():
+        if field not in RECORD:
+            raise InvalidArgument(f"record: got a field {field!r}, want some of {', '.join(RECORD)}")
     if to is not None:
         require_writable("to", Path(to))
+        if options.get("version", "standard") != "standard":
+            raise InvalidArgument(
+                f"version: got {options['version']!r} with `to`, want 'standard', of which RobustBench keeps records"
+            )
     result = autoattack(model, data, norm=threat.lower(), eps=eps, count=n, **options)
     if to is not None:
-        record = {
+        measured = {
             "dataset": data.source["kind"] if dataset is None else dataset,
-            "threat_model": THREATS[threat.lower()],
             "architecture": model.info.architecture if isinstance(model, Model) else None,
             "eps": str(eps),
             "clean_acc": f"{100 * result.clean:.2f}",
             "autoattack_acc": f"{100 * result.robust:.2f}",
-            "number_of_samples": result.rows[0].count,
-            "footnote": "; ".join(result.warnings) or None,
+            "footnote": "; ".join([f"{THREATS[threat.lower()]}, {result.count} samples", *result.warnings]),
         }
-        write_json(to, {name: value for name, value in record.items() if value is not None})
+        write_json(to, dict.fromkeys(RECORD) | measured | dict(record or {}))
     return result.clean, result.robust

@@ -55,6 +55,8 @@ class Evaluation:
     samples: Mapping[str, Adversarial] = field(default_factory=dict)
     """What each attack found, by row name; with ``keep_samples`` only. Samples misclassified clean count as broken,
     unmoved."""
+    warnings: tuple[str, ...] = ()
+    """What makes the numbers doubtful: gradients that are zero where an attack begins, too few classes for it."""
 
     @property
     def accuracy(self) -> dict[str, float]:
@@ -78,6 +80,7 @@ class Evaluation:
             "worst": float(self.worst.mean()) if self.count else 0.0,
             "gradient_cosine": self.gradient_cosine,
             "gradient_distance": self.gradient_distance,
+            "warnings": list(self.warnings),
             "options": self.options,
         }
 
@@ -92,7 +95,7 @@ class Evaluation:
                 f"input gradients against the teacher's: cosine {self.gradient_cosine:.3f}, "
                 f"distance {self.gradient_distance:.3f}"
             )
-        return "\n".join(lines)
+        return "\n".join([*lines, *told(self.warnings)])
 
 
 def evaluate(
@@ -220,6 +223,7 @@ def measured(
             distance.value if has_agreement else None,
             asked,
             samples,
+            read_warnings(made),
         )
 
     try:
@@ -238,6 +242,23 @@ def measured(
         raise
     with Handle(made, "igdm_evaluation_release"):
         yield result(has_agreement=teacher is not None), made
+
+
+def told(warnings: Sequence[str]) -> list[str]:
+    """Lines of a printed result."""
+    return [f"warning: {warning}" for warning in warnings]
+
+
+def read_warnings(evaluation: Any) -> tuple[str, ...]:
+    """Those of an igdm_evaluation."""
+    count = ctypes.c_size_t()
+    call("igdm_evaluation_warning_count", evaluation, count)
+    found = []
+    for index in range(count.value):
+        text = ctypes.c_char_p()
+        call("igdm_evaluation_get_warning", evaluation, index, text)
+        found.append((text.value or b"").decode())
+    return tuple(found)
 
 
 def _read_samples(evaluation: Any, rows: Sequence[Row], shape: tuple[int, int, int]) -> dict[str, Adversarial]:

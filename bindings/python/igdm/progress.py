@@ -33,7 +33,7 @@ class Progress:
     eta: float | None = None
     """Seconds expected until the stage ends; None = cannot be told yet."""
     accuracy: float | None = None
-    """Of the samples finished, the part that is still classified correctly; None = not counted."""
+    """Of all samples, the part that AutoAttack has not broken so far; None = not counted."""
 
 
 class _Bar(Protocol):

@@ -13,7 +13,7 @@ from ._structures import number
 from .datasets import Dataset
 from .ensemble import AutoAttack, ensembled, version_options
 from .errors import InvalidArgument
-from .evaluation import Evaluation, format_table, measured, stopped
+from .evaluation import Evaluation, format_table, measured, stopped, told
 from .hosts import HostModel
 from .models import Model
 
@@ -59,7 +59,10 @@ class Sweep:
         ]
         first = self.evaluations[0]
         about = f"{first.options['norm']}, {first.count} samples, clean {100 * first.rows[0].accuracy:.2f} %"
-        return "\n".join([format_table(["eps", *curves], rows), about, *stopped(self.evaluations[-1].rows)])
+        judged = zip(self.eps, self.evaluations, strict=False)
+        doubts = [f"eps {eps}: {doubt}" for eps, one in judged for doubt in one.warnings]
+        table = format_table(["eps", *curves], rows)
+        return "\n".join([table, about, *stopped(self.evaluations[-1].rows), *told(doubts)])
 
 
 def sweep(model: Model | HostModel, data: Dataset, eps: Sequence[float | str], **options: Any) -> Sweep:
