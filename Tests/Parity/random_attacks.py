@@ -1,4 +1,5 @@
-"""Random attacks of igdm and of their authors (pyautoattack, the package of github.com/fra31/auto-attack).
+"""Random attacks of igdm and of their authors (pyautoattack, the package of github.com/fra31/auto-attack), or of
+torchattacks and foolbox.
 
 Both attack the teacher in examples/data as igdm computes it, so that what differs is the attack alone. The authors'
 code draws one window of Square for a whole batch; it is given small batches, each with a seed of its own, so that a
@@ -7,14 +8,16 @@ result is not that of a single sequence of windows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import igdm
+import peers
 import torch
+import torchattacks
 from fashion import RADIUS, TEACHER
-from pyautoattack.autopgd_base import APGDAttack
+from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 from pyautoattack.fab_pt import FABAttack_PT
 from pyautoattack.square import SquareAttack
 
@@ -49,6 +52,8 @@ class Case:
     settings: str
     options: dict[str, Any] = field(default_factory=dict)
     """Of igdm.attack."""
+    norms: tuple[str, ...] = tuple(NORMS)
+    radius: Mapping[str, float] = field(default_factory=lambda: RADIUS)
 
 
 def apgd(predict: Predict, norm: str, eps: float, seed: int, steps: int) -> Any:
@@ -67,10 +72,86 @@ def square(predict: Predict, norm: str, eps: float, seed: int, steps: int) -> An
     )  # fmt: skip
 
 
+class Module(torch.nn.Module):
+    """What the packages take for a network."""
+
+    def __init__(self, predict: Predict) -> None:
+        super().__init__()
+        self.predict = predict
+        self.nothing = torch.nn.Parameter(torch.zeros(1))  # where packages look for a device
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.predict(images)
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package's attack in the form of the authors' own."""
+
+    seed: int
+    run: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+    def perturb(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(self.seed)
+        return self.run(x, y)
+
+
+def targeted(predict: Predict, norm: str, eps: float, seed: int, steps: int) -> Any:
+    return APGDAttack_targeted(
+        predict, n_iter=steps, norm=norm, eps=eps, seed=seed, n_target_classes=3, device="cpu"
+    )  # fmt: skip
+
+
+def apgd_dlr(predict: Predict, norm: str, eps: float, seed: int, steps: int) -> Any:
+    return APGDAttack(predict, n_iter=steps, norm=norm, eps=eps, seed=seed, loss="dlr", device="cpu")
+
+
+def pgd(predict: Predict, norm: str, eps: float, seed: int, steps: int) -> Any:
+    kind = {"Linf": torchattacks.PGD, "L2": torchattacks.PGDL2}[norm]
+    return Package(seed, kind(Module(predict).eval(), eps=eps, alpha=eps / 4, steps=steps, random_start=True))
+
+
+def spsa(predict: Predict, norm: str, eps: float, seed: int, steps: int) -> Any:
+    return Package(
+        seed,
+        torchattacks.SPSA(
+            Module(predict).eval(), eps=eps, delta=0.01, lr=0.03, nb_iter=steps, nb_sample=16, max_batch_size=16
+        ),
+    )
+
+
+def noise(predict: Predict, norm: str, eps: float, seed: int, steps: int) -> Any:
+    foolbox = peers.foolbox()
+    name = {"L2": "L2RepeatedAdditiveGaussianNoiseAttack", "Linf": "LinfRepeatedAdditiveUniformNoiseAttack"}[norm]
+    under = foolbox.PyTorchModel(Module(predict).eval(), bounds=(0, 1), device="cpu")
+    attack = getattr(foolbox.attacks, name)(repeats=steps)
+    return Package(seed, lambda x, y: attack(under, x, y, epsilons=eps)[1])
+
+
 CASES = [
     Case("square", 200, square, "200 queries"),
     Case("apgd-ce", 20, apgd, "random start, 20 steps", {"tuning": {"reference_quirks": 1}}),
     Case("fab-t", 20, fab, "3 targets, 20 steps", {"targets": 3}),
+    Case("apgd-dlr", 20, apgd_dlr, "random start, 20 steps", {"tuning": {"reference_quirks": 1}}),
+    Case(
+        "apgd-t",
+        20,
+        targeted,
+        "3 targets, random start, 20 steps",
+        {"targets": 3, "tuning": {"reference_quirks": 1}},
+        ("linf", "l2"),
+    ),
+    Case("pgd", 20, pgd, "torchattacks, random start, 20 steps", {"early_stop": False}, ("linf", "l2")),
+    Case(
+        "spsa",
+        6,
+        spsa,
+        "torchattacks, 6 steps of 0.03, 16 directions",
+        {"tuning": {"spsa_directions": 16, "spsa_rate": 0.03}},
+        ("linf",),
+    ),
+    Case("noise-gaussian", 10, noise, "foolbox, 10 draws", {}, ("l2",), {"l2": 8.0}),
+    Case("noise-uniform", 10, noise, "foolbox, 10 draws", {}, ("linf",), {"linf": 0.5}),
 ]
 
 
@@ -86,8 +167,8 @@ class Comparison:
     def ours(self, case: Case, norm: str, seed: int) -> float:
         """Percent of the images that stay classified correctly."""
         result = igdm.attack(
-            self.model, self.images, self.labels, case.attack, eps=RADIUS[norm], norm=norm, steps=case.steps,
-            seed=seed, early_stop=True, progress=False, **case.options,
+            self.model, self.images, self.labels, case.attack, eps=case.radius[norm], norm=norm, steps=case.steps,
+            seed=seed, progress=False, **{"early_stop": True, **case.options},
         )  # fmt: skip
         return 100 * (1 - float(result.success.mean()))
 
@@ -101,7 +182,7 @@ class Comparison:
             x = torch.from_numpy(self.images[first : first + BATCH])
             y = torch.from_numpy(self.labels[first : first + BATCH])
             of_batch = seed * len(self.images) + first
-            attack = case.reference(self.predict, NORMS[norm], RADIUS[norm], of_batch, case.steps)
+            attack = case.reference(self.predict, NORMS[norm], case.radius[norm], of_batch, case.steps)
             found = attack.perturb(x, y)
             robust += int((self.predict(found).argmax(1) == y).sum())
         return 100 * robust / len(self.images)

@@ -73,8 +73,10 @@ def comparison() -> Comparison:
     return Comparison(FEW)
 
 
-@pytest.mark.parametrize("norm", list(NORMS))
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.attack)
+@pytest.mark.parametrize(
+    ("case", "norm"), [(case, norm) for case in CASES for norm in case.norms],
+    ids=lambda one: getattr(one, "attack", one),
+)  # fmt: skip
 def test_robust_accuracy_in_distribution(comparison: Comparison, case: Case, norm: str) -> None:
     """A few images only, fab-t with one seed: the means within three of them. `make distribution` takes 1000 images
     and three seeds, and half a point."""

@@ -30,6 +30,25 @@ def test_every_recipe_is_accepted_by_a_trainer(key: tuple[str, str, str], method
         assert recipes.paper(*key, f"{method}+igdm")["igdm"] > 0
 
 
+@pytest.mark.parametrize("method", igdm.methods())
+def test_recipes_of_fashion_mnist(method: str) -> None:
+    student, clean, robust = (
+        igdm.Model("small_cnn", classes=10, input_shape=(1, 28, 28), width=2, seed=seed) for seed in range(3)
+    )
+    options = recipes.fashion_mnist(method)
+    assert (options["mirror"], options["mirror_statistics"], options["eps"]) == ("clip", False, 0.1)
+    teachers = {"pgd-at": None, "trades": None, "mtard": [clean, robust]}.get(method, robust)
+    with igdm.Trainer(student, teachers, **options) as trainer:
+        assert {name: trainer.options[name] for name in options} == options
+    if method in ("mtard", "dgad", "saad"):
+        with pytest.raises(igdm.InvalidArgument, match=f"no alpha for {method} on fashion-mnist"):
+            recipes.fashion_mnist(f"{method}+igdm")
+    else:
+        assert recipes.fashion_mnist(f"{method}+igdm")["igdm"] == recipes.FASHION_ALPHA[method]
+    with pytest.raises(igdm.InvalidArgument, match="method: got"):
+        recipes.fashion_mnist(f"{method}+more")
+
+
 def test_every_method_has_its_recipe() -> None:
     assert set(recipes.METHODS) == set(igdm.methods())
     assert all(len(alphas) == len(recipes.ALPHA_ORDER) for alphas in recipes.ALPHA.values())
