@@ -91,6 +91,7 @@ class Peer:
     """Of subject, images, labels, norm."""
     options: dict[str, Any] = field(default_factory=dict)
     """Of igdm.attack."""
+    networks: tuple[str, ...] = ("small", "resnet18")
     nearest: bool = False
     """Looks for the nearest misclassified point: distances are compared, and success is to be within the radius."""
 
@@ -174,7 +175,7 @@ PEERS = [
         "foolbox", "pgd", BOTH, foolbox_attack("*PGD", abs_stepsize=0.25, steps=STEPS, random_start=False), FROM_IMAGE,
     ),
     Peer("foolbox", "ddn", ("l2",), foolbox_attack("DDNAttack", steps=STEPS), MANY, nearest=True),
-    Peer("foolbox", "deepfool", BOTH, foolbox_attack("*DeepFoolAttack", steps=50), nearest=True),
+    Peer("foolbox", "deepfool", BOTH, foolbox_attack("*DeepFoolAttack", steps=50), networks=("small",), nearest=True),
     Peer("foolbox", "fmn", ("linf", "l1"), foolbox_attack("*FMNAttack", steps=STEPS), MANY, nearest=True),
     Peer("ART", "fgsm", SIGN, of_art(FastGradientMethod)),
     Peer("ART", "pgd", SIGN, of_art(ProjectedGradientDescent, num_random_init=0, verbose=False), FROM_IMAGE),
@@ -186,11 +187,12 @@ PEERS = [
     Peer("adv-lib", "deepfool", BOTH, adv_lib_deepfool, nearest=True),
     Peer("adv-lib", "fab", ("linf", "l2", "l1"), adv_lib_fab, MANY, nearest=True),
 ]  # fmt: skip
-CASES = [(peer, norm) for peer in PEERS for norm in peer.norms]
+CASES = [(name, peer, norm) for peer in PEERS for name in peer.networks for norm in peer.norms]
 
 
-@pytest.mark.parametrize("name", ["small", "resnet18"])
-@pytest.mark.parametrize(("peer", "norm"), CASES, ids=lambda one: getattr(one, "package", one))
+@pytest.mark.parametrize(
+    ("name", "peer", "norm"), CASES, ids=[f"{name}-{peer.package}-{peer.attack}-{norm}" for name, peer, norm in CASES]
+)
 def test_success_loss_and_accuracy(subjects: dict[str, Subject], name: str, peer: Peer, norm: str) -> None:
     on = subjects[name]
     count = on.few if peer.nearest else len(on.images)

@@ -49,7 +49,7 @@ def test_tables_and_plot() -> None:
     assert found["difference, ARD"][5] == "+3.0 ± 1.4"
     assert found["teacher"][5] == "70.0"
     assert len(made["main"]) == 2 + 3 * len(METHODS) + 1
-    assert len(made["ablations"]) == 2 + len(ablations(alpha, QUICK)) + 10
+    assert len(made["ablations"]) == 2 + len(ablations(alpha, QUICK)) + 12
     assert "**1: 80.0 ± 0.0 / 60.0 ± 0.0**" in next(line for line in made["alpha"] if "RSLAD" in line)
 
     for one in document.PLOTS:
@@ -62,7 +62,7 @@ def test_what_is_not_measured_is_said_to_be_missing(tmp_path: Path) -> None:
     records = Records(tmp_path / "results.jsonl")
     made = command.sections(QUICK, records)
     assert all(cells[0] == document.MISSING for name, cells in rows(made["main"]).items() if name not in ("", "---"))
-    assert "0 of 37" in made["scale"][0]
+    assert "0 of 39" in made["scale"][0]
 
     for (one,) in command.choices(QUICK)["ard"].values():
         records.add(one.key, run(0.5))
