@@ -145,7 +145,8 @@ def ablations(alpha: Alpha, scale: Scale) -> list[Experiment]:
             for value in MATCHING_WEIGHTS
         ),
         *(
-            Experiment("rslad", f"{variant}, learning rate 2", options | {"learning_rate": 10 * TRAINING["learning_rate"]})
+            Experiment("rslad", f"{variant}, learning rate 2",
+                       options | {"learning_rate": 10 * TRAINING["learning_rate"]})
             for variant, options in ((BASE, {}), (IGDM, {"igdm": alpha["rslad"]}))
         ),
         Experiment("adaad", "+ IGDM, attack without the teacher", {"igdm": alpha["adaad"], "inner": "student"}),
