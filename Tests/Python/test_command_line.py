@@ -350,7 +350,7 @@ def test_an_interrupted_evaluation_prints_its_table(
     monkeypatch.setattr(igdm, "evaluate", lambda *given, **options: measure(*given, callback=interrupted, **options))
     command = [
         "evaluate", tmp_path / "teacher.h5", "--data", f"hdf5:{hdf5_data},test/images,test/labels", "--quiet", "--eps",
-        "0.1", "--attacks", "fgsm,pgd-2,fgsm", "--batch-size", 4,
+        "0.1", "--attacks", "fgsm,pgd-2,pgd-3", "--batch-size", 4,
     ]  # fmt: skip
     status, out, err = run(*command)
     assert (status, err) == (130, "igdm: interrupted\n")
