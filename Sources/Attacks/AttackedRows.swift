@@ -128,7 +128,7 @@ final class AttackedRows {
         let flags = try Buffer(copying: left)
         for stage in stages {
             if let fallback = stage.fallback {
-                warn(name, stage.name == name ? fallback : "\(stage.name): \(fallback)")
+                warn(name, stages.count == 1 ? fallback : "\(stage.name): \(fallback)")
             }
         }
         let began = monotonicSeconds()

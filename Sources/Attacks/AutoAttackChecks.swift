@@ -27,7 +27,8 @@ struct AutoAttackChecks {
         try probeForMaskedGradients(monitor)
     }
 
-    mutating func after(_ stages: [AttackStage], _ monitor: RunMonitor) throws {
+    /// - Parameter taken: samples that were broken, and looked at, at a smaller radius.
+    mutating func after(_ stages: [AttackStage], taken: [Bool], _ monitor: RunMonitor) throws {
         let vanished = state.vanished.count { $0 == 1 }
         if vanished > 0 {
             warn(
@@ -35,7 +36,7 @@ struct AutoAttackChecks {
                     + "attacks that follow gradients are blind there, and the robust accuracy may be far too high")
         }
         checkSquare(stages)
-        try checkResults(monitor, areVerified: stages.allSatisfy(\.isVerified))
+        try checkResults(monitor, taken: taken, areVerified: stages.allSatisfy(\.isVerified))
     }
 
     private mutating func warn(_ message: String) {
@@ -145,9 +146,9 @@ struct AutoAttackChecks {
 
     /// What is handed out is evaluated once more, and counts only if it is misclassified then too, unless that has been asked
     /// already.
-    private mutating func checkResults(_ monitor: RunMonitor, areVerified: Bool) throws {
+    private mutating func checkResults(_ monitor: RunMonitor, taken: [Bool], areVerified: Bool) throws {
         let breaker = state.breaker
-        let broken = Array(breaker.indices.lazy.filter { breaker[$0] >= 0 })
+        let broken = Array(breaker.indices.lazy.filter { breaker[$0] >= 0 && !taken[$0] })
         let pixels = model.shape.count
         let images = try FloatBuffer(batchSize * pixels)
         let logits = try FloatBuffer(batchSize * model.classes)

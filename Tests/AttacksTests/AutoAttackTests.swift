@@ -439,6 +439,8 @@ import Testing
         #expect(table.rows.map(\.name) == ["clean", "apgd-ce-1", "square-30", "apgd-ce-20"])
         let error = thrownError { _ = try evaluated(real, source) { $0.attacks = "square-5,square-5" } }
         #expect(error?.message == "attacks: got \"square-5\" twice, want each entry once")
+        let hidden = thrownError { _ = try evaluated(real, source) { $0.attacks = "apgd-t,autoattack" } }
+        #expect(hidden?.message == "attacks: got \"apgd-t\" twice, want each attack once; autoattack is several")
     }
 
     /// What is random cannot be recognised by its logits; but a model that is not, under rand.

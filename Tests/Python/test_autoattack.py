@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -256,8 +257,17 @@ def test_benchmark_is_standard_autoattack(teacher: igdm.Model, data: igdm.Datase
     igdm.benchmark(teacher, data, eps="2/255", n=1, to=path, dataset="bands", record=known)
     record = json.loads(path.read_text())
     assert record["dataset"] == "bands" and {field: record[field] for field in known} == known
-    with pytest.raises(igdm.InvalidArgument, match="record: got a field 'paper', want some of link, name"):
-        igdm.benchmark(teacher, data, n=1, record={"paper": "x"})
+    for bad, message in (
+        ({"paper": "x"}, "record: got a field 'paper', want some of link, name"),
+        ({"clean_acc": "99"}, "record: got a field 'clean_acc'"),
+        ({"name": float("nan")}, "record: name: got nan"),
+        ({"name": {1}}, "record: name: got {1}"),
+        (["name"], "record: got list, want a mapping"),
+    ):
+        with pytest.raises(igdm.InvalidArgument, match=re.escape(message)):
+            igdm.benchmark(teacher, data, n=1, record=bad)
+    igdm.benchmark(teacher, data, eps="2/255", n=1, to=path, version=None, record={"footnote": "mine"})
+    assert json.loads(path.read_text())["footnote"].startswith("mine; Linf, 1 samples")
     with pytest.raises(igdm.InvalidArgument, match="version: got 'custom' with `to`, want 'standard'"):
         igdm.benchmark(teacher, data, n=1, to=path, version="custom", attacks="square-2")
     with pytest.raises(igdm.InvalidArgument, match="threat"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -251,12 +252,10 @@ def benchmark(
         raise InvalidArgument(f"threat: got {threat!r}, want one of {', '.join(THREATS)}")
     if n is not None:
         positive("n", n)
-    for field in record or ():
-        if field not in RECORD:
-            raise InvalidArgument(f"record: got a field {field!r}, want some of {', '.join(RECORD)}")
+    known = _checked_record(record)
     if to is not None:
         require_writable("to", Path(to))
-        if options.get("version", "standard") != "standard":
+        if options.get("version") not in (None, "standard"):
             raise InvalidArgument(
                 f"version: got {options['version']!r} with `to`, want 'standard', of which RobustBench keeps records"
             )
@@ -270,5 +269,24 @@ def benchmark(
             "autoattack_acc": f"{100 * result.robust:.2f}",
             "footnote": "; ".join([f"{THREATS[threat.lower()]}, {result.count} samples", *result.warnings]),
         }
-        write_json(to, dict.fromkeys(RECORD) | measured | dict(record or {}))
+        if "footnote" in known:
+            known["footnote"] = f"{known['footnote']}; {measured['footnote']}"
+        write_json(to, dict.fromkeys(RECORD) | measured | known)
     return result.clean, result.robust
+
+
+def _checked_record(record: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What benchmark() is told of a model; before the hours that it takes."""
+    if record is None:
+        return {}
+    if not isinstance(record, Mapping):
+        raise InvalidArgument(f"record: got {type(record).__name__}, want a mapping of fields")
+    told = [field for field in RECORD if field not in ("eps", "clean_acc", "autoattack_acc")]
+    for field, value in record.items():
+        if field not in told:
+            raise InvalidArgument(f"record: got a field {field!r}, want some of {', '.join(told)}")
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise InvalidArgument(f"record: {field}: got {value!r}, which JSON has not ({error})") from None
+    return dict(record)

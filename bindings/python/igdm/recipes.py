@@ -170,7 +170,7 @@ def fashion_mnist(method: str) -> dict[str, Any]:
 
 def _base(method: str) -> str:
     """The name without "+igdm"."""
-    base, plus, rest = method.partition("+")
+    base, plus, rest = str(method).partition("+")
     if (plus and rest != "igdm") or base not in METHODS:
         names = ", ".join(METHODS)
         raise InvalidArgument(f'method: got "{method}", want one of {names}, alone or with "+igdm" behind it')
