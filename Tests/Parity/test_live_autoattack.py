@@ -78,13 +78,13 @@ def comparison() -> Comparison:
     ids=lambda one: getattr(one, "attack", one),
 )  # fmt: skip
 def test_robust_accuracy_in_distribution(comparison: Comparison, case: Case, norm: str) -> None:
-    """A few images only, fab-t with one seed: the means within three of them. `make distribution` takes 1000 images
-    and three seeds, and half a point."""
+    """A few images only, fab-t with one seed: the means within three of them, in L1, where seeds differ most, within
+    four. `make distribution` takes 1000 images and three seeds, and half a point."""
     seeds = range(1 if case.attack == "fab-t" else 3)
     ours = [comparison.ours(case, norm, seed) for seed in seeds]
     theirs = [comparison.theirs(case, norm, seed) for seed in seeds]
     print(f"\n{case.attack} {norm}: ours {ours}, theirs {theirs}")
-    assert abs(np.mean(ours) - np.mean(theirs)) <= 100 * 3 / FEW
+    assert abs(np.mean(ours) - np.mean(theirs)) <= 100 * (4 if norm == "l1" else 3) / FEW
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
