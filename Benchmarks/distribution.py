@@ -74,16 +74,12 @@ def main() -> int:
     teacher = igdm.Model.load(TEACHER).digest()
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     results: dict[str, float] = kept["results"] if kept.get("teacher") == teacher else {}
-    cases = []
-    for case in CASES:
-        for norm in case.norms:
-            name = f"{case.attack} ({case.settings}), {norm} {case.radius[norm]}, {asked.image_count} images"
-            if asked.only in name:
-                cases.append((name, case, norm))
-    is_whole = len(cases) == sum(len(case.norms) for case in CASES) and (asked.seeds, asked.image_count) == (
-        SEEDS,
-        1000,
-    )
+    every = [
+        (f"{case.attack} ({case.settings}), {norm} {case.radius[norm]}, {asked.image_count} images", case, norm)
+        for case in CASES for norm in case.norms
+    ]  # fmt: skip
+    cases = [one for one in every if asked.only in one[0]]
+    is_whole = cases == every and (asked.seeds, asked.image_count) == (SEEDS, 1000)
     comparison = None if asked.show else Comparison(asked.image_count)
     for seed in range(asked.seeds if comparison else 0):
         for name, case, norm in cases:

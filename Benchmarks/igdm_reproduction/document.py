@@ -156,7 +156,8 @@ def plot(results: Results, experiments: Sequence[Experiment], what: Plot) -> str
     values = {one: [what.factor * run[what.column] for run in results[one].values()] for one in experiments}
     everything = [value for runs in values.values() for value in runs] or [0, what.factor]
     first, last = math.floor(min(everything) / what.tick), math.ceil(max(everything) / what.tick)
-    low, high = what.tick * first, what.tick * max(last, first + 1)
+    last = max(last, first + 1)
+    low, high = what.tick * first, what.tick * last
     height = TOP + ROW * len(METHODS) + BOTTOM
 
     def x(value: float) -> float:
@@ -168,7 +169,7 @@ def plot(results: Results, experiments: Sequence[Experiment], what: Plot) -> str
         f'<circle class="ours" cx="102" cy="42" r="5"/><text x="114" y="46">{IGDM}</text>',
     ]
     bottom = height - BOTTOM + 4
-    for tick in (what.tick * number for number in range(first, max(last, first + 1) + 1)):
+    for tick in (what.tick * number for number in range(first, last + 1)):
         parts.append(f'<line class="grid" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{TOP}" y2="{bottom}"/>')
         label = f"{tick:g}{what.unit}"
         parts.append(f'<text class="soft" x="{x(tick):.1f}" y="{bottom + 18}" text-anchor="middle">{label}</text>')

@@ -18,9 +18,6 @@ from . import ROOT
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-MOMENTUM, WARMUP = 0.9, 0.3
-"""Defaults of igdm that are not among the options."""
-
 
 def train(model: igdm.Model, teacher: igdm.Model, data: igdm.Dataset, alpha: float, options: dict[str, Any]) -> None:
     """Trains `model` in place: KL(T(x) ‖ S(x+d)) + α e/E · mean ‖∇CE(S(x)) − ∇CE(T(x))‖₂ in epoch e of E.
@@ -30,16 +27,20 @@ def train(model: igdm.Model, teacher: igdm.Model, data: igdm.Dataset, alpha: flo
     """
     import torch  # only here: everything else of the reproduction does without
 
+    sys.path.insert(0, str(ROOT / "Tests" / "Parity"))
+    from twin import twin
+
+    options = igdm.default_options() | options
     torch.set_num_threads(1)
     torch.manual_seed(options["seed"])
-    student, guide = _network(model).train(), _network(teacher).requires_grad_(False).eval()
+    student, guide = twin(model).train(), twin(teacher).requires_grad_(False).eval()
     images, labels = (torch.from_numpy(np.array(values)) for values in data.read(0, len(data)))
     batch, epochs = options["batch_size"], options["epochs"]
     optimiser = torch.optim.SGD(
-        student.parameters(), options["learning_rate"], MOMENTUM, weight_decay=options["weight_decay"]
+        student.parameters(), options["learning_rate"], options["momentum"], weight_decay=options["weight_decay"]
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, options["learning_rate"], total_steps=epochs * -(-len(images) // batch), pct_start=WARMUP,
+        optimiser, options["learning_rate"], total_steps=epochs * -(-len(images) // batch), pct_start=options["warmup"],
         cycle_momentum=False,
     )  # fmt: skip
     for epoch in range(1, epochs + 1):
@@ -60,22 +61,6 @@ def train(model: igdm.Model, teacher: igdm.Model, data: igdm.Dataset, alpha: flo
     for name, value in student.state_dict().items():
         if not name.endswith("num_batches_tracked"):
             model.parameters[name] = value.numpy()
-
-
-def _network(model: igdm.Model) -> nn.Module:
-    """The parity tests' network with the model's weights."""
-    import torch
-
-    sys.path.insert(0, str(ROOT / "Tests" / "Parity"))
-    from reference.networks import network
-
-    info = model.info
-    mean, std = (None if values is None else torch.tensor(np.asarray(values)) for values in (info.mean, info.std))
-    made = network(info.architecture, info.input_shape[0], info.classes, info.width, mean, std)
-    weights = {name: torch.from_numpy(np.array(model.parameters[name])) for name in model.parameters.shapes}
-    counters = {name: value for name, value in made.state_dict().items() if name.endswith("num_batches_tracked")}
-    made.load_state_dict(weights | counters)
-    return made
 
 
 def _augmented(images: Tensor, padding: int) -> Tensor:

@@ -28,6 +28,8 @@ public struct AttackOptions {
     /// Passes over which a gradient is averaged, for models that are random (Athalye, Carlini, Wagner 2018). With more than
     /// one, what an attack in stages finds is evaluated once more before it counts.
     public var expectation = 1
+    /// Whether the model is known to answer differently each time: then results are evaluated once more with one pass, too.
+    var isRandom = false
     /// MI-FGSM: what remains of the gradients accumulated from step to step, μ of the paper.
     public var momentumDecay = 1.0
 
@@ -121,7 +123,7 @@ public struct AttackOptions {
         guard fabEta >= 1, fabEta <= 10 else { throw EngineError.invalid("fab_eta", got: fabEta, want: "1 ... 10") }
         try search.check()
         let stages = try make(self, classes)
-        return expectation > 1 ? stages.map(\.verified) : stages
+        return expectation > 1 || isRandom ? stages.map(\.verified) : stages
     }
 
     /// How many targets a targeted attack has.

@@ -80,6 +80,7 @@ public struct AutoAttackOptions {
         options.seed = seed
         // A random model misclassifies some iterate of nearly every run; the last of them is the best that there is.
         options.earlyStop = !isRandom
+        options.isRandom = isRandom
         return options
     }
 
@@ -92,9 +93,7 @@ public struct AutoAttackOptions {
             throw EngineError.invalid("eot", got: expectation, want: "0 (the version's own) ... 65535")
         }
         let passes = expectation > 0 ? expectation : version == .rand ? 20 : 1
-        let isRandom = isRandom || passes > 1
-        let common = attackOptions(passes: passes, isRandom: isRandom)
-        func checked(_ stages: [AttackStage]) -> [AttackStage] { isRandom ? stages.map(\.verified) : stages }
+        let common = attackOptions(passes: passes, isRandom: isRandom || passes > 1)
         guard version == .custom else {
             guard attacks.isEmpty else {
                 throw EngineError.invalid("attacks", got: "\"\(attacks)\"", want: "\"\" unless version is custom")
@@ -102,7 +101,7 @@ public struct AutoAttackOptions {
             guard restarts == 1 else {
                 throw EngineError.invalid("restarts", got: restarts, want: "1 unless version is custom")
             }
-            return (checked(try version.stages(common, classes: classes)), passes)
+            return (try version.stages(common, classes: classes), passes)
         }
         let list = try AttackRegistry.parse(list: attacks)
         guard !list.isEmpty else {
@@ -130,7 +129,7 @@ public struct AutoAttackOptions {
             throw EngineError.invalid(
                 "attacks", got: "\"\(stage.name)\" twice", want: "each attack once; autoattack is several")
         }
-        return (checked(stages), passes)
+        return (stages, passes)
     }
 }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import igdm
 import numpy as np
 import torch
-from reference.networks import network
+from twin import twin
 
 TEACHER = Path(__file__).resolve().parents[2] / "examples" / "data" / "fashion_teacher.h5"
 RADIUS = {"linf": 0.1, "l2": 1.0, "l1": 8.0}
@@ -27,14 +27,8 @@ class Recorder(torch.nn.Module):
 
 
 def recorder() -> Recorder:
-    ours = igdm.Model.load(TEACHER)
-    info = ours.info
-    mean, std = (None if v is None else torch.tensor(np.asarray(v)) for v in (info.mean, info.std))
-    made = network(info.architecture, info.input_shape[0], info.classes, info.width, mean, std)
-    state = {name: torch.from_numpy(np.array(ours.parameters[name])) for name in ours.parameters.shapes}
-    made.load_state_dict(state, strict=False)
     # The wrapper too: torchattacks puts a model back into the mode in which it finds the outermost module.
-    return Recorder(made.requires_grad_(False)).eval()
+    return Recorder(twin(igdm.Model.load(TEACHER)).requires_grad_(False)).eval()
 
 
 def host_of(model: Recorder) -> igdm.HostModel:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import igdm
@@ -56,8 +57,8 @@ class Case:
     radius: Mapping[str, float] = field(default_factory=lambda: RADIUS)
 
 
-def apgd(predict: Predict, norm: str, eps: float, seed: int, steps: int) -> Any:
-    return APGDAttack(predict, n_iter=steps, norm=norm, eps=eps, seed=seed, device="cpu")
+def apgd(predict: Predict, norm: str, eps: float, seed: int, steps: int, loss: str = "ce") -> Any:
+    return APGDAttack(predict, n_iter=steps, norm=norm, eps=eps, seed=seed, loss=loss, device="cpu")
 
 
 def fab(predict: Predict, norm: str, eps: float, seed: int, steps: int) -> Any:
@@ -102,10 +103,6 @@ def targeted(predict: Predict, norm: str, eps: float, seed: int, steps: int) -> 
     )  # fmt: skip
 
 
-def apgd_dlr(predict: Predict, norm: str, eps: float, seed: int, steps: int) -> Any:
-    return APGDAttack(predict, n_iter=steps, norm=norm, eps=eps, seed=seed, loss="dlr", device="cpu")
-
-
 def pgd(predict: Predict, norm: str, eps: float, seed: int, steps: int) -> Any:
     kind = {"Linf": torchattacks.PGD, "L2": torchattacks.PGDL2}[norm]
     return Package(seed, kind(Module(predict).eval(), eps=eps, alpha=eps / 4, steps=steps, random_start=True))
@@ -132,7 +129,7 @@ CASES = [
     Case("square", 200, square, "200 queries"),
     Case("apgd-ce", 20, apgd, "random start, 20 steps", {"tuning": {"reference_quirks": 1}}),
     Case("fab-t", 20, fab, "3 targets, 20 steps", {"targets": 3}),
-    Case("apgd-dlr", 20, apgd_dlr, "random start, 20 steps", {"tuning": {"reference_quirks": 1}}),
+    Case("apgd-dlr", 20, partial(apgd, loss="dlr"), "random start, 20 steps", {"tuning": {"reference_quirks": 1}}),
     Case(
         "apgd-t",
         20,

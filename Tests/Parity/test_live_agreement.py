@@ -18,9 +18,9 @@ import peers
 import pytest
 import torch
 from fashion import RADIUS, TEACHER
-from reference.networks import network
 from test_live_peers import PyTorchClassifier, adv_lib_apgd, foolbox, torchattacks
 from test_live_search import ANYWHERE, ORDER, shorten
+from twin import twin
 
 from art.attacks.evasion import BasicIterativeMethod, FastGradientMethod, ProjectedGradientDescent  # isort: skip
 
@@ -41,19 +41,12 @@ class Subject:
     """So many images for attacks that take many passes."""
 
 
-def in_pytorch(model: igdm.Model) -> torch.nn.Module:
-    info = model.info
-    mean, std = (None if v is None else torch.tensor(np.asarray(v)) for v in (info.mean, info.std))
-    made = network(info.architecture, info.input_shape[0], info.classes, info.width, mean, std)
-    state = {name: torch.from_numpy(np.array(model.parameters[name])) for name in model.parameters.shapes}
-    made.load_state_dict(state, strict=False)
-    return made.requires_grad_(False).eval()
-
-
 def subject(model: igdm.Model, images: np.ndarray, labels: np.ndarray, count: int, **more: Any) -> Subject:
     right = model.predict(images).argmax(1) == labels
     assert right.sum() >= count
-    return Subject(model, in_pytorch(model), images[right][:count], labels[right][:count], **more)
+    return Subject(
+        model, twin(model).requires_grad_(False).eval(), images[right][:count], labels[right][:count], **more
+    )
 
 
 def colourful(images: np.ndarray) -> np.ndarray:

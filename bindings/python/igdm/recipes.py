@@ -158,7 +158,7 @@ def fashion_mnist(method: str) -> dict[str, Any]:
              which no alpha has been looked for
     """
     base = _base(method)
-    options = {"method": base, "igdm": 0.0, **FASHION, **METHODS[base], "weight_decay": FASHION["weight_decay"]}
+    options = {"method": base, "igdm": 0.0, **METHODS[base], **FASHION}
     if base in ("iad", "adaiad"):
         options["introspection_start"] = round(INTROSPECTION_START * options["epochs"])
     if base != method:
