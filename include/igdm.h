@@ -845,8 +845,9 @@ typedef struct igdm_evaluate_options {
     igdm_progress_callback progress;
     void *user;
     const volatile int32_t *cancel;
-    const char *target;         /* as in igdm_attack_options, but for "labels": accuracy is then the part that is correct and not brought
-                                   to its target; samples of that class are left alone. NULL (default) = not targeted */
+    const char *target;         /* as in igdm_attack_options, but that "labels" stands for target_labels: accuracy is then the part that
+                                   is correct and not brought to its target; samples of that class are left alone.
+                                   NULL (default) = not targeted */
     int64_t keep_samples;       /* 1: keep what each attack finds, for igdm_evaluation_get_samples, and evaluate it once more rounded to
                                    bytes (row.quantised). Takes the memory of the images for each attack. Default 0 */
     const igdm_evaluation *smaller; /* the result of the same call with a smaller epsilon (same model, dataset, attacks, norm,
@@ -860,7 +861,10 @@ typedef struct igdm_evaluate_options {
     int64_t targets;            /* likewise: of apgd-t and fab-t. Default 0 */
     int32_t random_start;       /* likewise. Default 1 */
     int32_t reserved0;
-    int64_t reserved[3];
+    const int64_t *target_labels; /* (target_count) the classes to reach, one for each sample that is evaluated, with target "labels"
+                                   and only then. NULL (default) */
+    int64_t target_count;       /* Default 0 */
+    int64_t reserved[1];
 } igdm_evaluate_options;
 
 /* Fills in the defaults. */
@@ -874,7 +878,7 @@ IGDM_API int32_t igdm_evaluate_options_init(igdm_evaluate_options *options);
  *   evaluation  receives the handle; with options.keep_partial also after an error on the way: set it to NULL before the call to
  *               see whether it did
  * Errors: INVALID_ARGUMENT (unknown attack: the message lists the known ones; an option out of range), SHAPE (dataset or
- * teacher and model), NOT_FINITE (the model's output; the message names the sample), CANCELLED. */
+ * teacher and model, target_count), NOT_FINITE (the model's output; the message names the sample), CANCELLED. */
 IGDM_API int32_t igdm_evaluate(igdm_model *model, igdm_dataset *dataset, igdm_model *teacher,
                                const igdm_evaluate_options *options, igdm_evaluation **evaluation);
 

@@ -131,7 +131,7 @@ final class AttackCascade {
             classes: classes, target: nil)
         guard let aim else { return known }
         known.target = aim.target.resolve(
-            logits: logits, label: known.label, classes: classes, seed: aim.seed, key: key)
+            sample: sample, logits: logits, label: known.label, classes: classes, seed: aim.seed, key: key)
         known.label = argmax(logits, classes)
         return known
     }

@@ -3,7 +3,7 @@ import Runtime
 
 /// The class that a targeted attack wants to reach. Its success is to be classified as that class, whatever the sample was
 /// before.
-public enum AttackTarget: Equatable, Sendable {
+public enum AttackTarget: Sendable {
     /// Of each sample the class with the smallest logit on the clean image, other than the label.
     case leastLikely
     /// Of each sample one of the classes other than its label, each as likely.
@@ -12,6 +12,8 @@ public enum AttackTarget: Equatable, Sendable {
     case fixed(Int)
     /// What is given as labels are the classes to reach.
     case labels
+    /// The classes to reach, by the samples' places in their dataset.
+    case each(Buffer<Int64>)
 
     /// nil for "": not targeted. Throws `invalidArgument` for what is no form of a target, or no class.
     static func named(_ name: String, classes: Int) throws -> AttackTarget? {
@@ -32,13 +34,26 @@ public enum AttackTarget: Equatable, Sendable {
         }
     }
 
+    /// Whether a sample has the class to reach for its label, whatever the model makes of it.
+    func isLabel(_ label: Int, sample: Int) -> Bool {
+        switch self {
+        case .fixed(let number): number == label
+        case .each(let classes): classes[sample] == Int64(label)
+        case .leastLikely, .random, .labels: false
+        }
+    }
+
     /// - Parameters:
+    ///   - sample: its place in the dataset.
     ///   - logits: (classes) of the clean image.
     ///   - key: of the sample; with the seed it is what a random target depends on.
-    func resolve(logits: UnsafePointer<Float>, label: Int, classes: Int, seed: UInt64, key: UInt64) -> Int {
+    func resolve(
+        sample: Int, logits: UnsafePointer<Float>, label: Int, classes: Int, seed: UInt64, key: UInt64
+    ) -> Int {
         switch self {
         case .fixed(let number): return number
         case .labels: return label
+        case .each(let classes): return Int(classes[sample])
         case .random:
             var random = CounterRandom(seed: seed, stream: .attackTarget, index: key)
             let drawn = random.below(classes - 1)
@@ -66,7 +81,9 @@ final class TargetChooser {
     }
 
     /// Whether to choose takes a pass through the model.
-    var takesPass: Bool { target == .leastLikely }
+    var takesPass: Bool {
+        if case .leastLikely = target { true } else { false }
+    }
 
     /// The batch with the targets in the place of its labels, valid until the next call.
     func aim(_ batch: AttackBatch, _ monitor: RunMonitor) throws -> AttackBatch {
@@ -81,7 +98,8 @@ final class TargetChooser {
         for i in 0..<batch.count {
             chosen[i] = Int64(
                 target.resolve(
-                    logits: logits.pointer + i * classes, label: Int(batch.labels[i]), classes: classes, seed: seed,
+                    sample: batch.number(i), logits: logits.pointer + i * classes, label: Int(batch.labels[i]),
+                    classes: classes, seed: seed,
                     key: batch.keys[i]))
         }
         return AttackBatch(

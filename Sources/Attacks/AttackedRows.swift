@@ -25,7 +25,10 @@ final class AttackedRows {
     /// Which samples are attacked: those that are left, and not of the class to be reached.
     private func attacked(_ left: Buffer<UInt8>) throws -> Buffer<Int> {
         let (goal, source) = (goal, reader.source)
-        return try Buffer(copying: left.indices.lazy.filter { left[$0] == 1 && goal != .fixed(source.label($0)) })
+        return try Buffer(
+            copying: left.indices.lazy.filter {
+                left[$0] == 1 && goal?.isLabel(source.label($0), sample: $0) != true
+            })
     }
 
     private func row(

@@ -31,8 +31,10 @@ public struct EvaluationOptions {
     /// Comma-separated names, those of attacks with steps as "pgd-K" too; "" = clean only.
     public var attacks = "fgsm,pgd-20,cw"
     public var norm = "linf"
-    /// As in `AttackOptions`, but for "labels": then a sample counts as broken that is taken for its target.
+    /// As in `AttackOptions`, with "labels" for `targetLabels`: then a sample counts as broken that is taken for its target.
     public var target = ""
+    /// With `target` = "labels", and only then: the classes to reach, one for each sample that is evaluated.
+    public var targetLabels: Buffer<Int64>?
     public var epsilon = 8.0 / 255
     /// 0 means epsilon / 4.
     public var step = 0.0
@@ -51,6 +53,30 @@ public struct EvaluationOptions {
     public var attack = AttackOptions()
 
     public init() {}
+
+    /// nil: not targeted. Throws `invalidArgument` and `shape` for targets that are none.
+    fileprivate func goal(samples: Int, classes: Int) throws -> AttackTarget? {
+        let goal = try AttackTarget.named(target, classes: classes)
+        guard case .labels = goal else {
+            guard targetLabels == nil else {
+                throw EngineError.invalid(
+                    "target", got: "\"\(target)\" with target_labels", want: "\"labels\" with them, or none of them")
+            }
+            return goal
+        }
+        guard let targetLabels else {
+            throw EngineError.invalid(
+                "target_labels", got: "none with target \"labels\"",
+                want: "the classes to reach: the dataset's labels are the true ones")
+        }
+        guard targetLabels.count == samples else {
+            throw EngineError(
+                .shape, "target_labels: got \(targetLabels.count), want \(samples), one for each sample evaluated")
+        }
+        try Validation.checkLabels(
+            targetLabels.pointer, count: samples, classes: classes, argument: "target_labels")
+        return .each(targetLabels)
+    }
 
     /// One entry of `attacks`, checked.
     fileprivate func attack(_ name: String, _ kind: String, steps: Int, classes: Int) throws -> EvaluatedAttack {
@@ -178,12 +204,7 @@ public func evaluate(
     if let teacher { try checkFit(teacher, "teacher", source) }
 
     let count = options.count == 0 ? source.count : options.count
-    let goal = try AttackTarget.named(options.target, classes: model.classes)
-    guard goal != .labels else {
-        throw EngineError.invalid(
-            "target", got: "\"labels\"", want: "least-likely, random or a class: the dataset's labels are the true ones"
-        )
-    }
+    let goal = try options.goal(samples: count, classes: model.classes)
     let reader = try BatchReader(source, capacity: min(options.batchSize, max(count, 1)))
     var rows = [try cleanRow(model, reader, count: count, monitor)]
     try smaller?.checkPrecedes(options, attacks: attacks.map(\.name), model.shape, clean: rows[0].flags)
@@ -217,6 +238,7 @@ extension Evaluation {
         func refuse(_ got: String, _ want: String) -> EngineError {
             EngineError.invalid("smaller", got: got, want: want)
         }
+        let none = try Buffer<Int64>(0)
         guard let options else { throw refuse("an AutoAttack", "an evaluation") }
         let names = rows.dropFirst().map(\.name)
         guard names == attacks, rows.allSatisfy({ $0.unfinished == 0 }) else {
@@ -228,6 +250,9 @@ extension Evaluation {
             throw refuse(
                 "one in \(options.norm), target \"\(options.target)\"",
                 "\(asked.norm), \"\(asked.target)\", as asked for")
+        }
+        guard (options.targetLabels ?? none).elementsEqual(asked.targetLabels ?? none) else {
+            throw refuse("one with other target_labels", "the same, as asked for")
         }
         guard options.epsilon <= asked.epsilon else {
             throw refuse("one at epsilon \(options.epsilon)", "at most \(asked.epsilon), that asked for")

@@ -222,7 +222,9 @@ AT(igdm_evaluate_options, kappa, 144);
 AT(igdm_evaluate_options, targets, 152);
 AT(igdm_evaluate_options, random_start, 160);
 AT(igdm_evaluate_options, reserved0, 164);
-AT(igdm_evaluate_options, reserved, 168);
+AT(igdm_evaluate_options, target_labels, 168);
+AT(igdm_evaluate_options, target_count, 176);
+AT(igdm_evaluate_options, reserved, 184);
 
 SIZE(igdm_evaluation_row, 80);
 AT(igdm_evaluation_row, struct_size, 0);

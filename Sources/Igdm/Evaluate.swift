@@ -106,8 +106,7 @@ private struct EvaluateCall {
             options, "options", defaults: defaultEvaluateOptions(),
             firstSize: FirstSize.evaluateOptions)
         self.evaluation = try pointer(evaluation, "evaluation")
-        let r = given.reserved
-        try checkReserved(Int64(given.reserved0), r.0, r.1, r.2, argument: "options")
+        try checkReserved(Int64(given.reserved0), given.reserved, argument: "options")
         smaller = try EvaluationHandle.smaller(given.smaller)
         var chosen = EvaluationOptions()
         chosen.attacks = try text(given.attacks, "options.attacks")
@@ -125,6 +124,12 @@ private struct EvaluateCall {
         chosen.attack.randomStart = try flag(given.random_start, "options.random_start")
         try apply(given.tuning, "options.tuning", to: &chosen.attack)
         if let target = given.target { chosen.target = try text(target, "options.target") }
+        if let classes = try optionalPointer(given.target_labels, "options.target_labels") {
+            let count = try dimension(given.target_count, "options.target_count", 0...data.dataset.count)
+            chosen.targetLabels = try Buffer(copying: UnsafeBufferPointer(start: classes, count: count))
+        } else if given.target_count != 0 {
+            throw EngineError.invalid("options.target_count", got: given.target_count, want: "0 without target_labels")
+        }
         guard given.keep_samples == 0 || given.keep_samples == 1 else {
             throw EngineError.invalid("options.keep_samples", got: given.keep_samples, want: "0 or 1")
         }

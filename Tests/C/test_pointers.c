@@ -323,7 +323,9 @@ static int32_t call_attack_report(void **p) {
 static int32_t call_evaluate_options(void **p) {
     igdm_evaluate_options options = *evaluate_options;
     options.attacks = p[0], options.norm = p[1], options.cancel = p[2], options.target = p[3];
-    return igdm_evaluate(model, dataset, NULL, &options, p[4]);
+    options.target_labels = p[4], options.target_count = p[4] == NULL ? 0 : COUNT;
+    if (p[4] != NULL) options.target = "labels";
+    return igdm_evaluate(model, dataset, NULL, &options, p[5]);
 }
 
 static int32_t call_autoattack_options(void **p) {
@@ -513,7 +515,7 @@ static const struct row *make_table(size_t *count) {
         {"igdm_evaluate",
          call_evaluate_options,
          {IN(attacks, "fgsm"), IN(norm, "linf"), IN_OR_NULL(cancel, flag), IN_OR_NULL(target, "random"),
-          NEW(evaluation, evaluation)}},
+          IN_OR_NULL(target_labels, labels), NEW(evaluation, evaluation)}},
         ROW(igdm_evaluate_host_model, IN(model, host), LIVING(dataset, dataset), IN_OR_NULL(options, evaluate_options),
             NEW(evaluation, evaluation)),
         ROW(igdm_evaluation_get_samples, LIVING(evaluation, evaluation), OUT_OR_NULL(adversarial, floats[0]),

@@ -390,6 +390,7 @@ static void defaults_are_complete(void) {
     CHECK(evaluating.restarts == 1 && evaluating.count == 0 && evaluating.batch_size == 128 && evaluating.seed == 0);
     CHECK(evaluating.progress == NULL && evaluating.user == NULL && evaluating.cancel == NULL);
     CHECK(!strcmp(evaluating.loss, "ce") && evaluating.kappa == 50 && evaluating.targets == 0 && evaluating.random_start == 1);
+    CHECK(evaluating.target == NULL && evaluating.target_labels == NULL && evaluating.target_count == 0);
 
     CHECK(training.struct_size == sizeof training && !strcmp(training.method, "ard") && training.igdm == 0);
     CHECK(!strcmp(training.mirror, "paper") && !strcmp(training.igdm_distance, "kl")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import igdm
+import numpy as np
 import pytest
 from conftest import make_arrays, process_environment
 from igdm import __main__ as command_line
@@ -141,6 +142,24 @@ def test_evaluate(run: Run, job: list[object], hdf5_data: Path, tmp_path: Path) 
     status, out, err = run("evaluate", model, *options, "--json", "--count", 10, "--threads", 2)
     assert (status, err) == (0, "")
     assert [row["count"] for row in json.loads(out)["rows"]] == [10, 10, 10, 10]
+
+
+def test_a_file_of_targets(run: Run, teacher: igdm.Model, job: list[object], hdf5_data: Path, tmp_path: Path) -> None:
+    data = igdm.datasets.hdf5(hdf5_data, "test/images", "test/labels")
+    targets = (data.labels + 1) % data.classes
+    np.save(tmp_path / "targets.npy", targets)
+    source = f"hdf5:{hdf5_data},test/images,test/labels"
+    options = ["--data", source, "--attacks", "pgd-3", "--eps", "0.3", "--json", "--quiet"]
+    status, out, err = run("evaluate", tmp_path / "teacher.h5", *options, "--target", tmp_path / "targets.npy")
+    assert (status, err) == (0, "")
+    wanted = igdm.evaluate(teacher, data, attacks="pgd-3", eps="0.3", target=targets)
+    assert json.loads(out)["rows"][1]["correct"] == wanted.rows[1].correct
+    (tmp_path / "text.npy").write_bytes(b"no array")
+    for name, words in (("missing.npy", "No such file"), ("text.npy", "want an array that numpy.save")):
+        status, _, err = run("evaluate", tmp_path / "teacher.h5", *options, "--target", tmp_path / name)
+        assert status in (1, 2)
+        assert words in err
+        assert "Traceback" not in err
 
 
 def test_tuning_of_an_evaluation(run: Run, teacher: igdm.Model, job: list[object], hdf5_data: Path) -> None:

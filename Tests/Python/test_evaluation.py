@@ -50,6 +50,44 @@ def test_agreement_with_the_teacher(teacher: igdm.Model, data: igdm.Dataset) -> 
     assert igdm.evaluate(teacher, data, attacks=[]).gradient_cosine is None
 
 
+def test_a_target_for_each_sample(teacher: igdm.Model, data: igdm.Dataset) -> None:
+    targets = (data.labels + 1) % data.classes
+    options: dict[str, Any] = {"attacks": "pgd-3,square-20", "eps": 0.3, "keep_samples": True}
+    found = igdm.evaluate(teacher, data, target=targets, **options)
+    assert found.options["target"] == "labels"
+    for attack, samples in found.samples.items():
+        answers = teacher.predict(samples.images).argmax(1)
+        left = found.correct["clean"] & (answers != targets)
+        np.testing.assert_array_equal(found.correct[attack], left)
+        assert 0 < left.sum() < found.correct["clean"].sum()
+    again = igdm.evaluate(teacher, data, target=targets.astype(np.uint8), batch_size=7, **options)
+    assert again.correct["pgd-3"].tobytes() == found.correct["pgd-3"].tobytes()
+    for attack, samples in found.samples.items():
+        assert again.samples[attack].images.tobytes() == samples.images.tobytes()
+    same = igdm.evaluate(teacher, data, target=np.full(len(data), 2), **options)
+    fixed = igdm.evaluate(teacher, data, target=2, **options)
+    for attack in fixed.samples:
+        np.testing.assert_array_equal(same.correct[attack], fixed.correct[attack])
+    part = igdm.evaluate(teacher, data, target=targets[:5], count=5, **options)
+    np.testing.assert_array_equal(part.correct["pgd-3"], found.correct["pgd-3"][:5])
+    curve = igdm.sweep(teacher, data, [0.1, 0.3], attacks="pgd-3", target=targets)
+    assert curve.evaluations[0].rows[1].correct >= curve.evaluations[1].rows[1].correct
+
+
+def test_targets_that_fit_no_samples(teacher: igdm.Model, data: igdm.Dataset) -> None:
+    targets = np.zeros(len(data), np.int64)
+    with pytest.raises(igdm.ShapeError, match="target: got shape"):
+        igdm.evaluate(teacher, data, attacks="fgsm", target=targets[1:])
+    with pytest.raises(igdm.ShapeError, match="target: got shape"):
+        igdm.evaluate(teacher, data, attacks="fgsm", target=targets, count=4)
+    with pytest.raises(TypeError, match="target: got dtype float64"):
+        igdm.evaluate(teacher, data, attacks="fgsm", target=targets + 0.5)
+    with pytest.raises(igdm.InvalidArgument, match="target_labels: sample 0: got 3"):
+        igdm.evaluate(teacher, data, attacks="fgsm", target=targets + data.classes)
+    with pytest.raises(igdm.InvalidArgument, match="target_labels"):
+        igdm.evaluate(teacher, data, attacks="fgsm", target="labels")
+
+
 def test_printed_and_as_dictionary(teacher: igdm.Model, data: igdm.Dataset) -> None:
     result = igdm.evaluate(teacher, data, attacks=["fgsm"], eps="8/255", teacher=teacher)
     printed = str(result)

@@ -17,6 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_type_hints
 
+import numpy as np
+from numpy.typing import NDArray
+
 import igdm
 from igdm import comparison, report, runs
 from igdm._structures import number, positive
@@ -298,7 +301,9 @@ def _add_evaluate(commands: Any) -> None:
         help='radius: a number or a fraction such as "8/255"; several, "0.02,0.05,0.1": a sweep',
     )
     parser.add_argument("--step", metavar="NUMBER", help="step size; 0 = eps/4")
-    parser.add_argument("--target", metavar="CLASS", help="class to reach: least-likely, random or a number")
+    parser.add_argument(
+        "--target", metavar="CLASS", help="class to reach: least-likely, random, a number, or FILE.npy: one a sample"
+    )
     parser.add_argument("--samples", metavar="FILE", help="write what the attacks find, sample by sample (HDF5)")
     parser.add_argument("--report", metavar="FILE", help="write a page: table, images, curves of a sweep (HTML)")
     parser.add_argument("--norm", metavar="NAME", help="linf, l2 or l1; l0 for fmn")
@@ -363,10 +368,19 @@ def _measure(
     )  # fmt: skip
     options = {name: getattr(given, name) for name in names} | {"teacher": teacher, "progress": not given.quiet}
     options["tuning"] = None if given.tuning is None else dict(given.tuning)
+    if given.target is not None and given.target.endswith(".npy"):
+        options["target"] = _array(given.target, "target")
     with _telling_partial(given):
         if _is_sweep(given):
             return igdm.sweep(model, data, given.eps.split(","), **options)
         return igdm.evaluate(model, data, eps=given.eps, keep_samples=given.samples is not None, **options)
+
+
+def _array(path: str, argument: str) -> NDArray[Any]:
+    try:
+        return np.load(path)
+    except ValueError as error:
+        raise igdm.InvalidArgument(f"{argument}: got {path}, want an array that numpy.save has written") from error
 
 
 def _measure_ensemble(

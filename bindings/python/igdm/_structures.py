@@ -389,7 +389,9 @@ class EvaluateOptions(Struct):
         ("targets", c_int64),
         ("random_start", c_int32),
         ("reserved0", c_int32),
-        ("reserved", c_int64 * 3),
+        ("target_labels", POINTER(c_int64)),
+        ("target_count", c_int64),
+        ("reserved", c_int64 * 1),
     ]
 
 

@@ -143,7 +143,8 @@ def attack(
                 targets=targets, eot=eot,
             )  # fmt: skip
             if target is not None:
-                name, truth = _target(target, truth)
+                name, wanted_classes = as_target(target, len(batch))
+                truth = truth if wanted_classes is None else wanted_classes
                 options.assign(target=name)
             if indices is not None:
                 places = arrays.labels("indices", indices, len(batch))
@@ -170,13 +171,13 @@ def attack(
     return report.result(adversarial)
 
 
-def _target(target: str | int | ArrayLike, labels: arrays.Labels) -> tuple[str, arrays.Labels]:
-    """What the library is given for a target: its name, and the labels or what takes their place."""
+def as_target(target: str | int | ArrayLike, count: int) -> tuple[str, arrays.Labels | None]:
+    """What the library calls a target, and the classes to reach where there is one for each of `count` samples."""
     if isinstance(target, str):
-        return target, labels
+        return target, None
     if isinstance(target, numbers.Integral):
-        return str(int(target)), labels
-    return "labels", arrays.labels("target", target, len(labels))
+        return str(int(target)), None
+    return "labels", arrays.labels("target", target, count)
 
 
 def tuned(tuning: Mapping[str, float]) -> structures.AttackTuning:

@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from . import _structures as structures
 from ._arrays import pointer
 from ._library import Handle, call
-from .attacks import Adversarial, Report, Watcher, as_tuned, tuned, watched
+from .attacks import Adversarial, Report, Watcher, as_target, as_tuned, tuned, watched
 from .datasets import Dataset, require_dataset
 from .errors import InvalidArgument
 from .hosts import HostModel, attacked
@@ -110,7 +110,7 @@ def evaluate(
     count: int | None = None,
     batch_size: int | None = None,
     seed: int | None = None,
-    target: str | int | None = None,
+    target: str | int | ArrayLike | None = None,
     eot: int | None = None,
     loss: str | None = None,
     kappa: float | None = None,
@@ -131,8 +131,8 @@ def evaluate(
     restarts    independent runs of each attack
     count       the first so many samples; 0 = all
     batch_size  changes speed and memory only
-    target      the class that the attacks want to reach: "least-likely", "random" or a class. Accuracy is then the part
-                that is correct and not taken for its target
+    target      the class that the attacks want to reach: "least-likely", "random", a class, or (N) classes, one a
+                sample. Accuracy is then the part that is correct and not taken for its target
     eot         passes over which gradients are averaged, for models that are random
     loss        of pgd, fgsm, bim, mi-fgsm and r-fgsm: "ce", "margin", "dlr" or "kl"
     kappa       confidence at which the margin loss is capped, of cw too
@@ -171,7 +171,7 @@ def measured(
     count: int | None = None,
     batch_size: int | None = None,
     seed: int | None = None,
-    target: str | int | None = None,
+    target: str | int | ArrayLike | None = None,
     eot: int | None = None,
     loss: str | None = None,
     kappa: float | None = None,
@@ -192,12 +192,18 @@ def measured(
         attacks = ",".join(attacks)
     options.assign(
         attacks=attacks, epsilon=eps, step=step, norm=norm, restarts=restarts, count=count, batch_size=batch_size,
-        seed=seed, keep_samples=int(keep_samples), target=None if target is None else str(target), eot=eot, loss=loss,
-        kappa=kappa, targets=targets, random_start=None if random_start is None else int(random_start),
+        seed=seed, keep_samples=int(keep_samples), eot=eot, loss=loss, kappa=kappa,
+        targets=targets, random_start=None if random_start is None else int(random_start),
     )  # fmt: skip
     if teacher is not None and isinstance(model, HostModel):
         raise InvalidArgument("teacher: got one for a HostModel, want none")
     options.keep_partial = 1
+    classes = None
+    if target is not None:
+        name, classes = as_target(target, options.count or len(data))
+        options.assign(target=name)
+    if classes is not None:
+        options.target_labels, options.target_count = pointer(classes), len(classes)
     if smaller is not None:
         options.smaller = smaller
     if tuning is not None:
@@ -206,7 +212,7 @@ def measured(
 
     def result(has_agreement: bool) -> Evaluation:
         asked = options.values()
-        del asked["keep_samples"], asked["keep_partial"]
+        del asked["keep_samples"], asked["keep_partial"], asked["target_count"]
         asked["eps"] = asked.pop("epsilon")
         asked |= {name: one for name, one in (("eps", eps), ("step", step)) if isinstance(one, str)}
         if tuning is not None:
