@@ -65,9 +65,18 @@ func storeHalf(_ value: HalfLanes, _ pointer: UnsafeMutablePointer<Float>) {
 
 /// a + b·c; fused where the processor does it in one instruction (elsewhere a fused product is a slow library call).
 @inline(always)
-func multiplyAdd<Vector: SIMD>(_ a: Vector, _ b: Vector, _ c: Vector) -> Vector where Vector.Scalar == Float {
+func multiplyAdd(_ a: Lanes, _ b: Lanes, _ c: Lanes) -> Lanes {
     #if AVX512 || AVX2
-        return a.addingProduct(b, c)
+        return ccpu_multiply_add(a, b, c)
+    #else
+        return a + b * c
+    #endif
+}
+
+@inline(always)
+func multiplyAdd(_ a: HalfLanes, _ b: HalfLanes, _ c: HalfLanes) -> HalfLanes {
+    #if AVX512 || AVX2
+        return ccpu_multiply_add_half(a, b, c)
     #else
         return a + b * c
     #endif

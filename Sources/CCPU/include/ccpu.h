@@ -51,6 +51,17 @@ static inline void ccpu_signs(const void *values, unsigned char *signs, int coun
 
 typedef float ccpu_lanes __attribute__((vector_size(4 * CCPU_LANES), aligned(4)));
 
+/* a + b*c, fused, as one instruction: Swift's addingProduct goes lane by lane, and what the compiler makes of that in large
+ * functions are vectors half as wide, taken apart and put together. */
+typedef float ccpu_vector __attribute__((ext_vector_type(CCPU_LANES)));
+typedef float ccpu_half_vector __attribute__((ext_vector_type(CCPU_LANES / 2)));
+static inline ccpu_vector ccpu_multiply_add(ccpu_vector a, ccpu_vector b, ccpu_vector c) {
+    return __builtin_elementwise_fma(b, c, a);
+}
+static inline ccpu_half_vector ccpu_multiply_add_half(ccpu_half_vector a, ccpu_half_vector b, ccpu_half_vector c) {
+    return __builtin_elementwise_fma(b, c, a);
+}
+
 /* target[column][row] of a square of CCPU_LANES rows, `stride` floats apart. */
 static inline void ccpu_transpose(const float *source, long stride, float *target) {
     ccpu_lanes a[CCPU_LANES], b[CCPU_LANES];
