@@ -1162,7 +1162,9 @@ typedef struct igdm_step_report {
     double mirror_outside;      /* part of the mirrored pixels x-d outside [0,1], before clipping; 0 without IGDM */
     int64_t epoch;              /* counted from 1 */
     int64_t step;               /* steps done by this trainer, this one included where it updated */
-    int64_t reserved[4];
+    double second_loss;         /* part of base_loss: the second term of the method's formula, with its weight (docs/methods.md); 0 where there is
+                                   one only */
+    int64_t reserved[3];
 } igdm_step_report;
 
 /* One step on a batch of the host: adversary, loss, gradients, update. No augmentation.
@@ -1209,7 +1211,8 @@ typedef struct igdm_fit_event {
     double eta_seconds;         /* estimated time to the end; DATA: 0 */
     double gradient_cosine;     /* EPOCH with validation and a (robust) teacher: as igdm_evaluation_get_gradient_agreement, on the */
     double gradient_distance;   /* validation samples; else 0 and -1 */
-    int64_t reserved[2];
+    double second_loss;         /* as in igdm_step_report; EPOCH: mean over the epoch */
+    int64_t reserved[1];
 } igdm_fit_event;
 
 /* Non-zero cancels: igdm_trainer_fit returns IGDM_ERROR_CANCELLED, the student keeps what it has learned, and a further

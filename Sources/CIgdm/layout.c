@@ -354,7 +354,8 @@ AT(igdm_step_report, adversarial_accuracy, 48);
 AT(igdm_step_report, mirror_outside, 56);
 AT(igdm_step_report, epoch, 64);
 AT(igdm_step_report, step, 72);
-AT(igdm_step_report, reserved, 80);
+AT(igdm_step_report, second_loss, 80);
+AT(igdm_step_report, reserved, 88);
 
 SIZE(igdm_fit_event, 168);
 AT(igdm_fit_event, struct_size, 0);
@@ -377,7 +378,8 @@ AT(igdm_fit_event, seconds, 120);
 AT(igdm_fit_event, eta_seconds, 128);
 AT(igdm_fit_event, gradient_cosine, 136);
 AT(igdm_fit_event, gradient_distance, 144);
-AT(igdm_fit_event, reserved, 152);
+AT(igdm_fit_event, second_loss, 152);
+AT(igdm_fit_event, reserved, 160);
 
 SIZE(igdm_trainer_position, 72);
 AT(igdm_trainer_position, struct_size, 0);

@@ -16,14 +16,14 @@ struct AKD: DistillationMethod {
         needs = lambda > 0 ? [.studentAdversarial, .teacherAdversarial] : .studentAdversarial
     }
 
-    func loss(_ context: LossContext) -> Double {
-        var loss = 0.0
+    func loss(_ context: LossContext) -> MethodLoss {
+        var loss = MethodLoss()
         if lambda < 1 {
-            loss += context.crossEntropy(
+            loss.first = context.crossEntropy(
                 context.studentAdversarial, weight: 1 - lambda, gradient: context.adversarialGradient)
         }
         if lambda > 0 {
-            loss += context.divergence(
+            loss.second = context.divergence(
                 context.teacherAdversarial, context.studentAdversarial, weight: lambda,
                 gradient: context.adversarialGradient)
         }

@@ -21,16 +21,16 @@ struct ARD: DistillationMethod {
         self.needs = needs
     }
 
-    func loss(_ context: LossContext) -> Double {
-        var loss = 0.0
+    func loss(_ context: LossContext) -> MethodLoss {
+        var loss = MethodLoss()
         if a > 0 {
             let tau = Double(temperature)
-            loss += context.divergence(
+            loss.first = context.divergence(
                 context.teacherClean, context.studentAdversarial, temperature: temperature, weight: a * tau * tau,
                 gradient: context.adversarialGradient)
         }
         if a < 1 {
-            loss += context.crossEntropy(context.studentClean, weight: 1 - a, gradient: context.cleanGradient)
+            loss.second = context.crossEntropy(context.studentClean, weight: 1 - a, gradient: context.cleanGradient)
         }
         return loss
     }

@@ -16,15 +16,15 @@ struct AdaAD: DistillationMethod {
         self.needs = needs
     }
 
-    func loss(_ context: LossContext) -> Double {
-        var loss = 0.0
+    func loss(_ context: LossContext) -> MethodLoss {
+        var loss = MethodLoss()
         if a > 0 {
-            loss += context.divergence(
+            loss.first = context.divergence(
                 context.teacherAdversarial, context.studentAdversarial, weight: a,
                 gradient: context.adversarialGradient)
         }
         if a < 1 {
-            loss += context.divergence(
+            loss.second = context.divergence(
                 context.teacherClean, context.studentClean, weight: 1 - a, gradient: context.cleanGradient)
         }
         return loss

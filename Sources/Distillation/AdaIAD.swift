@@ -10,9 +10,9 @@ struct AdaIAD: DistillationMethod {
 
     init(_ options: MethodOptions) { introspection = Introspection(options) }
 
-    func loss(_ context: LossContext) -> Double {
+    func loss(_ context: LossContext) -> MethodLoss {
         let taught = context.divergence(
             context.teacherAdversarial, context.studentAdversarial, gradient: context.adversarialGradient)
-        return taught + introspection.loss(context)
+        return MethodLoss(first: taught, second: introspection.loss(context))
     }
 }

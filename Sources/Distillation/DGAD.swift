@@ -17,7 +17,7 @@ struct DGAD: DistillationMethod {
 
     init(_ options: MethodOptions) { consistency = options.consistencyWeight }
 
-    func loss(_ context: LossContext) -> Double {
+    func loss(_ context: LossContext) -> MethodLoss {
         let (count, classes) = (context.count, context.classes)
         var taught = 0.0
         var distance = 0.0
@@ -34,7 +34,8 @@ struct DGAD: DistillationMethod {
             distance += Self.squaredDistance(
                 adversarial, clean, classes, scale: consistency / Double(count * classes))
         }
-        return taught / Double(count) + consistency * distance / Double(count * classes)
+        return MethodLoss(
+            first: taught / Double(count), second: consistency * distance / Double(count * classes))
     }
 
     /// KL(T' ‖ S) of a row. It differs from KL(T ‖ S) by two terms only, those of the classes that change places.

@@ -21,10 +21,19 @@ public protocol DistillationMethod {
     /// Whether a cross-entropy of the loss sees soft labels. false unless a method says otherwise.
     var readsSoftLabels: Bool { get }
     /// The loss; adds its gradient with respect to the student's logits to the gradients of the context.
-    func loss(_ context: LossContext) -> Double
+    func loss(_ context: LossContext) -> MethodLoss
     /// Called when the student has taken the step of the last `loss`: what the method learns from step to step is kept
     /// here and not in `loss`, which may be called for a step that is not taken.
     func commit()
+}
+
+/// A method's loss: the terms of its formula, with their weights, in the order in which the method's file writes them.
+public struct MethodLoss {
+    public var first = 0.0
+    /// 0 where the method has one term, or a weight has taken it away.
+    public var second = 0.0
+
+    public var total: Double { first + second }
 }
 
 extension DistillationMethod {

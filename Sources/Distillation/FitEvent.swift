@@ -18,9 +18,10 @@ public struct FitEvent {
     /// Counted from 1, within the epoch.
     public internal(set) var batch = 0
     public internal(set) var batches = 0
-    /// Of the batch; in an epoch's event these four, and `mirrorOutside`, are means over the epoch's samples.
+    /// Of the batch; in an epoch's event these five, and `mirrorOutside`, are means over the epoch's samples.
     public internal(set) var loss = 0.0
     public internal(set) var baseLoss = 0.0
+    public internal(set) var secondLoss = 0.0
     public internal(set) var igdmLoss = 0.0
     public internal(set) var adversarialAccuracy = 0.0
     public internal(set) var igdmWeight = 0.0
@@ -51,6 +52,7 @@ struct FitProgress {
         samples += count
         totals.loss += weight * report.loss
         totals.baseLoss += weight * report.baseLoss
+        totals.secondLoss += weight * report.secondLoss
         totals.igdmLoss += weight * report.igdmLoss
         totals.adversarialAccuracy += weight * report.adversarialAccuracy
         totals.mirrorOutside += weight * report.mirrorOutside
@@ -68,6 +70,7 @@ struct FitProgress {
                 .real("adversarial_accuracy", totals.adversarialAccuracy),
                 .real("mirror_outside", totals.mirrorOutside), .count("epoch", totals.epoch),
                 .real("igdm_weight", totals.igdmWeight), .real("learning_rate", totals.learningRate),
+                .real("second_loss", totals.secondLoss),
             ]
         }
         set {
@@ -82,6 +85,7 @@ struct FitProgress {
             totals.epoch = Int(values[7])
             totals.igdmWeight = values[8]
             totals.learningRate = values[9]
+            totals.secondLoss = values[10]
         }
     }
 
@@ -92,6 +96,7 @@ struct FitProgress {
         event.kind = .epoch
         event.loss *= weight
         event.baseLoss *= weight
+        event.secondLoss *= weight
         event.igdmLoss *= weight
         event.adversarialAccuracy *= weight
         event.mirrorOutside *= weight
@@ -103,6 +108,7 @@ struct FitProgress {
         event.epoch = report.epoch
         event.loss = report.loss
         event.baseLoss = report.baseLoss
+        event.secondLoss = report.secondLoss
         event.igdmLoss = report.igdmLoss
         event.adversarialAccuracy = report.adversarialAccuracy
         event.igdmWeight = report.igdmWeight

@@ -39,16 +39,17 @@ final class MTARD: DistillationMethod {
 
     init(_ options: MethodOptions) { rate = options.balanceRate }
 
-    func loss(_ context: LossContext) -> Double {
+    func loss(_ context: LossContext) -> MethodLoss {
         // The weights depend on the losses, so these are needed first, without gradient.
         let adversarial = context.divergence(context.teacherAdversarial, context.studentAdversarial, gradient: nil)
         let natural = context.divergence(context.teacherClean, context.studentClean, gradient: nil)
         next = balance.after(natural: natural, adversarial: adversarial, rate: rate)
-        return context.divergence(
-            context.teacherAdversarial, context.studentAdversarial, weight: 1 - next.natural,
-            gradient: context.adversarialGradient)
-            + context.divergence(
-                context.teacherClean, context.studentClean, weight: next.natural, gradient: context.cleanGradient)
+        return MethodLoss(
+            first: context.divergence(
+                context.teacherAdversarial, context.studentAdversarial, weight: 1 - next.natural,
+                gradient: context.adversarialGradient),
+            second: context.divergence(
+                context.teacherClean, context.studentClean, weight: next.natural, gradient: context.cleanGradient))
     }
 
     func commit() { balance = next }

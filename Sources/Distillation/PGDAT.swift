@@ -10,7 +10,8 @@ struct PGDAT: DistillationMethod {
 
     init(_ options: MethodOptions) {}
 
-    func loss(_ context: LossContext) -> Double {
-        context.crossEntropy(context.studentAdversarial, gradient: context.adversarialGradient)
+    func loss(_ context: LossContext) -> MethodLoss {
+        MethodLoss(
+            first: context.crossEntropy(context.studentAdversarial, gradient: context.adversarialGradient))
     }
 }

@@ -12,11 +12,11 @@ struct RSLAD: DistillationMethod {
 
     init(_ options: MethodOptions) {}
 
-    func loss(_ context: LossContext) -> Double {
+    func loss(_ context: LossContext) -> MethodLoss {
         let adversarial = context.divergence(
             context.teacherClean, context.studentAdversarial, weight: 5.0 / 60, gradient: context.adversarialGradient)
         let clean = context.divergence(
             context.teacherClean, context.studentClean, weight: 1.0 / 60, gradient: context.cleanGradient)
-        return adversarial + clean
+        return MethodLoss(first: adversarial, second: clean)
     }
 }

@@ -27,7 +27,7 @@ struct SAAD: DistillationMethod {
         needs = cleanWeight > 0 ? adversarial.union([.studentClean, .teacherClean]) : adversarial
     }
 
-    func loss(_ context: LossContext) -> Double {
+    func loss(_ context: LossContext) -> MethodLoss {
         let weights = context.sampleWeights
         var (least, largest) = (Double.infinity, 0.0)
         for i in 0..<context.count {
@@ -41,13 +41,14 @@ struct SAAD: DistillationMethod {
         let taught = context.divergence(
             context.teacherAdversarial, context.studentAdversarial, gradient: context.adversarialGradient,
             sampleWeight: { weights[$0] })
-        guard cleanWeight > 0 else { return taught }
+        guard cleanWeight > 0 else { return MethodLoss(first: taught) }
         // The authors' guard against a batch in which all are equal.
         let inverse = 1 / (largest + 1e-8)
-        return taught
-            + context.divergence(
+        return MethodLoss(
+            first: taught,
+            second: context.divergence(
                 context.teacherClean, context.studentClean, weight: cleanWeight, gradient: context.cleanGradient,
-                sampleWeight: { 1 - weights[$0] * inverse })
+                sampleWeight: { 1 - weights[$0] * inverse }))
     }
 
     /// `log Σ_c p_c^γ / (1 - γ)`, which goes to `-Σ_c p_c log p_c` as γ goes to 1.

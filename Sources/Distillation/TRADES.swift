@@ -13,11 +13,11 @@ struct TRADES: DistillationMethod {
 
     init(_ options: MethodOptions) { beta = options.tradesBeta }
 
-    func loss(_ context: LossContext) -> Double {
+    func loss(_ context: LossContext) -> MethodLoss {
         let natural = context.crossEntropy(context.studentClean, gradient: context.cleanGradient)
         let robust = context.divergence(
             context.studentClean, context.studentAdversarial, weight: beta, gradient: context.adversarialGradient,
             targetGradient: context.cleanGradient)
-        return natural + robust
+        return MethodLoss(first: natural, second: robust)
     }
 }

@@ -36,6 +36,8 @@ public struct StepReport {
     /// baseLoss + igdmWeight * igdmLoss.
     public var loss: Double { baseLoss + igdmWeight * igdmLoss }
     public internal(set) var baseLoss = 0.0
+    /// The second term of the method's loss, part of `baseLoss`.
+    public internal(set) var secondLoss = 0.0
     public internal(set) var igdmLoss = 0.0
     public internal(set) var igdmWeight = 0.0
     public internal(set) var learningRate = 0.0
@@ -155,7 +157,7 @@ extension Trainer {
         let classes = student.options.classes
         ds.clear()
         memory.sampleWeights.pointer.update(repeating: 1, count: batch.count)
-        report.baseLoss = method.loss(
+        let loss = method.loss(
             LossContext(
                 epoch: report.epoch, epochs: options.epochs, count: batch.count, classes: classes,
                 labels: batch.labels, softLabels: batch.softLabels,
@@ -163,6 +165,8 @@ extension Trainer {
                 teacherAdversarial: t.adversarial.pointer, teacherClean: t.clean.pointer,
                 adversarialGradient: ds.adversarial.pointer, cleanGradient: ds.clean.pointer,
                 sampleWeights: memory.sampleWeights.pointer))
+        report.baseLoss = loss.total
+        report.secondLoss = loss.second
         if let igdm {
             report.igdmLoss = igdm.loss(
                 teacher: t.inputs, student: s.inputs, count: batch.count, classes: classes,

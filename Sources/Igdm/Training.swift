@@ -112,6 +112,7 @@ private func stepReport(_ source: StepReport) -> igdm_step_report {
     var report = igdm_step_report()
     report.loss = source.loss
     report.base_loss = source.baseLoss
+    report.second_loss = source.secondLoss
     report.igdm_loss = source.igdmLoss
     report.igdm_weight = source.igdmWeight
     report.learning_rate = source.learningRate
@@ -194,6 +195,7 @@ private func fitEvent(_ source: FitEvent) -> igdm_fit_event {
     event.batches = Int64(source.batches)
     event.loss = source.loss
     event.base_loss = source.baseLoss
+    event.second_loss = source.secondLoss
     event.igdm_loss = source.igdmLoss
     event.adversarial_accuracy = source.adversarialAccuracy
     event.igdm_weight = source.igdmWeight

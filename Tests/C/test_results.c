@@ -225,6 +225,7 @@ static void steps_report_what_they_did(void) {
     CHECK(same_predictions(student, before));
     CHECK(report.step == 0 && report.epoch == 1 && report.igdm_weight == 0.5 && report.learning_rate == 0.01);
     CHECK(report.base_loss > 0 && report.igdm_loss > 0);
+    CHECK(report.second_loss >= 0 && report.second_loss <= report.base_loss);
     CHECK(fabs(report.loss - report.base_loss - report.igdm_weight * report.igdm_loss) < 1e-6 * report.loss);
     CHECK(report.adversarial_accuracy >= 0 && report.adversarial_accuracy <= 1 && report.mirror_outside >= 0);
 

@@ -46,6 +46,7 @@ private enum Plain {
 
     private struct Result {
         var loss = 0.0
+        var second = 0.0
         var adversarial: [Float]
         var clean: [Float]
         /// What the method makes of 1s.
@@ -67,12 +68,12 @@ private enum Plain {
         let soft = try Buffer(copying: (softLabels ?? []).flatMap { $0 })
         let weights = try Buffer<Double>(Self.count)
         weights.pointer.update(repeating: 1, count: Self.count)
-        result.loss = result.adversarial.withUnsafeMutableBufferPointer { adversarial in
+        let loss = result.adversarial.withUnsafeMutableBufferPointer { adversarial in
             result.clean.withUnsafeMutableBufferPointer { clean in
                 labels.withUnsafeBufferPointer { labels in
                     guard let adversarial = adversarial.baseAddress, let clean = clean.baseAddress,
                         let labels = labels.baseAddress
-                    else { return .nan }
+                    else { return MethodLoss(first: .nan) }
                     return method.loss(
                         LossContext(
                             epoch: epoch, epochs: 100, count: Self.count, classes: Self.classes, labels: labels,
@@ -84,6 +85,7 @@ private enum Plain {
                 }
             }
         }
+        (result.loss, result.second) = (loss.total, loss.second)
         result.sampleWeights = (0..<Self.count).map { weights[$0] }
         return result
     }
@@ -105,7 +107,7 @@ private enum Plain {
     private func check(
         _ name: String, a: Double = 1, tau: Float = 1, epoch: Int = 1,
         softLabels: [[Float]]? = nil, _ change: (inout MethodOptions) -> Void = { _ in },
-        _ formula: (_ sAdv: [[Double]], _ sClean: [[Double]], _ tAdv: [[Double]], _ tClean: [[Double]]) -> Double
+        _ formula: (_ sAdv: [[Double]], _ sClean: [[Double]], _ tAdv: [[Double]], _ tClean: [[Double]]) -> MethodLoss
     ) throws {
         var options = MethodOptions()
         options.adversarialWeight = a
@@ -116,9 +118,10 @@ private enum Plain {
         let z = (0..<4).map { logits(UInt64($0)).map { $0.map { Double(Float($0)) } } }
         let result = try run(method, z[0], z[1], z[2], z[3], epoch: epoch, softLabels: softLabels)
         let expected = formula(z[0], z[1], z[2], z[3])
-        #expect(abs(result.loss - expected) < 1e-6 * max(1, abs(expected)))
-        let adversarial = differences(z[0]) { formula($0, z[1], z[2], z[3]) }
-        let clean = differences(z[1]) { formula(z[0], $0, z[2], z[3]) }
+        #expect(abs(result.loss - expected.total) < 1e-6 * max(1, abs(expected.total)))
+        #expect(abs(result.second - expected.second) < 1e-6 * max(1, abs(expected.second)))
+        let adversarial = differences(z[0]) { formula($0, z[1], z[2], z[3]).total }
+        let clean = differences(z[1]) { formula(z[0], $0, z[2], z[3]).total }
         for (got, want) in zip(result.adversarial, adversarial) { #expect(abs(Double(got) - want) < 1e-6) }
         for (got, want) in zip(result.clean, clean) { #expect(abs(Double(got) - want) < 1e-6) }
     }
@@ -126,41 +129,47 @@ private enum Plain {
     private var y: [Int] { labels.map(Int.init) }
 
     @Test func pgdAT() throws {
-        try check("pgd-at") { sAdv, _, _, _ in Plain.crossEntropy(sAdv, y) }
+        try check("pgd-at") { sAdv, _, _, _ in MethodLoss(first: Plain.crossEntropy(sAdv, y)) }
     }
 
     @Test(arguments: [(1.0, Float(1)), (1, 30), (0.7, 1), (0.25, 4), (0, 1)])
     func ard(a: Double, tau: Float) throws {
         let t = Double(tau)
         try check("ard", a: a, tau: tau) { sAdv, sClean, _, tClean in
-            a * t * t * Plain.divergence(tClean, sAdv, tau: t) + (1 - a) * Plain.crossEntropy(sClean, y)
+            MethodLoss(
+                first: a * t * t * Plain.divergence(tClean, sAdv, tau: t),
+                second: (1 - a) * Plain.crossEntropy(sClean, y))
         }
     }
 
     @Test func rslad() throws {
         try check("rslad") { sAdv, sClean, _, tClean in
-            (5 * Plain.divergence(tClean, sAdv) + Plain.divergence(tClean, sClean)) / 60
+            MethodLoss(
+                first: 5 * Plain.divergence(tClean, sAdv) / 60, second: Plain.divergence(tClean, sClean) / 60)
         }
     }
 
     @Test(arguments: [1.0, 0.6, 0])
     func adaAD(a: Double) throws {
         try check("adaad", a: a) { sAdv, sClean, tAdv, tClean in
-            a * Plain.divergence(tAdv, sAdv) + (1 - a) * Plain.divergence(tClean, sClean)
+            MethodLoss(
+                first: a * Plain.divergence(tAdv, sAdv), second: (1 - a) * Plain.divergence(tClean, sClean))
         }
     }
 
     @Test(arguments: [6.0, 0, 1.5])
     func trades(beta: Double) throws {
         try check("trades", { $0.tradesBeta = beta }) { sAdv, sClean, _, _ in
-            Plain.crossEntropy(sClean, y) + beta * Plain.divergence(sClean, sAdv)
+            MethodLoss(
+                first: Plain.crossEntropy(sClean, y), second: beta * Plain.divergence(sClean, sAdv))
         }
     }
 
     @Test(arguments: [0.5, 0, 1])
     func akd(lambda: Double) throws {
         try check("akd", { $0.distillationWeight = lambda }) { sAdv, _, tAdv, _ in
-            (1 - lambda) * Plain.crossEntropy(sAdv, y) + lambda * Plain.divergence(tAdv, sAdv)
+            MethodLoss(
+                first: (1 - lambda) * Plain.crossEntropy(sAdv, y), second: lambda * Plain.divergence(tAdv, sAdv))
         }
     }
 
@@ -168,7 +177,8 @@ private enum Plain {
     func iad(epoch: Int, power: Double) throws {
         try check("iad", epoch: epoch, { $0.introspectionPower = power }) { sAdv, sClean, tAdv, tClean in
             let distrust = Plain.distrust(tAdv, y, power: power).map { epoch < 60 ? 0 : $0 }
-            return Plain.divergence(tClean, sAdv) + Plain.divergence(sClean, sAdv, weights: distrust)
+            return MethodLoss(
+                first: Plain.divergence(tClean, sAdv), second: Plain.divergence(sClean, sAdv, weights: distrust))
         }
     }
 
@@ -176,7 +186,8 @@ private enum Plain {
     func adaIAD(epoch: Int, power: Double) throws {
         try check("adaiad", epoch: epoch, { $0.introspectionStart = 3 }) { sAdv, sClean, tAdv, _ in
             let distrust = Plain.distrust(tAdv, y, power: power).map { epoch < 3 ? 0 : $0 }
-            return Plain.divergence(tAdv, sAdv) + Plain.divergence(sClean, sAdv, weights: distrust)
+            return MethodLoss(
+                first: Plain.divergence(tAdv, sAdv), second: Plain.divergence(sClean, sAdv, weights: distrust))
         }
     }
 
@@ -191,19 +202,19 @@ private enum Plain {
             }
         }
         try check("dgad", { $0.consistencyWeight = beta }) { sAdv, sClean, tAdv, tClean in
-            var loss = 0.0
+            var loss = MethodLoss()
             var wrong = 0
             for i in 0..<Self.count {
                 let isWrong = tClean[i].firstIndex(of: tClean[i].max() ?? 0) != y[i]
                 wrong += isWrong ? 1 : 0
-                loss += Plain.divergence(
+                loss.first += Plain.divergence(
                     [corrected(isWrong ? tClean : tAdv)[i]], [isWrong ? sClean[i] : sAdv[i]])
                 for (p, q) in zip(Plain.logSoftmax(sAdv[i]), Plain.logSoftmax(sClean[i])) {
-                    loss += beta * pow(exp(p) - exp(q), 2) / Double(Self.classes)
+                    loss.second += beta * pow(exp(p) - exp(q), 2) / Double(Self.classes)
                 }
             }
             #expect((1..<Self.count).contains(wrong))
-            return loss / Double(Self.count)
+            return MethodLoss(first: loss.first / Double(Self.count), second: loss.second / Double(Self.count))
         }
     }
 
@@ -227,8 +238,9 @@ private enum Plain {
         try check("saad", change) { sAdv, sClean, tAdv, tClean in
             let w = weights(tAdv)
             let rest = w.map { 1 - $0 / (w.max() ?? 1) }
-            return Plain.divergence(tAdv, sAdv, weights: w)
-                + beta * Plain.divergence(tClean, sClean, weights: rest)
+            return MethodLoss(
+                first: Plain.divergence(tAdv, sAdv, weights: w),
+                second: beta * Plain.divergence(tClean, sClean, weights: rest))
         }
         var options = MethodOptions()
         change(&options)
@@ -259,7 +271,7 @@ private enum Plain {
     /// In the first step both relative losses are 1.
     @Test func mtardBegins() throws {
         try check("mtard") { sAdv, sClean, tAdv, tClean in
-            (Plain.divergence(tAdv, sAdv) + Plain.divergence(tClean, sClean)) / 2
+            MethodLoss(first: Plain.divergence(tAdv, sAdv) / 2, second: Plain.divergence(tClean, sClean) / 2)
         }
     }
 
@@ -284,6 +296,7 @@ private enum Plain {
             let relative = (now.natural / first.natural, now.adversarial / first.adversarial)
             natural -= 0.25 * (natural - relative.0 / (relative.0 + relative.1))
             #expect(abs(result.loss - ((1 - natural) * now.adversarial + natural * now.natural)) < 1e-5)
+            #expect(abs(result.second - natural * now.natural) < 1e-5)
         }
         #expect(natural != 0.5)
         let state = try #require(method as? any TrainingState)
@@ -305,10 +318,12 @@ private enum Plain {
                 return sum / Double(Self.count)
             }
             switch name {
-            case "trades": return crossEntropy(sClean) + 6 * Plain.divergence(sClean, sAdv)
-            case "ard": return 0.25 * Plain.divergence(tClean, sAdv) + 0.75 * crossEntropy(sClean)
-            case "akd": return 0.5 * crossEntropy(sAdv) + 0.5 * Plain.divergence(tAdv, sAdv)
-            default: return crossEntropy(sAdv)
+            case "trades": return MethodLoss(first: crossEntropy(sClean), second: 6 * Plain.divergence(sClean, sAdv))
+            case "ard":
+                return MethodLoss(first: 0.25 * Plain.divergence(tClean, sAdv), second: 0.75 * crossEntropy(sClean))
+            case "akd":
+                return MethodLoss(first: 0.5 * crossEntropy(sAdv), second: 0.5 * Plain.divergence(tAdv, sAdv))
+            default: return MethodLoss(first: crossEntropy(sAdv))
             }
         }
     }

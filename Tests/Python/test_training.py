@@ -34,6 +34,8 @@ def test_every_method_trains(teacher: igdm.Model, data: igdm.Dataset, method: st
     assert [row["epoch"] for row in run.history] == [1, 2]
     for row in run.history:
         assert row["loss"] == pytest.approx(row["base_loss"] + row["igdm_weight"] * row["igdm_loss"], rel=1e-6)
+        assert 0 <= row["second_loss"] <= row["base_loss"]
+        assert (row["second_loss"] > 0) == (method in ("trades", "akd", "rslad", "mtard", "dgad"))  # ard: a = 1, ...
         assert row["igdm_weight"] == alpha * row["epoch"] / 2
         assert 0 <= row["validation_robust"] <= row["validation_clean"] <= 1
     assert (run.history[0]["igdm_loss"] > 0) == (alpha > 0)

@@ -539,7 +539,8 @@ class StepReport(Struct):
         ("mirror_outside", c_double),
         ("epoch", c_int64),
         ("step", c_int64),
-        ("reserved", c_int64 * 4),
+        ("second_loss", c_double),
+        ("reserved", c_int64 * 3),
     ]
 
 
@@ -565,7 +566,8 @@ class FitEvent(Struct):
         ("eta_seconds", c_double),
         ("gradient_cosine", c_double),
         ("gradient_distance", c_double),
-        ("reserved", c_int64 * 2),
+        ("second_loss", c_double),
+        ("reserved", c_int64 * 1),
     ]
 
 

@@ -47,6 +47,9 @@ class FitEvent:
     loss: float
     """base_loss + igdm_weight * igdm_loss"""
     base_loss: float
+    second_loss: float
+    """Part of base_loss: the second term of the method's formula, with its weight (docs/methods.md); 0 where there is one
+    only."""
     igdm_loss: float
     adversarial_accuracy: float
     igdm_weight: float
@@ -73,6 +76,9 @@ class StepReport:
     loss: float
     """base_loss + igdm_weight * igdm_loss"""
     base_loss: float
+    second_loss: float
+    """Part of base_loss: the second term of the method's formula, with its weight (docs/methods.md); 0 where there is one
+    only."""
     igdm_loss: float
     igdm_weight: float
     learning_rate: float

@@ -131,6 +131,8 @@ def _curves(contenders: Sequence[Contender]) -> str:
     trained = [(index, one) for index, one in enumerate(contenders) if one.history]
     with_igdm = [(index, one) for index, one in trained if any(row["igdm_weight"] for row in one.history)]
 
+    with_second = [(index, one) for index, one in trained if any(row.get("second_loss") for row in one.history)]
+
     def lines(column: str, word: str = "", among: Any = trained, dashed: bool = False) -> list[Series]:
         series = [
             Series(one.name + word, index, [row.get(column) for row in one.history], dashed) for index, one in among
@@ -148,7 +150,11 @@ def _curves(contenders: Sequence[Contender]) -> str:
             ("Accuracy on attacked training batches", lines("adversarial_accuracy"), True),
             ("Gradient cosine (GC), validation", lines("gradient_cosine"), False),
             ("Gradient distance (GD), validation", lines("gradient_distance"), False),
-            ("Loss of the method", lines("base_loss"), False),
+            (
+                "Loss of the method, and its second term",
+                lines("base_loss") + lines("second_loss", ", second term", among=with_second, dashed=True),
+                False,
+            ),
             ("Loss of IGDM, before its weight", lines("igdm_loss", among=with_igdm), False),
         )
         if series
