@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+import h5py
 import igdm
+import numpy as np
 import pytest
-from conftest import TRAINING, make_model
+from conftest import TRAINING, make_arrays, make_model
 from igdm import runs
 
 OPTIONS = dict(TRAINING, igdm=2.0, mirror="clip", eps="13/255")
@@ -53,6 +56,85 @@ def test_a_run_repeats_from_its_configuration(saved_teacher: igdm.Model, hdf5_da
     assert again.digest() == student.digest()
 
 
+def repeated(folder: Path) -> igdm.Model:
+    """The student of a run that is done again from its config.json."""
+    config = runs.read_config(folder / "config.json")
+    student = runs.load_recorded("student", config["student"])
+    teacher = runs.load_recorded("teacher", config["teacher"])
+    data = {role: igdm.datasets.open_source(config[role]) for role in ("train", "validation") if config[role]}
+    options = dict(config["options"], patience=config["patience"], progress=False)
+    igdm.distill(student, teacher, run_dir=folder.parent / "again", overwrite=True, **data, **options)
+    return student
+
+
+@pytest.mark.parametrize("kind", ["floats", "bytes", "soft", "separate"])
+def test_a_run_on_arrays_repeats(teacher: igdm.Model, tmp_path: Path, kind: str) -> None:
+    images, labels = make_arrays(48)
+    if kind == "bytes":
+        images = np.rint(images * 255).astype(np.uint8)
+    everything = igdm.datasets.from_arrays(images, labels, 3, class_names=["a", "b", "c"])
+    if kind == "soft":
+        everything = everything.with_soft_labels(np.eye(3, dtype=np.float32)[labels] * 0.7 + 0.1)
+    train, validation = everything.hold_out(0.25)
+    if kind == "separate":
+        validation = igdm.datasets.from_arrays(images[:8], labels[:8], 3)
+    student, folder = make_model(), tmp_path / "one"
+    options = dict(OPTIONS, method="akd")
+    run = igdm.distill(student, teacher, train[2:], validation=validation, run_dir=folder, **options)
+    names = {path.name for path in folder.iterdir()} & {"train.h5", "validation.h5"}
+    assert names == ({"train.h5", "validation.h5"} if kind == "separate" else {"train.h5"})
+    with h5py.File(folder / "train.h5") as file:
+        assert file["images"].shape == (48, *everything.image_shape)
+        assert file["images"].dtype == (np.uint8 if kind == "bytes" else np.float32)
+    assert repeated(folder).digest() == student.digest()
+    columns = [name for name in run.history[0] if name not in ("images_per_second", "seconds")]
+    again = runs.read_metrics(tmp_path / "again" / "metrics.csv")
+    assert [[row[name] for name in columns] for row in again] == [[row[name] for name in columns] for row in run.history]
+
+
+def test_a_run_replaces_the_one_that_has_its_data(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
+    student = make_model()
+    igdm.distill(student, teacher, data[4:], run_dir=tmp_path / "again", **OPTIONS)
+    # From the folder that goes: repeated() writes into it.
+    assert repeated(tmp_path / "again").digest() == student.digest()
+    assert repeated(tmp_path / "again").digest() == student.digest()
+
+
+def test_arrays_are_left_out_where_asked(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
+    igdm.distill(make_model(), teacher, data, run_dir=tmp_path / "one", keep_data=False, **OPTIONS)
+    assert not (tmp_path / "one" / "train.h5").exists()
+    with pytest.raises(igdm.InvalidArgument, match="not on disk"):
+        repeated(tmp_path / "one")
+
+
+def test_arrays_without_h5py(
+    teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    igdm.distill(make_model(), teacher, data, run_dir=tmp_path / "one", **OPTIONS)
+    assert not (tmp_path / "one" / "train.h5").exists()
+    assert "cannot repeat the run without its data" in caplog.text
+
+
+def test_a_run_on_arrays_goes_on(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
+    """Before its first checkpoint too, with the arrays or with the run's own copy of them."""
+    whole = make_model()
+    igdm.distill(whole, teacher, data[:40], **OPTIONS)
+    for copy in (False, True):
+        folder = tmp_path / f"copy {copy}"
+        with pytest.raises(igdm.Cancelled):
+            igdm.distill(make_model(), teacher, data[:40], run_dir=folder, callback=lambda event: True, **OPTIONS)
+        (folder / "last.h5").unlink(missing_ok=True)
+        with pytest.raises(igdm.InvalidArgument, match="train"):
+            igdm.distill(make_model(), teacher, data[:39], run_dir=folder, resume=True, **OPTIONS)
+        source = runs.read_config(folder / "config.json")["train"]
+        train = igdm.datasets.open_source(source) if copy else data[:40]
+        student = make_model()
+        igdm.distill(student, teacher, train, run_dir=folder, resume=True, **OPTIONS)
+        assert student.digest() == whole.digest()
+
+
 def test_both_teachers_of_a_run_are_kept(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
     clean, student = make_model(seed=3), make_model()
     options = dict(OPTIONS, method="mtard")
@@ -75,8 +157,6 @@ def test_a_teacher_without_file_is_kept_in_the_folder(teacher: igdm.Model, data:
     assert igdm.Model.load(tmp_path / "one" / "teacher.h5").digest() == teacher.digest()
     config = runs.read_config(tmp_path / "one" / "config.json")
     assert config["validation"] is None
-    with pytest.raises(igdm.InvalidArgument, match="not on disk"):
-        igdm.datasets.open_source(config["train"])
 
 
 def test_a_changed_teacher_is_noticed(saved_teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
@@ -118,7 +198,7 @@ def test_overwriting_leaves_nothing_of_the_old_run(
         (folder / name).write_text("old")
     igdm.distill(make_model(), saved_teacher, data, run_dir=folder, overwrite=True, **OPTIONS)
     names = {path.name for path in folder.iterdir() if path.name == old[-1] or "tfevents" not in path.name}
-    assert names == {"config.json", "initial.h5", "metrics.csv", "last.h5", "report.html", "notes.txt"}
+    assert names == {"config.json", "initial.h5", "metrics.csv", "last.h5", "report.html", "train.h5", "notes.txt"}
     assert (folder / "report.html").read_text().startswith("<!doctype html>")
 
 

@@ -17,14 +17,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, overload
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from . import _arrays as arrays
 from . import _dataset_files as files
 from . import _structures as structures
 from ._arrays import Floats, Labels, pointer
 from ._library import Handle, call, file_path
+from ._optional import required
 from ._structures import integer, number, text
+from .convert.files import replacing
 from .errors import InvalidArgument, NotFoundError, ShapeError
 
 Path_ = str | os.PathLike[str]
@@ -43,8 +45,15 @@ class Dataset(Handle):
 
     _instead = "Make it again from its files, or pickle the arrays of read() and soft_labels."
 
-    def __init__(self, handle: Any, source: dict[str, Any], class_names: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        handle: Any,
+        source: dict[str, Any],
+        class_names: Sequence[str] | None = None,
+        origin: Dataset | None = None,
+    ) -> None:
         super().__init__(handle, "igdm_dataset_release")
+        self._origin = origin
         info = structures.DatasetInfo(struct_size=ctypes.sizeof(structures.DatasetInfo))
         call("igdm_dataset_get_info", handle, info)
         self._count: int = info.count
@@ -61,6 +70,33 @@ class Dataset(Handle):
             )
         self.source = source
         """Where the data came from, as open_source() takes it."""
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether open_source() finds the data again."""
+        return self.source["kind"] in ("idx", "hdf5", "folder", *_PARTS)
+
+    @property
+    def origin(self) -> Dataset:
+        """What this is a part of, or all of it where it is none; shares the images."""
+        if self._origin is None:
+            whole = structures.Dataset()
+            call("igdm_dataset_subset", self._handle, 0, len(self), whole)
+            self._origin = Dataset(whole, self.source, self.class_names)
+        return self._origin
+
+    def save(self, path: Path_) -> None:
+        """Writes an HDF5 file with "images" and "labels", which hdf5() opens to the same values; needs h5py. Images
+        that are multiples of 1/255 are written as bytes, others as float32."""
+        h5py: Any = required("h5py")
+        blocks = [(first, min(1024, len(self) - first)) for first in range(0, len(self), 1024)]
+        as_bytes = all(_as_bytes(self.read(*block)[0]) is not None for block in blocks)
+        with replacing(Path(path), "path") as temporary, h5py.File(temporary, "w") as file:
+            images = file.create_dataset("images", (len(self), *self.image_shape), "u1" if as_bytes else "f4")
+            for first, count in blocks:
+                values = self.read(first, count)[0]
+                images[first : first + count] = _as_bytes(values) if as_bytes else values
+            file["labels"] = self.soft_labels if self.has_soft_labels else self.labels
 
     def __len__(self) -> int:
         return self._count
@@ -92,7 +128,8 @@ class Dataset(Handle):
         chosen = np.ascontiguousarray(numbers, np.int64)
         selection = structures.Dataset()
         call("igdm_dataset_select", self._handle, pointer(chosen), chosen.size, selection)
-        return Dataset(selection, self._part({"samples": chosen.tolist(), "count": len(chosen)}), self.class_names)
+        source = self._part({"samples": chosen.tolist(), "count": len(chosen)})
+        return Dataset(selection, source, self.class_names, self.origin)
 
     def hold_out(self, size: float, *, stratified: bool = True) -> tuple[Dataset, Dataset]:
         """Two parts, to train and to validate with: the others and those held out. Nothing is random.
@@ -112,7 +149,9 @@ class Dataset(Handle):
         call("igdm_dataset_hold_out", self._handle, count, others, held)
         parts = ((others, "others", len(self) - count), (held, "held out", count))
         first, second = (
-            Dataset(handle, self._part({"hold_out": count, "take": name, "count": length}), self.class_names)
+            Dataset(
+                handle, self._part({"hold_out": count, "take": name, "count": length}), self.class_names, self.origin
+            )
             for handle, name, length in parts
         )
         return first, second
@@ -174,13 +213,19 @@ class Dataset(Handle):
         subset = structures.Dataset()
         call("igdm_dataset_subset", self._handle, first, count, subset)
         if "parts" in self.source:
-            return Dataset(subset, self._part({"first": first, "count": count}), self.class_names)
+            return Dataset(subset, self._part({"first": first, "count": count}), self.class_names, self.origin)
         source = dict(self.source, first=self.source.get("first", 0) + first, count=count)
-        return Dataset(subset, source, self.class_names)
+        return Dataset(subset, source, self.class_names, self.origin)
 
     def _part(self, part: dict[str, Any]) -> dict[str, Any]:
         """The source of a part of this dataset."""
         return dict(self.source, parts=[*self.source.get("parts", []), part])
+
+
+def _as_bytes(images: Floats) -> NDArray[np.uint8] | None:
+    """The bytes that stand for the images, as the library reads them; None where there are none."""
+    rounded = np.rint(images * 255).astype(np.uint8)
+    return rounded if np.array_equal(rounded.astype(np.float32) / np.float32(255), images) else None
 
 
 class TrainTest(NamedTuple):

@@ -48,8 +48,7 @@ class FitEvent:
     """base_loss + igdm_weight * igdm_loss"""
     base_loss: float
     second_loss: float
-    """Part of base_loss: the second term of the method's formula, with its weight (docs/methods.md); 0 where there is one
-    only."""
+    """Part of base_loss: the second term of the method's formula (docs/methods.md); 0 where there is one only."""
     igdm_loss: float
     adversarial_accuracy: float
     igdm_weight: float
@@ -77,8 +76,7 @@ class StepReport:
     """base_loss + igdm_weight * igdm_loss"""
     base_loss: float
     second_loss: float
-    """Part of base_loss: the second term of the method's formula, with its weight (docs/methods.md); 0 where there is one
-    only."""
+    """Part of base_loss: the second term of the method's formula (docs/methods.md); 0 where there is one only."""
     igdm_loss: float
     igdm_weight: float
     learning_rate: float
@@ -300,6 +298,7 @@ def distill(
     run_dir: str | os.PathLike[str] | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    keep_data: bool = True,
     checkpoint_minutes: float = 10,
     progress: bool | None = None,
     callback: Watcher | None = None,
@@ -320,6 +319,8 @@ def distill(
     resume      go on with the run that run_dir has, to the same bits as if it had never stopped; everything else is to
                 be as it was. Without a run there, begin one
     overwrite   allow a run_dir that has a run already, which goes
+    keep_data   write data that lie in no file (arrays, soft labels given to a dataset) into run_dir too, so that its
+                config.json can be repeated; needs h5py
     checkpoint_minutes  last.h5 is written so often, and after each epoch. Ctrl-C ends the batch and writes it
     progress    True, False, or None = on a terminal
     callback    called with a FitEvent after each batch and each epoch; a true result stops (Cancelled is raised)
@@ -355,7 +356,16 @@ def distill(
         clean, robust = split_teachers(teacher)
         with RunFolder(run_dir, overwrite=overwrite, resume=resume, minutes=minutes) as folder:
             folder.begin(
-                student, robust, clean, train, validation, generated, trainer.options, patience, default_options()
+                student,
+                robust,
+                clean,
+                train,
+                validation,
+                generated,
+                trainer.options,
+                patience,
+                default_options(),
+                keep_data,
             )
             _fit_in_folder(folder, trainer, student, train, validation, patience, progress, callback)
             average = _average(trainer, train)

@@ -8,6 +8,7 @@ best.h5       the student after the epoch that was best in the validation, under
 events.out.tfevents.*  the same rows for TensorBoard, where the package tensorboard is installed
 average.h5    with averaged weights, where the options ask for them
 teacher.h5    the teacher, only where no file outside has it; clean_teacher.h5, where there are two
+train.h5, validation.h5, generated.h5   data that lie in no other file
 
 Every file is written whole or not at all, so that a run can be killed at any moment.
 """
@@ -19,6 +20,7 @@ import datetime
 import fcntl
 import io
 import json
+import logging
 import os
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -30,13 +32,14 @@ from ._library import ask
 from ._structures import number
 from .convert.files import replacing
 from .datasets import Dataset
-from .errors import BusyError, FormatError, IgdmError, InvalidArgument, NotFoundError
+from .errors import BusyError, FormatError, IgdmError, InvalidArgument, LibraryError, NotFoundError
 from .models import Model
 
 Row = dict[str, Any]
 
 RESULTS = (
     "evaluation.json", "evaluation-best.json", "report.html", "events.out.tfevents.*", "teacher.h5", "clean_teacher.h5",
+    "train.h5", "validation.h5", "generated.h5",
 )  # fmt: skip
 """What a run leaves in its folder, where it does: patterns of names."""
 NUMBERS = ("eps", "step")
@@ -112,10 +115,12 @@ class RunFolder:
         options: Mapping[str, Any],
         patience: int | None,
         defaults: Mapping[str, Any],
+        keep_data: bool = True,
     ) -> None:
         """Writes all that is known before the training; with a run to go on with, compares it.
 
-        defaults  what an option was, in effect, that is newer than the run
+        defaults   what an option was, in effect, that is newer than the run
+        keep_data  write data that lie in no file, so that the configuration can name one
         """
         config: dict[str, Any] = {
             "igdm": ask("igdm_version_string"),
@@ -142,8 +147,12 @@ class RunFolder:
         for role, model in (("teacher", teacher), ("clean_teacher", clean_teacher)):
             if model is not None:
                 config[role]["file"] = self._file_of(model, f"{role}.h5", config[role]["digest"])
+        data = {"train": train, "validation": validation, "generated": generated}
+        if keep_data:
+            config |= self._keep({role: one for role, one in data.items() if one is not None})
         if replaces:
-            self._remove_results({config[role]["file"] for role in ("teacher", "clean_teacher") if config[role]})
+            kept = {config[role]["file"] for role in ("teacher", "clean_teacher") if config[role]}
+            self._remove_results(kept | {config[role]["path"] for role in data if "kept" in (config[role] or {})})
         student.save(self.initial)
         write_json(self.config, config)
 
@@ -154,6 +163,32 @@ class RunFolder:
             return str(file)
         teacher.save(self.path / name)
         return name
+
+    def _keep(self, data: Mapping[str, Dataset]) -> dict[str, Any]:
+        """The sources of the data, of which those that lie in no file outside this folder are written into it: once,
+        where they are parts of the same."""
+        sources: dict[str, Any] = {}
+        written: list[tuple[Dataset, str]] = []
+        for role, one in data.items():
+            sources[role] = one.source
+            if one.is_on_disk and Path(one.source.get("path", "/")).parent != self.path.resolve():
+                continue
+            whole = one.origin
+            name = next((name for other, name in written if other is whole), None)
+            if name is None:
+                name = f"{role}.h5"
+                try:
+                    whole.save(self.path / name)
+                except LibraryError as error:
+                    logging.getLogger("igdm").warning("config.json cannot repeat the run without its data: %s", error)
+                    continue
+                written.append((whole, name))
+            sources[role] = {key: value for key, value in one.source.items() if key in ("first", "count", "parts")}
+            sources[role] |= {
+                "kind": "hdf5", "path": name, "images": "images", "labels": "labels", "classes": one.classes,
+                "kept": one.source["kind"],
+            }  # fmt: skip
+        return sources
 
     def _remove_results(self, kept: Collection[str]) -> None:
         """Removes the results of a run that is replaced, but for the names in `kept`: teachers of the new run."""
@@ -179,7 +214,8 @@ class RunFolder:
             compare(name, recorded.get(name), json.loads(json.dumps(config[name])))
         if not self.last.exists():  # which knows the images themselves
             for name in ("train", "validation", "generated"):
-                compare(name, recorded[name], json.loads(json.dumps(config[name])))
+                here = json.loads(json.dumps(config[name]))
+                compare(name, _as_given(recorded[name], here), here)
         if differences:
             raise InvalidArgument(
                 f"resume: {self.path} is another run: {'; '.join(differences)}. A run goes on as it was begun; "
@@ -252,6 +288,19 @@ def is_stalled(rows: Sequence[Mapping[str, Any]], patience: int | None) -> bool:
     return patience is not None and best is not None and rows[-1]["epoch"] - best >= patience
 
 
+def _as_given(recorded: Any, here: Any) -> Any:
+    """A recorded source of data that the run keeps, in the form in which they are given now: from there, or as at
+    first."""
+    if not isinstance(recorded, dict) or "kept" not in recorded:
+        return recorded
+    source = {key: value for key, value in recorded.items() if key != "kept"}
+    if isinstance(here, dict) and here.get("kind") == recorded["kept"] != "hdf5":
+        for key in ("path", "images", "labels", "classes"):
+            del source[key]
+        source["kind"] = recorded["kept"]
+    return source
+
+
 def _is_same(name: str, there: Any, here: Any) -> bool:
     if name in NUMBERS and there is not None and here is not None:
         return number(name, there) == number(name, here)
@@ -294,6 +343,9 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
         for role in ("student", "teacher", "clean_teacher"):
             if config[role] is not None:
                 config[role]["file"] = str(place.parent / config[role]["file"])
+        for role in ("train", "validation", "generated"):
+            if config[role] is not None and "kept" in config[role]:
+                config[role]["path"] = str(place.parent.resolve() / config[role]["path"])
         complete = (
             all(isinstance(config[part], dict) for part in ("student", "train", "options")) and "validation" in config
         )
