@@ -72,6 +72,7 @@ class Experiment:
     method: str
     variant: str
     options: dict[str, Any] = field(default_factory=dict, hash=False)
+    student: dict[str, Any] = field(default_factory=lambda: STUDENT, hash=False)
 
     @property
     def title(self) -> str:
@@ -117,10 +118,21 @@ def main_table(alpha: Alpha) -> list[Experiment]:
 
 
 def ablations(alpha: Alpha, scale: Scale) -> list[Experiment]:
-    """The other alphas, on test images, of the methods that lose with the chosen one; what the paper varies (its tables
-    5 to 8); and the mirror, of which it does not speak. Gradients matched directly are its rival."""
+    """What the paper varies (its tables 5 to 8); the mirror, of which it does not speak; gradients matched directly,
+    its rival; and of the methods that lose with the chosen alpha what may be the reason: other alphas, on test images,
+    a weight that does not grow, a smaller student."""
     ard = {"igdm": alpha["ard"]}
     return [
+        *(
+            Experiment(method, "+ IGDM, constant weight", {"igdm": alpha[method], "igdm_ramp": "constant"})
+            for method in ("trades", "iad")
+        ),
+        Experiment("rslad", f"+ IGDM, α = {alphas('rslad', scale)[0] / 3:g}", {"igdm": alphas("rslad", scale)[0] / 3}),
+        *(
+            Experiment(method, f"{variant}, student of width 4", options, STUDENT | {"width": 4})
+            for method in ("trades", "iad")
+            for variant, options in ((BASE, {}), (f"{IGDM}, α = 3", {"igdm": 3.0}))
+        ),
         *(
             Experiment(method, f"+ IGDM, α = {value:g}", {"igdm": value})
             for method in ("trades", "iad", "akd") for value in alphas(method, scale) if value != alpha[method]

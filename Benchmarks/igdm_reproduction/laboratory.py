@@ -12,7 +12,7 @@ from typing import Any
 import igdm
 
 from . import gradient_matching
-from .experiments import EPS, STUDENT, TEACHER, Experiment, Scale
+from .experiments import EPS, TEACHER, Experiment, Scale
 
 ATTACKS = ["fgsm", "pgd-20", "cw"]
 
@@ -47,7 +47,9 @@ class Measurement:
             measured = {"choice": scale.choice_count, "attacks": ["pgd-20"]}
         else:
             measured = {"test": scale.test_count, "attacks": ATTACKS, "autoattack": scale.autoattack_count}
-        trained = {"student": STUDENT, "train": scale.train_count, **self.options} if self.experiment else None
+        trained = None
+        if self.experiment:
+            trained = {"student": self.experiment.student, "train": scale.train_count, **self.options}
         text = json.dumps([trained, measured, EPS, _checksum()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -58,7 +60,7 @@ class Measurement:
         scale, data, teacher = self.scale, igdm.datasets.fashion_mnist(), igdm.Model.load(TEACHER)
         model = teacher
         if self.experiment:
-            model = igdm.Model(**STUDENT, classes=10, input_shape=(1, 28, 28), seed=self.seed)
+            model = igdm.Model(**self.experiment.student, classes=10, input_shape=(1, 28, 28), seed=self.seed)
             guide = teacher if self.experiment.needs_teacher else None
             train, alpha = data.train[: scale.train_count], self.experiment.matching_weight
             if alpha is None:
