@@ -495,7 +495,8 @@ typedef struct igdm_dataset_info {
     int64_t height;
     int64_t width;
     int64_t has_soft_labels;    /* 1: see igdm_dataset_with_soft_labels; 0 */
-    int64_t reserved[3];
+    int64_t has_bytes;          /* 1: values are kept as bytes, which stand for byte / 255; 0: as floats */
+    int64_t reserved[2];
 } igdm_dataset_info;
 
 /* From arrays, which are copied.

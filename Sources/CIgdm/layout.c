@@ -84,7 +84,8 @@ AT(igdm_dataset_info, channels, 24);
 AT(igdm_dataset_info, height, 32);
 AT(igdm_dataset_info, width, 40);
 AT(igdm_dataset_info, has_soft_labels, 48);
-AT(igdm_dataset_info, reserved, 56);
+AT(igdm_dataset_info, has_bytes, 56);
+AT(igdm_dataset_info, reserved, 64);
 
 SIZE(igdm_progress, 72);
 AT(igdm_progress, struct_size, 0);

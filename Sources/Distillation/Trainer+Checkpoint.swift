@@ -63,12 +63,12 @@ extension Trainer {
     private func checkNumbers(_ record: TrainingRecord, path: String) throws -> [[StateNumber]] {
         try record.requireFinite()
         let numbers = try zip(state, record.parts).map { state, part in
-            try zip(state.numbers, part.numbers).map { number, read in
+            try state.numbers.map { number in
                 var number = number
-                number.value = read.value
+                number.value = part.numbers.first { $0.name == number.name }?.value ?? 0
                 guard number.isPossible else {
                     throw EngineError(
-                        .format, "\(quoted(path)): training/\(part.name): \(read.name) cannot be \(read.value)")
+                        .format, "\(quoted(path)): training/\(part.name): \(number.name) cannot be \(number.value)")
                 }
                 return number
             }

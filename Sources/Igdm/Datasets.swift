@@ -204,6 +204,7 @@ public func igdm_dataset_get_info(
         result.height = Int64(handle.dataset.shape.height)
         result.width = Int64(handle.dataset.shape.width)
         result.has_soft_labels = handle.dataset.hasSoftLabels ? 1 : 0
+        result.has_bytes = handle.dataset.hasBytes ? 1 : 0
         try fill(info, "info", result, firstSize: FirstSize.datasetInfo)
     }
 }

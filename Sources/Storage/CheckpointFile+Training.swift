@@ -7,7 +7,8 @@ extension TrainingRecord {
     /// - Parameters:
     ///   - weights: that the file must have.
     ///   - accept: throws for settings of another training, before anything else is read.
-    ///   - parts: that the file must have: their names, those of their numbers, and their arrays, into which it reads.
+    ///   - parts: that the file must have: their names, those of their numbers, and their arrays, into which it reads. Numbers that
+    ///     are newer than the file are not in what it gives.
     /// Throws `notFound`, `io`, `format`, whatever `accept` throws, `outOfMemory`. Numbers are as in the file: any at all.
     public static func read(
         _ path: String, weights: [TensorShape], accept: ([Setting]) throws -> Void, into parts: [Part]
@@ -63,6 +64,7 @@ extension CheckpointFile {
         let label = "training/\(part.name)"
         let group = try file.openGroup(part.name, in: training, label: label)
         let numbers = try file.attributeNames(of: group)
+        part.numbers.removeAll { TrainingRecord.laterNumbers.contains($0.name) && !numbers.contains($0.name) }
         guard numbers == part.numbers.map(\.name).sorted() else {
             throw file.formatError(
                 label, "got the numbers \(listed(numbers)), want \(listed(part.numbers.map(\.name)))")

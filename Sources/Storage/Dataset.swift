@@ -26,6 +26,15 @@ public final class Dataset: @unchecked Sendable {
         case streamed(StreamedImages)
     }
 
+    /// Whether the source's values are bytes, which stand for byte / 255.
+    public var hasBytes: Bool {
+        switch pixels {
+        case .bytes: true
+        case .floats: false
+        case .streamed(let images): images.isBytes
+        }
+    }
+
     /// Copies `count` images of floats in [0,1], (count, C, H, W), and their labels.
     ///
     /// Throws `invalidArgument` (a dimension < 1, a value outside [0,1], a label outside 0 ..< classes), `notFinite`,

@@ -33,6 +33,8 @@ public struct TrainingRecord: Sendable {
     static let group = "training"
     static let settingsGroup = "settings"
     static let version = 1
+    /// Numbers that files of earlier versions lack.
+    static let laterNumbers = ["second_loss"]
 
     var floats: Int { parts.reduce(0) { $0 + $1.tensors.reduce(0) { $0 + $1.values.count } } }
 

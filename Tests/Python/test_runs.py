@@ -56,6 +56,10 @@ def test_a_run_repeats_from_its_configuration(saved_teacher: igdm.Model, hdf5_da
     assert again.digest() == student.digest()
 
 
+def data_files(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob("data-*.h5")}
+
+
 def repeated(folder: Path) -> igdm.Model:
     """The student of a run that is done again from its config.json."""
     config = runs.read_config(folder / "config.json")
@@ -67,11 +71,13 @@ def repeated(folder: Path) -> igdm.Model:
     return student
 
 
-@pytest.mark.parametrize("kind", ["floats", "bytes", "soft", "separate"])
+@pytest.mark.parametrize("kind", ["floats", "multiples of 1/255", "bytes", "soft", "separate"])
 def test_a_run_on_arrays_repeats(teacher: igdm.Model, tmp_path: Path, kind: str) -> None:
     images, labels = make_arrays(48)
-    if kind == "bytes":
+    if kind in ("bytes", "multiples of 1/255"):
         images = np.rint(images * 255).astype(np.uint8)
+    if kind == "multiples of 1/255":  # which stay floats, with their check sum
+        images = images.astype(np.float32) / np.float32(255)
     everything = igdm.datasets.from_arrays(images, labels, 3, class_names=["a", "b", "c"])
     if kind == "soft":
         everything = everything.with_soft_labels(np.eye(3, dtype=np.float32)[labels] * 0.7 + 0.1)
@@ -81,9 +87,8 @@ def test_a_run_on_arrays_repeats(teacher: igdm.Model, tmp_path: Path, kind: str)
     student, folder = make_model(), tmp_path / "one"
     options = dict(OPTIONS, method="akd")
     run = igdm.distill(student, teacher, train[2:], validation=validation, run_dir=folder, **options)
-    names = {path.name for path in folder.iterdir()} & {"train.h5", "validation.h5"}
-    assert names == ({"train.h5", "validation.h5"} if kind == "separate" else {"train.h5"})
-    with h5py.File(folder / "train.h5") as file:
+    assert len(data_files(folder)) == (2 if kind == "separate" else 1)
+    with h5py.File(runs.read_config(folder / "config.json")["train"]["path"]) as file:
         assert file["images"].shape == (48, *everything.image_shape)
         assert file["images"].dtype == (np.uint8 if kind == "bytes" else np.float32)
     assert repeated(folder).digest() == student.digest()
@@ -103,7 +108,7 @@ def test_a_run_replaces_the_one_that_has_its_data(teacher: igdm.Model, data: igd
 
 def test_arrays_are_left_out_where_asked(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
     igdm.distill(make_model(), teacher, data, run_dir=tmp_path / "one", keep_data=False, **OPTIONS)
-    assert not (tmp_path / "one" / "train.h5").exists()
+    assert not data_files(tmp_path / "one")
     with pytest.raises(igdm.InvalidArgument, match="not on disk"):
         repeated(tmp_path / "one")
 
@@ -114,26 +119,74 @@ def test_arrays_without_h5py(
 ) -> None:  # fmt: skip
     monkeypatch.setitem(sys.modules, "h5py", None)
     igdm.distill(make_model(), teacher, data, run_dir=tmp_path / "one", **OPTIONS)
-    assert not (tmp_path / "one" / "train.h5").exists()
+    assert not data_files(tmp_path / "one")
     assert "cannot repeat the run without its data" in caplog.text
 
 
-def test_a_run_on_arrays_goes_on(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
-    """Before its first checkpoint too, with the arrays or with the run's own copy of them."""
-    whole = make_model()
-    igdm.distill(whole, teacher, data[:40], **OPTIONS)
-    for copy in (False, True):
-        folder = tmp_path / f"copy {copy}"
-        with pytest.raises(igdm.Cancelled):
-            igdm.distill(make_model(), teacher, data[:40], run_dir=folder, callback=lambda event: True, **OPTIONS)
-        (folder / "last.h5").unlink(missing_ok=True)
-        with pytest.raises(igdm.InvalidArgument, match="train"):
-            igdm.distill(make_model(), teacher, data[:39], run_dir=folder, resume=True, **OPTIONS)
-        source = runs.read_config(folder / "config.json")["train"]
-        train = igdm.datasets.open_source(source) if copy else data[:40]
-        student = make_model()
-        igdm.distill(student, teacher, train, run_dir=folder, resume=True, **OPTIONS)
-        assert student.digest() == whole.digest()
+@pytest.mark.parametrize("copy", [False, True])
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_run_on_arrays_goes_on(teacher: igdm.Model, tmp_path: Path, copy: bool, lost: bool) -> None:
+    """After and before its first checkpoint, with the arrays or with the run's own copy of them."""
+    images, labels = make_arrays(40)
+    images = np.rint(images * 255).astype(np.float32) / np.float32(255)
+    data = igdm.datasets.from_arrays(images, labels, 3)
+    whole, student = make_model(), make_model()
+    igdm.distill(whole, teacher, data[2:], **OPTIONS)
+    with pytest.raises(igdm.Cancelled):
+        stop = lambda event: event.epoch == 2  # noqa: E731
+        igdm.distill(make_model(), teacher, data[2:], run_dir=tmp_path / "run", callback=stop, **OPTIONS)
+    if lost:
+        (tmp_path / "run" / "last.h5").unlink()
+        (tmp_path / "run" / "metrics.csv").unlink()
+        other = igdm.datasets.from_arrays(1 - images, labels, 3)
+        for wrong in (data[:38], data, other[2:]):
+            with pytest.raises(igdm.InvalidArgument, match="train"):
+                igdm.distill(make_model(), teacher, wrong, run_dir=tmp_path / "run", resume=True, **OPTIONS)
+    if copy:
+        (name,) = data_files(tmp_path / "run")
+        data = igdm.datasets.hdf5(tmp_path / "run" / name)
+    igdm.distill(student, teacher, data[2:], run_dir=tmp_path / "run", resume=True, **OPTIONS)
+    assert student.digest() == whole.digest()
+
+
+def test_files_of_the_user_are_left_alone(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
+    """Those that look like a run's, and those that a run reads, by whatever path and option."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    (folder / "train.h5").write_text("precious")
+    igdm.distill(make_model(), teacher, data, run_dir=folder, **OPTIONS)
+    (name,) = data_files(folder)
+    content = (folder / name).read_bytes()
+    for path in (folder, tmp_path / "link", tmp_path / "link" / ".." / "run"):
+        for keep in (True, False):
+            own = igdm.datasets.hdf5(path / name)
+            igdm.distill(
+                make_model(), teacher, own, run_dir=path, overwrite=True, keep_data=keep, **dict(OPTIONS, epochs=1)
+            )
+            assert (folder / name).read_bytes() == content
+    assert (folder / "train.h5").read_text() == "precious"
+    igdm.distill(make_model(), teacher, data[:40].select(range(7)), run_dir=folder, overwrite=True, **OPTIONS)
+    assert data_files(folder) == {name}  # a part of the same
+    other = igdm.datasets.from_arrays(*make_arrays(20, seed=4), 3)
+    igdm.distill(make_model(), teacher, other, run_dir=folder, overwrite=True, **OPTIONS)
+    assert len(data_files(folder) - {name}) == len(data_files(folder)) == 1
+
+
+def test_a_run_of_an_earlier_version_goes_on(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
+    """Whose files know nothing of `second_loss`."""
+    whole, student = make_model(), make_model()
+    igdm.distill(whole, teacher, data, **OPTIONS)
+    with pytest.raises(igdm.Cancelled):
+        stop = lambda event: event.epoch == 2  # noqa: E731
+        igdm.distill(make_model(), teacher, data, run_dir=tmp_path / "run", callback=stop, **OPTIONS)
+    rows = runs.read_metrics(tmp_path / "run" / "metrics.csv")
+    for row in rows:
+        del row["second_loss"]
+    runs.write_metrics(tmp_path / "run" / "metrics.csv", rows)
+    igdm.distill(student, teacher, data, run_dir=tmp_path / "run", resume=True, **OPTIONS)
+    assert student.digest() == whole.digest()
+    assert [row["second_loss"] for row in runs.read_metrics(tmp_path / "run" / "metrics.csv")] == [None, 0]
 
 
 def test_both_teachers_of_a_run_are_kept(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
@@ -199,7 +252,8 @@ def test_overwriting_leaves_nothing_of_the_old_run(
         (folder / name).write_text("old")
     igdm.distill(make_model(), saved_teacher, data, run_dir=folder, overwrite=True, **OPTIONS)
     names = {path.name for path in folder.iterdir() if path.name == old[-1] or "tfevents" not in path.name}
-    assert names == {"config.json", "initial.h5", "metrics.csv", "last.h5", "report.html", "train.h5", "notes.txt"}
+    names -= data_files(folder)
+    assert names == {"config.json", "initial.h5", "metrics.csv", "last.h5", "report.html", "notes.txt"}
     assert (folder / "report.html").read_text().startswith("<!doctype html>")
 
 

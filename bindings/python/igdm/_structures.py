@@ -218,7 +218,8 @@ class DatasetInfo(Struct):
         ("height", c_int64),
         ("width", c_int64),
         ("has_soft_labels", c_int64),
-        ("reserved", c_int64 * 3),
+        ("has_bytes", c_int64),
+        ("reserved", c_int64 * 2),
     ]
 
 

@@ -9,10 +9,11 @@ a sequence; ``data.select(numbers)`` and ``data.hold_out(0.1)`` share the images
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import math
 import operator
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -27,7 +28,7 @@ from ._library import Handle, call, file_path
 from ._optional import required
 from ._structures import integer, number, text
 from .convert.files import replacing
-from .errors import InvalidArgument, NotFoundError, ShapeError
+from .errors import InputOutputError, InvalidArgument, NotFoundError, ShapeError
 
 Path_ = str | os.PathLike[str]
 
@@ -61,6 +62,8 @@ class Dataset(Handle):
         """Labels are 0 .. classes-1."""
         self.image_shape: tuple[int, int, int] = (info.channels, info.height, info.width)
         """Channels, height, width."""
+        self.has_bytes = bool(info.has_bytes)
+        """Whether values are bytes, which stand for byte / 255, and not floats."""
         self.has_soft_labels = bool(info.has_soft_labels)
         """Whether labels are probabilities: see with_soft_labels()."""
         self.class_names: tuple[str, ...] = tuple(map(str, class_names or range(self.classes)))
@@ -86,17 +89,39 @@ class Dataset(Handle):
         return self._origin
 
     def save(self, path: Path_) -> None:
-        """Writes an HDF5 file with "images" and "labels", which hdf5() opens to the same values; needs h5py. Images
-        that are multiples of 1/255 are written as bytes, others as float32."""
+        """Writes an HDF5 file with "images" and "labels", which hdf5(path, classes=data.classes) opens to the same
+        bits, bytes as bytes; needs h5py."""
         h5py: Any = required("h5py")
-        blocks = [(first, min(1024, len(self) - first)) for first in range(0, len(self), 1024)]
-        as_bytes = all(_as_bytes(self.read(*block)[0]) is not None for block in blocks)
-        with replacing(Path(path), "path") as temporary, h5py.File(temporary, "w") as file:
-            images = file.create_dataset("images", (len(self), *self.image_shape), "u1" if as_bytes else "f4")
-            for first, count in blocks:
-                values = self.read(first, count)[0]
-                images[first : first + count] = _as_bytes(values) if as_bytes else values
-            file["labels"] = self.soft_labels if self.has_soft_labels else self.labels
+        try:
+            with replacing(Path(path), "path") as temporary, h5py.File(temporary, "w") as file:
+                kind = "u1" if self.has_bytes else "f4"
+                images = file.create_dataset("images", (len(self), *self.image_shape), kind)
+                for first, block in self._blocks():
+                    images[first : first + len(block)] = block
+                file["labels"] = self.soft_labels if self.has_soft_labels else self.labels
+        except (OSError, RuntimeError) as error:  # of h5py, which has no kinds of its own
+            raise InputOutputError(f"path: {path} cannot be written: {error}") from None
+
+    def digest(self) -> str:
+        """SHA-256 of all that save() writes, in hexadecimal."""
+        labels = self.soft_labels if self.has_soft_labels else self.labels
+        about = f"{len(self)} {self.image_shape} {self.classes} {self.has_bytes} {labels.dtype}"
+        found = hashlib.sha256(about.encode())
+        for _, block in self._blocks():
+            found.update(block.tobytes())
+        found.update(labels.tobytes())
+        return found.hexdigest()
+
+    def _blocks(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        """The images as the library keeps them, some at a time, with the number of the first."""
+        for first in range(0, len(self), 1024):
+            values = self.read(first, min(1024, len(self) - first))[0]
+            yield first, np.rint(values * 255).astype(np.uint8) if self.has_bytes else values
+
+    def close(self) -> None:
+        """Releases the memory now, or with the last part of it. Parts stay usable; a second call does nothing."""
+        self._origin = None
+        super().close()
 
     def __len__(self) -> int:
         return self._count
@@ -220,12 +245,6 @@ class Dataset(Handle):
     def _part(self, part: dict[str, Any]) -> dict[str, Any]:
         """The source of a part of this dataset."""
         return dict(self.source, parts=[*self.source.get("parts", []), part])
-
-
-def _as_bytes(images: Floats) -> NDArray[np.uint8] | None:
-    """The bytes that stand for the images, as the library reads them; None where there are none."""
-    rounded = np.rint(images * 255).astype(np.uint8)
-    return rounded if np.array_equal(rounded.astype(np.float32) / np.float32(255), images) else None
 
 
 class TrainTest(NamedTuple):

@@ -200,7 +200,8 @@ def measured(
     options.keep_partial = 1
     classes = None
     if target is not None:
-        name, classes = as_target(target, options.count or len(data))
+        # A count that is none is the library's to refuse.
+        name, classes = as_target(target, options.count if 0 < options.count <= len(data) else len(data))
         options.assign(target=name)
     if classes is not None:
         options.target_labels, options.target_count = pointer(classes), len(classes)

@@ -8,7 +8,7 @@ best.h5       the student after the epoch that was best in the validation, under
 events.out.tfevents.*  the same rows for TensorBoard, where the package tensorboard is installed
 average.h5    with averaged weights, where the options ask for them
 teacher.h5    the teacher, only where no file outside has it; clean_teacher.h5, where there are two
-train.h5, validation.h5, generated.h5   data that lie in no other file
+data-*.h5     data that lie in no other file, named by their content
 
 Every file is written whole or not at all, so that a run can be killed at any moment.
 """
@@ -39,11 +39,15 @@ Row = dict[str, Any]
 
 RESULTS = (
     "evaluation.json", "evaluation-best.json", "report.html", "events.out.tfevents.*", "teacher.h5", "clean_teacher.h5",
-    "train.h5", "validation.h5", "generated.h5",
+    "data-*.h5",
 )  # fmt: skip
 """What a run leaves in its folder, where it does: patterns of names."""
 NUMBERS = ("eps", "step")
 """Options that may be written as fractions too, and are the same ones then."""
+
+
+PARTS = ("first", "count", "parts")
+"""Of a dataset's source: which part of a whole it is."""
 
 
 class Savable(Protocol):
@@ -136,9 +140,12 @@ class RunFolder:
             "patience": patience,
             "checkpoint_minutes": self._minutes,
         }
+        data = {"train": train, "validation": validation, "generated": generated}
         if self.has_run:
-            self._require_same(config, defaults)
+            self._require_same(config, defaults, data)
             return
+        if keep_data:  # before anything of an old run goes: there may be no room
+            config |= self._keep({role: one for role, one in data.items() if one is not None})
         # Of a run, or of one whose replacement was killed.
         replaces = any(file.exists() for file in (self.config, self.metrics, self.last, self.initial))
         # The configuration goes first and comes last: a folder that has one has all that it speaks of.
@@ -147,12 +154,11 @@ class RunFolder:
         for role, model in (("teacher", teacher), ("clean_teacher", clean_teacher)):
             if model is not None:
                 config[role]["file"] = self._file_of(model, f"{role}.h5", config[role]["digest"])
-        data = {"train": train, "validation": validation, "generated": generated}
-        if keep_data:
-            config |= self._keep({role: one for role, one in data.items() if one is not None})
         if replaces:
             kept = {config[role]["file"] for role in ("teacher", "clean_teacher") if config[role]}
-            self._remove_results(kept | {config[role]["path"] for role in data if "kept" in (config[role] or {})})
+            # A file of this folder that data were read from stays too.
+            sources = [config[role] for role in data if config[role] is not None]
+            self._remove_results(kept | {Path(source["path"]).name for source in sources if "path" in source})
         student.save(self.initial)
         write_json(self.config, config)
 
@@ -165,27 +171,28 @@ class RunFolder:
         return name
 
     def _keep(self, data: Mapping[str, Dataset]) -> dict[str, Any]:
-        """The sources of the data, of which those that lie in no file outside this folder are written into it: once,
-        where they are parts of the same."""
+        """The sources of the data. Those that lie in no file are written into this folder: parts of the same once."""
         sources: dict[str, Any] = {}
-        written: list[tuple[Dataset, str]] = []
+        names: dict[Dataset, str] = {}
         for role, one in data.items():
             sources[role] = one.source
-            if one.is_on_disk and Path(one.source.get("path", "/")).parent != self.path.resolve():
+            if one.is_on_disk:
                 continue
             whole = one.origin
-            name = next((name for other, name in written if other is whole), None)
-            if name is None:
-                name = f"{role}.h5"
-                try:
-                    whole.save(self.path / name)
-                except LibraryError as error:
-                    logging.getLogger("igdm").warning("config.json cannot repeat the run without its data: %s", error)
-                    continue
-                written.append((whole, name))
-            sources[role] = {key: value for key, value in one.source.items() if key in ("first", "count", "parts")}
+            if whole not in names:
+                name = _data_name(whole)
+                if not (self.path / name).exists():
+                    try:
+                        whole.save(self.path / name)
+                    except LibraryError as error:
+                        logging.getLogger("igdm").warning(
+                            "config.json cannot repeat the run without its data: %s", error
+                        )
+                        continue
+                names[whole] = name
+            sources[role] = {key: value for key, value in one.source.items() if key in PARTS}
             sources[role] |= {
-                "kind": "hdf5", "path": name, "images": "images", "labels": "labels", "classes": one.classes,
+                "kind": "hdf5", "path": names[whole], "images": "images", "labels": "labels", "classes": one.classes,
                 "kept": one.source["kind"],
             }  # fmt: skip
         return sources
@@ -197,7 +204,9 @@ class RunFolder:
                 if stale.name not in kept:
                     stale.unlink()
 
-    def _require_same(self, config: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    def _require_same(
+        self, config: Mapping[str, Any], defaults: Mapping[str, Any], data: Mapping[str, Dataset | None]
+    ) -> None:
         recorded = read_config(self.config)
         recorded["options"] = {**defaults, **recorded["options"]}
         differences = []
@@ -214,8 +223,8 @@ class RunFolder:
             compare(name, recorded.get(name), json.loads(json.dumps(config[name])))
         if not self.last.exists():  # which knows the images themselves
             for name in ("train", "validation", "generated"):
-                here = json.loads(json.dumps(config[name]))
-                compare(name, _as_given(recorded[name], here), here)
+                if not _is_kept(recorded[name], data[name]):
+                    compare(name, recorded[name], json.loads(json.dumps(config[name])))
         if differences:
             raise InvalidArgument(
                 f"resume: {self.path} is another run: {'; '.join(differences)}. A run goes on as it was begun; "
@@ -288,17 +297,17 @@ def is_stalled(rows: Sequence[Mapping[str, Any]], patience: int | None) -> bool:
     return patience is not None and best is not None and rows[-1]["epoch"] - best >= patience
 
 
-def _as_given(recorded: Any, here: Any) -> Any:
-    """A recorded source of data that the run keeps, in the form in which they are given now: from there, or as at
-    first."""
-    if not isinstance(recorded, dict) or "kept" not in recorded:
-        return recorded
-    source = {key: value for key, value in recorded.items() if key != "kept"}
-    if isinstance(here, dict) and here.get("kind") == recorded["kept"] != "hdf5":
-        for key in ("path", "images", "labels", "classes"):
-            del source[key]
-        source["kind"] = recorded["kept"]
-    return source
+def _data_name(data: Dataset) -> str:
+    return f"data-{data.digest()[:16]}.h5"
+
+
+def _is_kept(recorded: Any, given: Dataset | None) -> bool:
+    """Whether data are those that the run keeps a copy of, wherever they come from now."""
+    if given is None or not isinstance(recorded, dict) or "kept" not in recorded:
+        return False
+    if any(recorded.get(key) != given.source.get(key) for key in PARTS):
+        return False
+    return Path(recorded["path"]).name == _data_name(given.origin)
 
 
 def _is_same(name: str, there: Any, here: Any) -> bool:
@@ -370,7 +379,8 @@ def load_recorded(role: str, description: Mapping[str, Any]) -> Model:
 def write_metrics(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes rows with equal keys as CSV; None becomes an empty field."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    # The rows of an earlier version may lack columns.
+    writer = csv.DictWriter(text, fieldnames=list(rows[-1]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     _write(path, text.getvalue())
