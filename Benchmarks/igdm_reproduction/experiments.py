@@ -129,8 +129,7 @@ def ablations(alpha: Alpha, scale: Scale) -> list[Experiment]:
         ),
         Experiment("rslad", f"+ IGDM, α = {alphas('rslad', scale)[0] / 3:g}", {"igdm": alphas("rslad", scale)[0] / 3}),
         *(
-            Experiment(method, f"{variant}, student of width 4", options, STUDENT | {"width": 4})
-            for method in ("trades", "iad")
+            Experiment("trades", f"{variant}, student of width 4", options, STUDENT | {"width": 4})
             for variant, options in ((BASE, {}), (f"{IGDM}, α = 3", {"igdm": 3.0}))
         ),
         *(
