@@ -62,7 +62,7 @@ def test_what_is_not_measured_is_said_to_be_missing(tmp_path: Path) -> None:
     records = Records(tmp_path / "results.jsonl")
     made = command.sections(QUICK, records)
     assert all(cells[0] == document.MISSING for name, cells in rows(made["main"]).items() if name not in ("", "---"))
-    assert "0 of 39" in made["scale"][0]
+    assert "0 of 44" in made["scale"][0]
 
     for (one,) in command.choices(QUICK)["ard"].values():
         records.add(one.key, run(0.5))
