@@ -99,8 +99,7 @@ final class TargetChooser {
             chosen[i] = Int64(
                 target.resolve(
                     sample: batch.number(i), logits: logits.pointer + i * classes, label: Int(batch.labels[i]),
-                    classes: classes, seed: seed,
-                    key: batch.keys[i]))
+                    classes: classes, seed: seed, key: batch.keys[i]))
         }
         return AttackBatch(
             images: batch.images, labels: UnsafePointer(chosen.pointer), targetLogits: batch.targetLogits,

@@ -130,7 +130,6 @@ def _configuration(configuration: Mapping[str, str]) -> str:
 def _curves(contenders: Sequence[Contender]) -> str:
     trained = [(index, one) for index, one in enumerate(contenders) if one.history]
     with_igdm = [(index, one) for index, one in trained if any(row["igdm_weight"] for row in one.history)]
-
     with_second = [(index, one) for index, one in trained if any(row.get("second_loss") for row in one.history)]
 
     def lines(column: str, word: str = "", among: Any = trained, dashed: bool = False) -> list[Series]:

@@ -44,8 +44,6 @@ RESULTS = (
 """What a run leaves in its folder, where it does: patterns of names."""
 NUMBERS = ("eps", "step")
 """Options that may be written as fractions too, and are the same ones then."""
-
-
 PARTS = ("first", "count", "parts")
 """Of a dataset's source: which part of a whole it is."""
 
@@ -198,7 +196,7 @@ class RunFolder:
         return sources
 
     def _remove_results(self, kept: Collection[str]) -> None:
-        """Removes the results of a run that is replaced, but for the names in `kept`: teachers of the new run."""
+        """Removes the results of a run that is replaced, but for the names in `kept`: what the new run uses."""
         for pattern in RESULTS:
             for stale in self.path.glob(pattern):
                 if stale.name not in kept:
