@@ -37,7 +37,7 @@ PIP           := -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup lib install demo teacher reproduce test parity distribution bench bench-kernels numerics c-programs format lint clean
+.PHONY: help setup lib install demo teacher reproduce test parity distribution autoattack bench bench-kernels numerics c-programs format lint clean
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 15
@@ -72,6 +72,9 @@ parity: $(LIBRARY) $(PARITY)/ready ## Compares live with PyTorch (in an environm
 
 distribution: $(LIBRARY) $(PARITY)/ready ## Compares random attacks with the authors' code: 1000 images, 3 seeds (an hour; goes on where it stopped)
 	@$(PARITY)/bin/python Benchmarks/distribution.py $(ARGS)
+
+autoattack: $(LIBRARY) $(PARITY)/ready ## Compares AutoAttack as a whole with the authors' code, image by image (hours; goes on where it stopped)
+	@$(PARITY)/bin/python Benchmarks/autoattack.py $(ARGS)
 
 bench: $(LIBRARY) $(PARITY)/ready ## Measures speed and memory against PyTorch (ARGS="--quick", see Benchmarks/README.md)
 	@$(PARITY)/bin/python Benchmarks/bench.py $(ARGS)

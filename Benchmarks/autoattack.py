@@ -1,0 +1,128 @@
+"""AutoAttack as a whole beside the authors' code: which attack breaks which image, with the published numbers of
+steps, targets and queries.
+
+Run by `make autoattack`: hours on two cores. What is measured goes to docs/autoattack.json, 50 images at a time; what
+is there is not measured again, so that another machine goes on from the committed file. The table of docs/attacks.md
+is written after each case, with what there is. --show only writes it. See Tests/Parity/whole_autoattack.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import measured
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "bindings" / "python"), str(ROOT / "Tests" / "Parity")]
+
+import igdm  # noqa: E402
+import torch  # noqa: E402
+from fashion import RADIUS, TEACHER  # noqa: E402
+from igdm.runs import write_json  # noqa: E402
+from random_attacks import Comparison  # noqa: E402
+from whole_autoattack import SIDES  # noqa: E402
+
+RESULTS = ROOT / "docs" / "autoattack.json"
+DOCUMENT = ROOT / "docs" / "attacks.md"
+SYMBOLS = {"linf": "L∞", "l2": "L2", "l1": "L1"}
+CHUNK = 50
+CASES = [
+    ("standard", "linf", 200),
+    ("standard", "l2", 200),
+    ("standard", "l1", 200),
+    ("rand", "linf", 100),
+    ("plus", "linf", 100),
+    ("plus", "l2", 100),
+]
+"""Version, norm, number of images."""
+
+ATTACKS = {
+    "standard": ["apgd-ce", "apgd-t", "fab-t", "square"],
+    "rand": ["apgd-ce", "apgd-dlr"],
+    "plus": ["apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"],
+}
+
+Results = dict[str, list[str]]
+"""For each image the attack that broke it, or "": by version, norm, side and images."""
+
+
+def key(version: str, norm: str, side: str, first: int) -> str:
+    return f"{version}, {norm} {RADIUS[norm]}, {side}, images {first}-{first + CHUNK - 1}"
+
+
+def row(results: Results, version: str, norm: str, count: int) -> list[str]:
+    name = f"{version}, {SYMBOLS[norm]}"
+    pairs: list[tuple[str, str]] = []
+    for first in range(0, count, CHUNK):
+        ours, theirs = (results.get(key(version, norm, side, first), []) for side in SIDES)
+        if ours and theirs:
+            pairs += zip(ours, theirs, strict=True)
+    if not pairs:
+        return [name, "not measured yet", *[""] * 4]
+    attacks = ATTACKS[version]
+    after = [
+        " / ".join(str(sum(breaker not in attacks[: i + 1] for breaker in side)) for side in zip(*pairs, strict=True))
+        for i in range(len(attacks))
+    ]
+    only_ours = sum(bool(ours) and not theirs for ours, theirs in pairs)
+    only_theirs = sum(bool(theirs) and not ours for ours, theirs in pairs)
+    return [
+        name,
+        str(len(pairs)),
+        ", ".join(f"{attack} {left}" for attack, left in zip(attacks, after, strict=True)),
+        f"{100 * (1 - (only_ours + only_theirs) / len(pairs)):.1f} %",
+        str(only_ours),
+        str(only_theirs),
+    ]
+
+
+def table(results: Results) -> list[str]:
+    return measured.markdown(
+        [
+            "",
+            "images",
+            "left after each attack: igdm / authors' code",
+            "same verdict",
+            "only igdm's breaks",
+            "only theirs",
+        ],
+        [row(results, *case) for case in CASES],
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help='cases with this in their name: "standard, l1"')
+    parser.add_argument("--show", action="store_true", help="measure nothing")
+    asked = parser.parse_args()
+    # The passes are igdm's, which uses all cores; what is left for PyTorch is too little to share.
+    torch.set_num_threads(1)
+    # Results on another teacher count for nothing.
+    teacher = igdm.Model.load(TEACHER).digest()
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results: Results = kept["results"] if kept.get("teacher") == teacher else {}
+    if not asked.show:
+        comparison = Comparison(max(count for _, _, count in CASES))
+        for version, norm, count in CASES:
+            for first in range(0, count, CHUNK):
+                for side, run in SIDES.items():
+                    name = key(version, norm, side, first)
+                    if name in results or asked.only not in name:
+                        continue
+                    began = time.monotonic()
+                    verdicts = run(comparison, first, first + CHUNK, version, norm)
+                    results[name] = [verdict or "" for verdict in verdicts]
+                    write_json(RESULTS, {"teacher": teacher, "results": results})
+                    print(f"{name}: {verdicts.count(None)} left ({time.monotonic() - began:.0f} s)", flush=True)
+                measured.write(DOCUMENT, "autoattack", table(results))
+    lines = table(results)
+    print(*lines, sep="\n")
+    measured.write(DOCUMENT, "autoattack", lines)
+
+
+if __name__ == "__main__":
+    main()
