@@ -31,12 +31,11 @@ DOCUMENT = ROOT / "docs" / "attacks.md"
 SYMBOLS = {"linf": "L∞", "l2": "L2", "l1": "L1"}
 CHUNK = 50
 CASES = [
-    ("standard", "linf", 200),
-    ("standard", "l2", 200),
-    ("standard", "l1", 200),
-    ("rand", "linf", 100),
-    ("plus", "linf", 100),
-    ("plus", "l2", 100),
+    ("standard", "linf", 100),
+    ("standard", "l2", 100),
+    ("standard", "l1", 100),
+    ("rand", "linf", 50),
+    ("plus", "linf", 50),
 ]
 """Version, norm, number of images."""
 

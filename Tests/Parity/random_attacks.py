@@ -190,7 +190,7 @@ CASES = [
         {"tuning": {"spsa_directions": 16, "spsa_rate": 0.03}},
         ("linf",),
     ),
-    Case("hopskipjump", 4, hopskipjump, "foolbox, 4 steps", {}, NEAR, {"linf": 0.15, "l2": 2.0}),
+    Case("hopskipjump", 2, hopskipjump, "foolbox, 2 steps", {}, NEAR, {"linf": 0.15, "l2": 2.0}),
     Case("noise-gaussian", 10, partial(noise, kind="Gaussian"), "foolbox, 10 draws", {}, ("l2",), {"l2": 8.0}),
     Case("noise-uniform", 10, partial(noise, kind="Uniform"), "foolbox, 10 draws", {}, NEAR, {"linf": 0.5, "l2": 8.0}),
 ]
