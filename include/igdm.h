@@ -730,6 +730,9 @@ IGDM_API int32_t igdm_attack_options_init(igdm_attack_options *options);
  * They leave images that are misclassified already, and those that they cannot break, as they are; restarts and targets end
  * with the first success; first_success of a report counts the passes that the sample had made before that iterate.
  *
+ * Those not in stages (fgsm, pgd, cw, bim, mi-fgsm, r-fgsm, tpgd) move every image, one that is misclassified already too, as
+ * adversarial training needs it. igdm_evaluate gives all attacks only what is classified correctly.
+ *
  *   images       (count, channels, height, width)
  *   labels       (count)
  *   options      NULL = defaults

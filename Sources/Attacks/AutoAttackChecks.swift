@@ -19,6 +19,7 @@ struct AutoAttackChecks {
 
     mutating func before(_ stages: [AttackStage], _ options: AutoAttackOptions, _ monitor: RunMonitor) throws {
         try checkRadius(options)
+        checkVersion(options)
         for stage in stages {
             if let fallback = stage.fallback { warn("\(stage.name): \(fallback)") }
         }
@@ -51,6 +52,16 @@ struct AutoAttackChecks {
             warn(
                 "epsilon: \(options.epsilon) is larger than the whole range of images, \(rounded(diameter)) in "
                     + "\(options.norm): if it is on the 0-255 scale, divide it by 255")
+        }
+    }
+
+    /// Versions that the authors have not made for L1: "plus" (their code says so too), and "rand".
+    private mutating func checkVersion(_ options: AutoAttackOptions) {
+        let isForL1 = ["standard", "custom"].contains(options.version)
+        if options.norm == ManhattanNorm.name, !isForL1 {
+            warn(
+                "version: \(options.version) is made for linf and l2: in l1 it lacks the larger radii from which Auto-PGD "
+                    + "comes down in version standard, and may find less")
         }
     }
 

@@ -554,6 +554,19 @@ import Testing
         }
     }
 
+    @Test(arguments: ["linf", "l2", "l1"])
+    func versionsNotMadeForL1AreAWarning(norm: String) throws {
+        let model = centres(shape)
+        let source = try source(model, 1)
+        for version in ["standard", "plus", "rand", "custom"] {
+            let table = try evaluated(model, source) {
+                ($0.version, $0.attacks, $0.norm) = (version, version == "custom" ? "square-1" : "", norm)
+            }
+            let isExpected = norm == "l1" && ["plus", "rand"].contains(version)
+            #expect(table.warnings.contains { $0.contains("made for linf and l2") } == isExpected, "\(version)")
+        }
+    }
+
     @Test func whatIsNoSmallerAutoAttackIsRefused() throws {
         let model = centres(shape)
         let source = try source(model, 12)

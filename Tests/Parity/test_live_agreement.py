@@ -163,12 +163,16 @@ PEERS = [
         lambda on, x, y, norm: torchattacks.MIFGSM(on.theirs, on.eps[norm], on.eps[norm] / 10, 10, decay=1.0)(x, y),
         {"steps": 10},
     ),
+    Peer(
+        "torchattacks", "deepfool", ("l2",), lambda on, x, y, norm: torchattacks.DeepFool(on.theirs, steps=50)(x, y),
+        networks=("small",), nearest=True,
+    ),
     Peer("foolbox", "fgsm", SIGN, foolbox_attack("*FastGradientAttack")),
     Peer(
         "foolbox", "pgd", BOTH, foolbox_attack("*PGD", abs_stepsize=0.25, steps=STEPS, random_start=False), FROM_IMAGE,
     ),
     Peer("foolbox", "ddn", ("l2",), foolbox_attack("DDNAttack", steps=STEPS), MANY, nearest=True),
-    Peer("foolbox", "deepfool", BOTH, foolbox_attack("*DeepFoolAttack", steps=50), networks=("small",), nearest=True),
+    Peer("foolbox", "deepfool", BOTH, foolbox_attack("*DeepFoolAttack", steps=50), nearest=True),
     Peer("foolbox", "fmn", ("linf", "l1"), foolbox_attack("*FMNAttack", steps=STEPS), MANY, nearest=True),
     Peer("ART", "fgsm", SIGN, of_art(FastGradientMethod)),
     Peer("ART", "pgd", SIGN, of_art(ProjectedGradientDescent, num_random_init=0, verbose=False), FROM_IMAGE),

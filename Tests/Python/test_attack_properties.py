@@ -121,6 +121,17 @@ def test_samples_that_are_misclassified_already_stay(teacher: igdm.Model, name: 
     assert not result.correct[entry][wrong].any()
 
 
+@pytest.mark.parametrize("name", sorted(set(CASES) - {"tpgd"}))
+def test_who_moves_what_is_misclassified_already(teacher: igdm.Model, name: str) -> None:
+    """As attack() says: the loop of adversarial training all of it, attacks in stages nothing."""
+    norm = CASES[name].norms[0]
+    images, labels = make_arrays(4)
+    labels[:] = (teacher.predict(images).argmax(1) + 1) % CLASSES
+    found = run(teacher, name, norm, images, labels, early_stop=False)
+    moves = name in {"pgd", "fgsm", "cw", "bim", "mi-fgsm", "r-fgsm"}
+    assert ((found.images != images).reshape(4, -1).any(1) == moves).all()
+
+
 @every_attack
 def test_order_and_batches_change_no_bit(teacher: igdm.Model, name: str, norm: str) -> None:
     """One sample at a time, the last one first, with the index that it had."""

@@ -126,6 +126,10 @@ def attack(
     progress       True, False, or None = on a terminal
     callback       called with a Progress after each internal batch; a true result cancels (Cancelled is raised)
 
+    "pgd", "fgsm", "cw", "bim", "mi-fgsm", "r-fgsm" and "tpgd" move every image, as adversarial training needs it; the
+    others leave images that are misclassified already as they are. evaluate() gives all attacks only the images that
+    are classified correctly.
+
     An exception that stops the attack on its way (Cancelled, NotFiniteError, what a callback or a HostModel raises) has
     what was found so far as its attribute `partial`, an Adversarial: of a sample whose first run was under way the last
     iterate that was misclassified; other samples not finished are as they were, with success False.
