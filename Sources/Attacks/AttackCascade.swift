@@ -148,7 +148,7 @@ final class AttackCascade {
                 guard state.breaker[sample] < 0 else { return UnsafePointer(state.image(sample)) }
                 try source.readImages(sample..<sample + 1, into: clean.pointer)
                 return UnsafePointer(clean.pointer)
-            }, monitor
+            }, number: source.number, monitor
         ) { sample, logits in
             let known = known(sample, clean: logits)
             // What was misclassified from the start and was given no target.

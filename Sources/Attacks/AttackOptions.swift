@@ -61,7 +61,7 @@ public struct AttackOptions {
         guard isLoop || step == 0 else {
             throw EngineError.invalid("step", got: step, want: "0: \(attack) chooses its steps itself")
         }
-        let radius = try PerturbationBudget(epsilon: epsilon, step: step, norm: norm)
+        let radius = try PerturbationBudget(epsilon: epsilon, step: step)
         guard (0...Self.mostSteps).contains(steps) else {
             throw EngineError.invalid(
                 "steps", got: steps, want: "1 ... \(Self.mostSteps), or 0 for the attack's own number")
@@ -140,7 +140,7 @@ public struct AttackOptions {
     /// More than any published attack takes; a larger number is a mistake that would never come back.
     private static let mostSteps = 1_000_000
     /// Restarts share a word of the random key with the attack's number.
-    private static let mostRestarts = 65535
+    static let mostRestarts = 65535
     private static let mostTargets = 1000
 }
 
@@ -153,8 +153,7 @@ public struct PerturbationBudget {
     ///   - epsilon: finite, at least 0.
     ///   - step: 0 (a quarter of epsilon) up to epsilon. Step and radius given in each other's place is a known
     ///     mistake of published code, so a larger step is refused.
-    ///   - norm: only for the warning about an L∞ radius that looks like the 0–255 scale.
-    public init(epsilon: Double, step: Double, norm: String) throws {
+    public init(epsilon: Double, step: Double) throws {
         guard epsilon.isFinite, epsilon >= 0 else {
             throw EngineError.invalid("epsilon", got: epsilon, want: "a finite number >= 0")
         }
@@ -164,11 +163,6 @@ public struct PerturbationBudget {
         guard step <= epsilon else {
             throw EngineError.invalid(
                 "step", got: step, want: "at most epsilon, which is \(epsilon); have the two been swapped?")
-        }
-        if norm == MaximumNorm.name, epsilon > 1 {
-            Log.warning(
-                "epsilon: \(epsilon) is larger than the whole pixel range [0,1]; "
-                    + "if it is on the 0-255 scale, divide it by 255")
         }
         // Rounded towards zero, so that results also lie in the ball whose radius is the double.
         let nearest = Float(epsilon)

@@ -147,14 +147,17 @@ final class AttackRecord {
     ///
     /// - Parameters:
     ///   - label: of a sample; where it `isTargeted` the class that it was to reach.
+    ///   - number: what errors call a sample.
     func quantise(
         _ classifier: any DifferentiableClassifier, capacity: Int, label: (Int) -> Int, isTargeted: (Int) -> Bool,
-        _ monitor: RunMonitor
+        number: (Int) -> Int, _ monitor: RunMonitor
     ) throws {
         let flags = try Buffer<UInt8>(count)
         let broken = try Buffer(copying: success.indices.lazy.filter { self.success[$0] == 1 })
         let check = try QuantisationCheck(classifier, capacity: capacity)
-        try check.run(broken, image: { UnsafePointer(images.pointer + $0 * pixels) }, monitor) { i, logits in
+        try check.run(
+            broken, image: { UnsafePointer(images.pointer + $0 * pixels) }, number: number, monitor
+        ) { i, logits in
             flags[i] = (argmax(logits, classifier.classes) == label(i)) == isTargeted(i) ? 1 : 0
         }
         quantised = flags

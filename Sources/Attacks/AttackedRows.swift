@@ -44,16 +44,15 @@ final class AttackedRows {
             survivors: survivors(samples), unfinished: unfinished)
     }
 
-    private func warn(_ name: String, _ message: String) {
-        warnings.append("\(name): \(message)")
-        Log.warning("evaluate: \(name): \(message)")
+    func warn(_ message: String) {
+        warnings.append(message)
+        Log.warning("evaluate: \(message)")
     }
 
     private func tellVanished(_ name: String, _ vanished: Int, of attacked: Int) {
         guard vanished > 0 else { return }
         warn(
-            name,
-            "the gradient of the loss is zero at its start on \(vanished) of \(attacked) samples: it is blind there, and the "
+            "\(name): the gradient of the loss is zero at its start on \(vanished) of \(attacked) samples: it is blind there, and the "
                 + "robust accuracy may be far too high; try square, which needs no gradient")
     }
 
@@ -113,7 +112,8 @@ final class AttackedRows {
         // Of those that were attacked; the others are what they were.
         try record?.quantise(
             model, capacity: reader.capacity, label: { clean[$0] == 1 ? Int(goals[$0]) : reader.source.label($0) },
-            isTargeted: { clean[$0] == 1 && plan.isTargeted }, RunMonitor(checkpoint: monitor.checkpoint))
+            isTargeted: { clean[$0] == 1 && plan.isTargeted }, number: reader.source.number,
+            RunMonitor(checkpoint: monitor.checkpoint))
     }
 
     /// Under an attack in stages. Where an error ends it, the row has what it had found.
@@ -131,7 +131,7 @@ final class AttackedRows {
         let flags = try Buffer(copying: left)
         for stage in stages {
             if let fallback = stage.fallback {
-                warn(name, stages.count == 1 ? fallback : "\(stage.name): \(fallback)")
+                warn("\(name): " + (stages.count == 1 ? fallback : "\(stage.name): \(fallback)"))
             }
         }
         let began = monotonicSeconds()

@@ -417,7 +417,7 @@ private struct ProgressKeeper {
     }
 
     /// Counts up with each change to the attacks that gives other results.
-    private static let generation = 3
+    private static let generation = 4
 
     mutating func saveWhenDue() throws {
         if monotonicSeconds() - saved >= interval { try save() }

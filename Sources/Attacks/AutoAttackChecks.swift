@@ -18,13 +18,15 @@ struct AutoAttackChecks {
     }
 
     mutating func before(_ stages: [AttackStage], _ options: AutoAttackOptions, _ monitor: RunMonitor) throws {
-        try checkRadius(options)
+        if let doubt = try Doubts.radius(options.epsilon, norm: options.norm, pixels: model.shape.count) { warn(doubt) }
         checkVersion(options)
         for stage in stages {
             if let fallback = stage.fallback { warn("\(stage.name): \(fallback)") }
         }
         guard state.count > 0 else { return }
-        checkLogits()
+        var probabilities = ProbabilityCheck()
+        probabilities.look(state.logits.pointer, count: state.count, classes: model.classes)
+        if let doubt = probabilities.doubt { warn(doubt) }
         try probeForMaskedGradients(monitor)
     }
 
@@ -43,16 +45,6 @@ struct AutoAttackChecks {
     private mutating func warn(_ message: String) {
         warnings.append(message)
         Log.warning("autoattack: " + message)
-    }
-
-    /// Whether a ball leaves anything of the box out.
-    private mutating func checkRadius(_ options: AutoAttackOptions) throws {
-        let diameter = try AttackNorms.named(options.norm).diameterOfBox(model.shape.count)
-        if options.epsilon > diameter {
-            warn(
-                "epsilon: \(options.epsilon) is larger than the whole range of images, \(rounded(diameter)) in "
-                    + "\(options.norm): if it is on the 0-255 scale, divide it by 255")
-        }
     }
 
     /// Versions that the authors have not made for L1: "plus" (their code says so too), and "rand".
@@ -80,7 +72,7 @@ struct AutoAttackChecks {
                 try model.forward(images.pointer, count: size, logits: logits.pointer, retain: false)
                 try Validation.checkOutputs(
                     logits.pointer, count: size, perSample: classes, argument: "the model's logits",
-                    sample: { first + $0 })
+                    sample: { source.number(first + $0) })
                 for i in 0..<size {
                     let (a, b) = (logits.pointer + i * classes, state.logits.pointer + (first + i) * classes)
                     let length = max(euclideanLength(b, classes), 1e-10)
@@ -90,24 +82,9 @@ struct AutoAttackChecks {
         }
         guard largest > 1e-4 else { return false }
         warn(
-            "the model's output differs from pass to pass (by \(rounded(largest)) of its length): it is random, and what is "
+            "the model's output differs from pass to pass (by \(Doubts.rounded(largest)) of its length): it is random, and what is "
                 + "found counts only if it is misclassified once more; use version rand")
         return true
-    }
-
-    /// Rows that are probabilities.
-    private mutating func checkLogits() {
-        let classes = model.classes
-        for i in 0..<state.count {
-            let row = state.logits.pointer + i * classes
-            var sum: Float = 0
-            for c in 0..<classes {
-                guard row[c] > -1e-5, row[c] < 1 + 1e-5 else { return }
-                sum += row[c]
-            }
-            guard abs(sum - 1) < 1e-5 else { return }
-        }
-        warn("the model's output looks like probabilities: attacks need the logits before the softmax")
     }
 
     /// With the radius 1 every image is within reach of every other: whoever follows gradients that are there gets the
@@ -150,7 +127,7 @@ struct AutoAttackChecks {
         let points = 100 * Double(broken) / Double(max(state.count, 1))
         if points > 0.2, stages[..<square].contains(where: \.usesGradient) {
             warn(
-                "square has lowered the robust accuracy by \(rounded(points)) points after attacks that see the gradient: "
+                "square has lowered the robust accuracy by \(Doubts.rounded(points)) points after attacks that see the gradient: "
                     + "that points to masked gradients; try an attack made for this model, or square with more queries")
         }
     }
@@ -173,7 +150,7 @@ struct AutoAttackChecks {
             try model.forward(images.pointer, count: size, logits: logits.pointer, retain: false)
             try Validation.checkOutputs(
                 logits.pointer, count: size, perSample: model.classes, argument: "the model's logits",
-                sample: { broken[first + $0] })
+                sample: { source.number(broken[first + $0]) })
             for i in 0..<size {
                 let label = source.label(broken[first + i])
                 if argmax(logits.pointer + i * model.classes, model.classes) == label {
@@ -188,6 +165,4 @@ struct AutoAttackChecks {
                     + (areVerified ? ": the model is random" : ", and count as correct: the model is random"))
         }
     }
-
-    private func rounded(_ value: Double) -> String { "\((value * 1e4).rounded() / 1e4)" }
 }

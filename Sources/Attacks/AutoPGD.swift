@@ -6,21 +6,20 @@ extension AttackDefinition {
     /// of diverse parameter-free attacks", section 3 and Algorithm 1).
     static let autoPGD = AttackDefinition(name: "apgd-ce", number: 4, steps: 100, takesTarget: true) {
         plan, options, classes in
-        try apgd("apgd-ce", plan, options, runs: plan.restarts) { _, _ in .crossEntropy }
+        try apgd("apgd-ce", plan, options, runs: plan.restarts) { _, run in (.crossEntropy, run) }
     }
 
     /// Auto-PGD on the difference of logits ratio.
     static let autoPGDRatio = AttackDefinition(name: "apgd-dlr", number: 5, steps: 100) { plan, options, classes in
         let fallback = classes > 2 ? nil : "2 classes have no DLR loss; it takes the plain margin instead"
-        return try apgd("apgd-dlr", plan, options, runs: plan.restarts, fallback: fallback) { _, _ in
-            .logitsRatio
+        return try apgd("apgd-dlr", plan, options, runs: plan.restarts, fallback: fallback) { _, run in
+            (.logitsRatio, run)
         }
     }
 
     /// Auto-PGD on the targeted difference of logits ratio, towards the classes that the clean image comes nearest to.
     static let autoPGDTargeted = AttackDefinition(name: "apgd-t", number: 6, steps: 100, takesTarget: true) {
         plan, options, classes in
-        let targets = options.targetCount(classes)
         let loss =
             classes > 3
             ? nil
@@ -28,25 +27,27 @@ extension AttackDefinition {
                 ? "the divisor of its loss has the second and third logit instead of the third and fourth"
                 : "its loss is the plain margin"
         let problem = [options.targetFallback(classes), loss].compactMap { $0 }.joined(separator: "; ")
-        let restarts = plan.restarts
+        let runs = try TargetedRuns(options, classes: classes)
         return try apgd(
-            "apgd-t", plan, options, runs: targets * restarts,
+            "apgd-t", plan, options, runs: runs.count,
             fallback: problem.isEmpty ? nil : "there are \(classes) classes: \(problem)"
         ) { sample, run in
-            .targetedRatio(sample.target ?? classOfRank(1 + run / restarts, sample.logits, sample.classes))
+            (.targetedRatio(runs.target(run, of: sample)), runs.key(run))
         }
     }
 
+    /// - Parameter choice: the loss of a run, and what its random numbers are keyed by.
     private static func apgd(
         _ name: String, _ plan: AttackPlan, _ options: AttackOptions, runs: Int, fallback: String? = nil,
-        loss: @escaping @Sendable (AttackSample, Int) -> RunLoss
+        choice: @escaping @Sendable (AttackSample, Int) -> (RunLoss, key: Int)
     ) throws -> AttackStage {
         let phases = try phases(plan, options)
         return AttackStage(
             name: name, runs: runs, usesGradient: true, planes: AutoPGDRun.planes, passes: plan.steps + phases.count,
             fallback: fallback, keepsGoing: true
         ) { sample, run, memory in
-            AutoPGDRun(sample, plan, phases, loss(sample, run), run: run, memory: memory)
+            let (loss, key) = choice(sample, run)
+            return AutoPGDRun(sample, plan, phases, loss, run: key, memory: memory)
         }
     }
 

@@ -35,7 +35,7 @@ final class DeepFoolRun: AttackRun {
     private var taken = 0
     private var rival: Int
     private var nearestBorder = Double.infinity
-    var gradientVanished: Bool { false }
+    private(set) var gradientVanished = false
 
     init(
         _ sample: AttackSample, _ plan: AttackPlan, overshoot: Double, run: Int, memory: UnsafeMutablePointer<Float>
@@ -72,7 +72,10 @@ final class DeepFoolRun: AttackRun {
         }
         rival += rival + 1 == sample.label ? 2 : 1
         if rival < sample.classes { return true }
-        guard nearestBorder < .infinity else { return false }
+        guard nearestBorder < .infinity else {
+            gradientVanished = taken == 0
+            return false
+        }
         // The published code's constant: without it the steps become ever shorter before the border.
         let size = Float((1 + overshoot) * (nearestBorder + 1e-4))
         plan.norm.step(iterate, along: normal, size: size, count: pixels)

@@ -206,10 +206,15 @@ public func evaluate(
     let count = options.count == 0 ? source.count : options.count
     let goal = try options.goal(samples: count, classes: model.classes)
     let reader = try BatchReader(source, capacity: min(options.batchSize, max(count, 1)))
-    var rows = [try cleanRow(model, reader, count: count, monitor)]
+    var probabilities = ProbabilityCheck()
+    var rows = [try cleanRow(model, reader, count: count, &probabilities, monitor)]
     try smaller?.checkPrecedes(options, attacks: attacks.map(\.name), model.shape, clean: rows[0].flags)
     let attacked = AttackedRows(
         model, reader, clean: rows[0].flags, goal: goal, options, monitor, smaller: smaller)
+    if !attacks.isEmpty {
+        let radius = try Doubts.radius(options.epsilon, norm: options.norm, pixels: model.shape.count)
+        for doubt in [radius, probabilities.doubt].compactMap({ $0 }) { attacked.warn(doubt) }
+    }
     do {
         for attack in attacks {
             switch attack {
@@ -278,7 +283,8 @@ func checkFit(
 }
 
 private func cleanRow(
-    _ model: any DifferentiableClassifier, _ reader: BatchReader, count: Int, _ monitor: RunMonitor
+    _ model: any DifferentiableClassifier, _ reader: BatchReader, count: Int,
+    _ probabilities: inout ProbabilityCheck, _ monitor: RunMonitor
 ) throws -> EvaluationRow {
     let classes = model.classes
     let logits = try FloatBuffer(reader.capacity * classes)
@@ -289,6 +295,7 @@ private func cleanRow(
         try Validation.checkOutputs(
             logits.pointer, count: batch.count, perSample: classes, argument: "the model's logits",
             sample: batch.number)
+        probabilities.look(logits.pointer, count: batch.count, classes: classes)
         for i in 0..<batch.count {
             flags[batch.number(i)] = argmax(logits.pointer + i * classes, classes) == Int(batch.labels[i]) ? 1 : 0
         }

@@ -5,37 +5,35 @@ extension AttackDefinition {
     /// FAB (Croce and Hein 2020, "Minimally distorted adversarial examples with a fast adaptive boundary attack"): looks for
     /// the nearest misclassified point, and succeeds where that lies in the ball. Takes a pass for each other class per step.
     static let fab = AttackDefinition(name: "fab", number: 7, steps: 100) { plan, options, classes in
-        stage("fab", plan, options, runs: plan.restarts, passes: (classes - 1) * 2 * plan.steps) { sample, _ in
-            (0..<sample.classes).filter { $0 != sample.label }
+        stage("fab", plan, options, runs: plan.restarts, passes: (classes - 1) * 2 * plan.steps) { sample, run in
+            ((0..<sample.classes).filter { $0 != sample.label }, run, run > 0)
         }
     }
 
     /// FAB towards one class at a time, those that the clean image comes nearest to.
     static let fabTargeted = AttackDefinition(name: "fab-t", number: 8, steps: 100, takesTarget: true) {
         plan, options, classes in
-        let restarts = plan.restarts
+        let runs = try TargetedRuns(options, classes: classes)
         let fallback = options.targetFallback(classes).map { "there are \(classes) classes: \($0)" }
-        return stage(
-            "fab-t", plan, options, runs: options.targetCount(classes) * restarts, passes: 2 * plan.steps,
-            fallback: fallback
-        ) { sample, run in
-            [sample.target ?? classOfRank(1 + run / restarts, sample.logits, sample.classes)]
+        return stage("fab-t", plan, options, runs: runs.count, passes: 2 * plan.steps, fallback: fallback) { sample, run in
+            ([runs.target(run, of: sample)], runs.key(run), runs.isRestart(run))
         }
     }
 
+    /// - Parameter choice: the classes whose border with the true one a run looks for, what its random numbers are keyed by,
+    ///   and whether it begins at a random point.
     private static func stage(
         _ name: String, _ plan: AttackPlan, _ options: AttackOptions, runs: Int, passes: Int, fallback: String? = nil,
-        rivals: @escaping @Sendable (AttackSample, Int) -> [Int]
+        choice: @escaping @Sendable (AttackSample, Int) -> (rivals: [Int], key: Int, atRandom: Bool)
     ) -> AttackStage {
         let weights = BoundaryWeights(
             alpha: Float(options.fabAlpha), eta: Float(options.fabEta), beta: Float(options.fabBeta))
-        let restarts = plan.restarts
         return AttackStage(
             name: name, runs: runs, usesGradient: true, planes: BoundaryRun.planes, passes: passes, fallback: fallback
         ) { sample, run, memory in
-            BoundaryRun(
-                sample, plan, weights, rivals: rivals(sample, run), run: run, atRandom: run % restarts > 0,
-                memory: memory)
+            let (rivals, key, atRandom) = choice(sample, run)
+            return BoundaryRun(
+                sample, plan, weights, rivals: rivals, run: key, atRandom: atRandom, memory: memory)
         }
     }
 }
@@ -78,7 +76,7 @@ final class BoundaryRun: AttackRun {
     private var rival = 0
     private var nearestBorder = Double.infinity
     private var height = 0.0
-    var gradientVanished: Bool { false }
+    private(set) var gradientVanished = false
 
     /// - Parameters:
     ///   - rivals: the classes whose border with the true one is looked for; of several the nearest border counts.
@@ -127,7 +125,11 @@ final class BoundaryRun: AttackRun {
         rival = 0
         let found = nearestBorder < .infinity
         nearestBorder = .infinity
-        if found { move() }
+        if found {
+            move()
+        } else if taken == 0 {
+            gradientVanished = true
+        }
         return found
     }
 

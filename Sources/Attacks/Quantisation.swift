@@ -16,8 +16,11 @@ struct QuantisationCheck {
     }
 
     /// Calls `judge` with each of `samples`, and the logits of its image once rounded.
+    ///
+    /// - Parameter number: what errors call a sample.
     func run(
-        _ samples: Buffer<Int>, image: (Int) throws -> UnsafePointer<Float>, _ monitor: RunMonitor,
+        _ samples: Buffer<Int>, image: (Int) throws -> UnsafePointer<Float>, number: (Int) -> Int,
+        _ monitor: RunMonitor,
         judge: (Int, UnsafePointer<Float>) -> Void
     ) throws {
         let (pixels, classes) = (classifier.shape.count, classifier.classes)
@@ -31,7 +34,7 @@ struct QuantisationCheck {
             try classifier.forward(images.pointer, count: size, logits: logits.pointer, retain: false)
             try Validation.checkOutputs(
                 logits.pointer, count: size, perSample: classes, argument: "the model's logits of rounded images",
-                sample: { samples[first + $0] })
+                sample: { number(samples[first + $0]) })
             for i in 0..<size { judge(samples[first + i], UnsafePointer(logits.pointer + i * classes)) }
         }
     }

@@ -20,6 +20,9 @@ public func runAttack(
     monitor: RunMonitor = RunMonitor(), outputs: AttackOutputs
 ) throws -> AttackTotals {
     let plan = try options.plan()
+    if let doubt = try Doubts.radius(options.epsilon, norm: options.norm, pixels: classifier.shape.count) {
+        Log.warning("\(options.attack): \(doubt)")
+    }
     let goal = try options.goal(classes: classifier.classes)
     let (shape, classes, pixels) = (classifier.shape, classifier.classes, classifier.shape.count)
     try Validation.checkImages(images, count: count, shape: shape, argument: "images")
@@ -81,7 +84,7 @@ public func runAttack(
         if outputs.quantised != nil {
             try record.quantise(
                 classifier, capacity: capacity, label: { Int(judged[$0]) }, isTargeted: { _ in plan.isTargeted },
-                monitor)
+                number: { indices[$0] }, monitor)
         }
     } catch {
         guard let interrupted = outputs.interrupted else { throw error }

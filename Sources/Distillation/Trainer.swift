@@ -75,8 +75,10 @@ public final class Trainer {
         inner = options.inner == "student" ? .student : method.inner
         try teachers.check(for: student, method: type(of: method), igdm: igdm)
 
-        let budget = try PerturbationBudget(
-            epsilon: options.epsilon, step: options.step, norm: MaximumNorm.name)
+        let budget = try PerturbationBudget(epsilon: options.epsilon, step: options.step)
+        if let doubt = try Doubts.radius(options.epsilon, norm: MaximumNorm.name, pixels: student.options.shape.count) {
+            Log.warning("trainer: \(doubt)")
+        }
         var plan = AttackPlan(
             norm: MaximumNorm(), loss: inner.loss, epsilon: budget.epsilon, step: budget.step, steps: options.steps)
         plan.start = inner.start

@@ -15,7 +15,7 @@ extension TrainerOptions {
     func validate() throws {
         _ = try MethodRegistry.named(method)
         _ = try makeIGDM()
-        _ = try PerturbationBudget(epsilon: epsilon, step: step, norm: MaximumNorm.name)
+        _ = try PerturbationBudget(epsilon: epsilon, step: step)
         guard Self.innerNames.contains(inner) else {
             throw EngineError.unknownName("inner", got: inner, known: Self.innerNames)
         }

@@ -57,7 +57,7 @@ import Testing
 
     @Test func theFloatRadiusIsNeverLarger() throws {
         for epsilon in [8.0 / 255, 4.0 / 255, 0.1, 0.3, 1e-3, 0.5] {
-            let budget = try PerturbationBudget(epsilon: epsilon, step: epsilon, norm: "linf")
+            let budget = try PerturbationBudget(epsilon: epsilon, step: epsilon)
             #expect(Double(budget.epsilon) <= epsilon)
             #expect(Double(budget.epsilon.nextUp) > epsilon)
             #expect(budget.step <= budget.epsilon)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import igdm
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import CLASSES, SHAPE, make_arrays
 
+TEACHER = Path(__file__).resolve().parents[2] / "examples" / "data" / "fashion_teacher.h5"
 RADIUS = {"linf": 0.3, "l2": 2.0, "l1": 12.0, "l0": 20}
 FAR = {"linf": 8.0, "l2": 4.0, "l1": 6.0}
 FEW = {"tuning": {"spsa_directions": 8, "spsa_rate": 0.1, "jump_directions": 10}}
@@ -333,9 +335,41 @@ def test_masked_gradients_are_told_of(teacher: igdm.Model, data: igdm.Dataset) -
     for name in ("pgd-5", "apgd-ce-5", "autoattack"):
         (told,) = [text for text in result.warnings if text.startswith(f"{name}: the gradient of the loss is zero")]
         assert f"warning: {told}" in str(result)
+    nearest = igdm.evaluate(blind, data, attacks="fab-2,fab-t-2,deepfool-2,ddn-2", norm="l2", eps=0.5, progress=False)
+    blinded = [text.split(":")[0] for text in nearest.warnings if "is zero at its start" in text]
+    assert blinded == ["fab-2", "fab-t-2", "deepfool-2", "ddn-2"]
+    (told,) = igdm.evaluate(host_of(teacher, saturated, slope), data, attacks="square-2", progress=False).warnings
+    assert "looks like probabilities" in told
+    for norm, diameter in (("linf", 1.0), ("l2", float(np.prod(SHAPE)) ** 0.5), ("l1", float(np.prod(SHAPE)))):
+        for part in (0.9, 1.1):
+            far = {"eps": part * diameter, "norm": norm, "count": 2, "progress": False}
+            told = igdm.evaluate(teacher, data, attacks="pgd-1,square-1", **far).warnings
+            assert ["0-255 scale" in text for text in told] == ([True] if part > 1 else [])
     # A target that there are too few classes for is told of too; an honest model gives no cause.
     few = igdm.evaluate(teacher, data, attacks="pgd-2,apgd-t-2", eps=0.05, count=4, progress=False).warnings
     assert [text.split(":")[0] for text in few] == ["apgd-t-2"]
+
+
+@pytest.mark.parametrize(("name", "norm", "eps"), [("apgd-t", "l2", 1.0), ("fab-t", "l1", 12.0)])
+def test_more_restarts_and_targets_are_the_same_runs_and_then_some(name: str, norm: str, eps: float) -> None:
+    """On the shipped teacher, where targets and restarts make many runs of each sample, and starts matter."""
+    model = igdm.Model.load(TEACHER)
+    images, labels = igdm.datasets.fashion_mnist().test.read(0, 200)
+
+    def broken(restarts: int, targets: int) -> np.ndarray:
+        return igdm.attack(
+            model, images, labels, name, eps=eps, norm=norm, steps=2, restarts=restarts, targets=targets,
+            early_stop=True, progress=False,
+        ).success  # fmt: skip
+
+    before = broken(1, 1)
+    for restarts, targets in ((2, 1), (2, 2), (3, 2), (3, 3)):
+        after = broken(restarts, targets)
+        assert not np.any(before & ~after), (restarts, targets)
+        before = after
+    assert before.any() and not before.all()
+    with pytest.raises(igdm.InvalidArgument, match=r"restarts: got 7282, want at most 7281 with 10 classes"):
+        broken(7282, 1)
 
 
 def test_state_files_of_other_runs_say_what_differs(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Any) -> None:

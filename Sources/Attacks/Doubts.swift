@@ -1,0 +1,35 @@
+import Kernels
+import Runtime
+
+/// What makes an attack's numbers worth less than they seem, in words: of one attack, of an evaluation, of AutoAttack.
+public enum Doubts {
+    /// A ball that leaves nothing of the box out; nil: there is no doubt. Throws `invalidArgument` for an unknown norm.
+    public static func radius(_ epsilon: Double, norm: String, pixels: Int) throws -> String? {
+        let diameter = try AttackNorms.named(norm, pixelCount: true).diameterOfBox(pixels)
+        guard epsilon > diameter else { return nil }
+        return "epsilon: \(epsilon) is larger than the whole range of images, \(rounded(diameter)) in \(norm): "
+            + "if it is on the 0-255 scale, divide it by 255"
+    }
+
+    static func rounded(_ value: Double) -> String { "\((value * 1e4).rounded() / 1e4)" }
+}
+
+/// Looks at a model's outputs, whether all of them are probabilities.
+struct ProbabilityCheck {
+    private var isCandidate = true
+    private var seen = 0
+
+    mutating func look(_ logits: UnsafePointer<Float>, count: Int, classes: Int) {
+        seen += count
+        for i in 0..<count where isCandidate {
+            let row = UnsafeBufferPointer(start: logits + i * classes, count: classes)
+            isCandidate =
+                row.allSatisfy { $0 > -1e-5 && $0 < 1 + 1e-5 } && abs(row.reduce(0, +) - 1) < 1e-5
+        }
+    }
+
+    var doubt: String? {
+        guard seen > 0, isCandidate else { return nil }
+        return "the model's output looks like probabilities: attacks need the logits before the softmax"
+    }
+}
