@@ -600,7 +600,7 @@ typedef struct igdm_progress {
     int64_t reserved[2];
 } igdm_progress;
 
-/* Called after each internal batch. Non-zero cancels. */
+/* Called after each internal batch, and four times a second in between, on the thread of the call. Non-zero cancels. */
 typedef int32_t (*igdm_progress_callback)(const igdm_progress *progress, void *user);
 
 /* What the authors of the attacks that look for the nearest point, and of those without gradients, have settled. */

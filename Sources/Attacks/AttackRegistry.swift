@@ -55,6 +55,10 @@ public enum AttackRegistry {
     /// Throws `invalidArgument` for an unknown name.
     public static func named(_ name: String) throws -> AttackDefinition {
         guard let definition = all.first(where: { $0.name == name }) else {
+            if let entry = try? parse(specification: name) {
+                throw EngineError.invalid(
+                    "attack", got: "\"\(name)\"", want: "\"\(entry.attack)\", with steps = \(entry.steps)")
+            }
             throw EngineError.unknownName("attack", got: name, known: names)
         }
         return definition

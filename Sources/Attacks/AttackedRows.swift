@@ -87,6 +87,8 @@ final class AttackedRows {
                 passes: target != nil || chooser?.takesPass == true ? 1 : 0)
         }
 
+        var done = 0
+        let checkpoint = monitor.checkpoint(of: name, total: attacked.count) { done }
         let began = monotonicSeconds()
         defer {
             let samples = record.map { RecordedSamples(source: reader.source, record: $0) }
@@ -100,7 +102,7 @@ final class AttackedRows {
             do {
                 try attack.run(
                     aimed, into: adversarial.pointer, success: success.pointer,
-                    trace: record == nil ? nil : trace.all, checkpoint: monitor.checkpoint)
+                    trace: record == nil ? nil : trace.all, checkpoint: checkpoint)
             } catch {
                 // What is broken stays so; of the others nothing can be said.
                 for i in 0..<batch.count where success[i] == 1 { take(i, of: aimed) }
@@ -108,6 +110,7 @@ final class AttackedRows {
             }
             for i in 0..<batch.count { take(i, of: aimed) }
             vanished += attack.vanished
+            done += batch.count
         }
         // Of those that were attacked; the others are what they were.
         try record?.quantise(

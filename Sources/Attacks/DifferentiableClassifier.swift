@@ -36,7 +36,9 @@ extension DifferentiableClassifier {
         guard hasGradient else {
             throw EngineError.invalid(
                 "attack", got: "\"\(attack)\"",
-                want: "square, spsa, hopskipjump or noise: the model has no gradient, which \(attack) follows")
+                want:
+                    "square, spsa, hopskipjump, noise-gaussian, noise-uniform or a corruption: the model has no gradient, which "
+                    + "\(attack) follows (AutoAttack's version custom takes a list of them)")
         }
     }
 }

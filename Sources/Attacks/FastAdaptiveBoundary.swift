@@ -15,7 +15,8 @@ extension AttackDefinition {
         plan, options, classes in
         let runs = try TargetedRuns(options, classes: classes)
         let fallback = options.targetFallback(classes).map { "there are \(classes) classes: \($0)" }
-        return stage("fab-t", plan, options, runs: runs.count, passes: 2 * plan.steps, fallback: fallback) { sample, run in
+        return stage("fab-t", plan, options, runs: runs.count, passes: 2 * plan.steps, fallback: fallback) {
+            sample, run in
             ([runs.target(run, of: sample)], runs.key(run), runs.isRestart(run))
         }
     }

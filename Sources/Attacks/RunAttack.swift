@@ -53,6 +53,7 @@ public func runAttack(
     var first = 0
     // Samples that have been handed to the attack.
     var begun = 0
+    let checkpoint = monitor.checkpoint(of: options.attack, total: count) { first }
 
     func attackBatch() throws {
         let size = min(capacity, count - first)
@@ -71,7 +72,7 @@ public func runAttack(
         try attack.run(
             batch, into: record.images.pointer + first * pixels, success: record.success.pointer + first,
             trace: record.trace(from: first), keepsPassing: outputs.interrupted != nil,
-            checkpoint: monitor.checkpoint)
+            checkpoint: checkpoint)
         if usesOwnTarget || chooser?.takesPass == true { record.addForwards(first..<first + size) }
         first += size
         try monitor.progress?(

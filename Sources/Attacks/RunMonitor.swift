@@ -1,3 +1,5 @@
+import Runtime
+
 /// How far a long computation has come.
 public struct RunProgress: Sendable {
     /// What is being done: "clean", "pgd-20", …
@@ -29,5 +31,22 @@ public struct RunMonitor {
     public init(progress: ((RunProgress) throws -> Void)? = nil, checkpoint: (() throws -> Void)? = nil) {
         self.progress = progress
         self.checkpoint = checkpoint
+    }
+
+    /// The checkpoint of a stage whose batches may take long: it reports four times a second too, so that a progress callback
+    /// can cancel within a batch.
+    ///
+    /// - Parameter done: samples finished so far, of `total`.
+    func checkpoint(of stage: String, total: Int, done: @escaping () -> Int) -> (() throws -> Void)? {
+        guard let progress else { return checkpoint }
+        let began = monotonicSeconds()
+        var told = began
+        return {
+            try checkpoint?()
+            let now = monotonicSeconds()
+            guard now - told >= 0.25 else { return }
+            told = now
+            try progress(RunProgress(stage: stage, done: done(), total: total, seconds: now - began))
+        }
     }
 }

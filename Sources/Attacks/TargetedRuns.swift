@@ -18,7 +18,8 @@ struct TargetedRuns: Sendable {
         count = targets * options.restarts
         let most = AttackOptions.mostRestarts / rivals
         guard options.restarts == 1 || options.restarts <= most else {
-            throw EngineError.invalid("restarts", got: options.restarts, want: "at most \(most) with \(classes) classes")
+            throw EngineError.invalid(
+                "restarts", got: options.restarts, want: "at most \(most) with \(classes) classes")
         }
     }
 

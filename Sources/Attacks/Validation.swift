@@ -50,7 +50,7 @@ public enum Validation {
             throw EngineError(
                 .notFinite,
                 "\(argument): sample \(first + i / perSample): got \(values[i]), want finite numbers; "
-                    + "the weights (or the cotangent) are too large to compute with")
+                    + "weights, images or a cotangent are too large to compute with, or a host's model returned it")
         }
     }
 

@@ -7,7 +7,7 @@ import _thread
 import igdm
 import numpy as np
 import pytest
-from conftest import SHAPE, make_arrays, make_model
+from conftest import CLASSES, SHAPE, make_arrays, make_model
 
 EPS = 0.25
 
@@ -121,6 +121,28 @@ def test_callbacks_see_the_progress(teacher: igdm.Model) -> None:
 def test_a_true_answer_cancels(teacher: igdm.Model) -> None:
     with pytest.raises(igdm.Cancelled):
         igdm.attack(teacher, *make_arrays(4), callback=lambda _: True)
+
+
+def test_callbacks_cancel_within_a_batch(teacher: igdm.Model) -> None:
+    """A million steps of a single batch, which without it would take many minutes."""
+    images, labels = make_arrays(4)
+    data = igdm.datasets.from_arrays(images, labels, classes=CLASSES)
+    seen: list[igdm.Progress] = []
+
+    def cancel(progress: igdm.Progress) -> bool:
+        seen.append(progress)
+        return progress.stage.startswith("pgd")
+
+    with pytest.raises(igdm.Cancelled):
+        igdm.attack(teacher, images, labels, "pgd", eps=1e-6, steps=1_000_000, callback=cancel)
+    with pytest.raises(igdm.Cancelled):
+        igdm.evaluate(teacher, data, attacks="pgd-1000000", eps=1e-6, callback=cancel)
+    assert [(one.stage, one.done, one.total) for one in seen] == [("pgd", 0, 4), ("clean", 4, 4), ("pgd-1000000", 0, 4)]
+
+
+def test_a_number_of_steps_in_a_name_says_where_it_goes(teacher: igdm.Model) -> None:
+    with pytest.raises(igdm.InvalidArgument, match='attack: got "pgd-20", want "pgd", with steps = 20'):
+        igdm.attack(teacher, *make_arrays(2), "pgd-20")
 
 
 def test_exceptions_of_callbacks_come_out(teacher: igdm.Model) -> None:

@@ -82,6 +82,17 @@ def test_host_models_that_fail(teacher: igdm.Model) -> None:
 
     with pytest.raises(RuntimeError, match="no such model"):
         run(failing)
+    with pytest.raises(igdm.InvalidArgument, match=r'got "apgd-ce", want square, .* or a corruption: the model'):
+        run(good.forward, None)
+    with pytest.raises(TypeError, match="forward: got int, want a function"):
+        igdm.HostModel(5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="gradient: got int, want a function"):
+        igdm.HostModel(failing, 5)  # type: ignore[arg-type]
+    for shape in ((12, 12), 5, (1, 12, 12, 1)):
+        with pytest.raises(igdm.ShapeError, match=r"input_shape: got .*, want"):
+            igdm.HostModel(failing, input_shape=shape)  # type: ignore[arg-type]
+    with pytest.raises(igdm.InvalidArgument, match="input_shape: got 0"):
+        igdm.HostModel(failing, input_shape=(1, 0, 12))
     with pytest.raises(igdm.ShapeError, match=r"forward: returned shape \(5, 2\), want \(5, 3\)"):
         run(lambda images: np.zeros((len(images), 2)))
     with pytest.raises(igdm.NotFiniteError, match="sample 3"):
@@ -272,6 +283,8 @@ def test_benchmark_is_standard_autoattack(teacher: igdm.Model, data: igdm.Datase
         igdm.benchmark(teacher, data, n=1, to=path, version="custom", attacks="square-2")
     with pytest.raises(igdm.InvalidArgument, match="threat"):
         igdm.benchmark(teacher, data, threat="l7")
+    with pytest.raises(igdm.InvalidArgument, match="norm: got 'l2', want it as threat"):
+        igdm.benchmark(teacher, data, norm="l2")
     with pytest.raises(igdm.InputOutputError, match=r"to: got .*nowhere/x\.json, want a file in a folder"):
         igdm.benchmark(teacher, data, n=1, to=tmp_path / "nowhere" / "x.json")
     with pytest.raises(igdm.InputOutputError, match=r"state: got .*nowhere/state, want a file in a folder"):

@@ -155,7 +155,7 @@ def test_a_file_of_targets(run: Run, teacher: igdm.Model, job: list[object], hdf
     wanted = igdm.evaluate(teacher, data, attacks="pgd-3", eps="0.3", target=targets)
     assert json.loads(out)["rows"][1]["correct"] == wanted.rows[1].correct
     (tmp_path / "text.npy").write_bytes(b"no array")
-    for name, words in (("missing.npy", "No such file"), ("text.npy", "want an array that numpy.save")):
+    for name, words in (("missing.npy", "missing.npy does not exist"), ("text.npy", "want an array that numpy.save")):
         status, _, err = run("evaluate", tmp_path / "teacher.h5", *options, "--target", tmp_path / name)
         assert status in (1, 2)
         assert words in err
@@ -194,6 +194,26 @@ def test_outputs_are_looked_at_before_the_work(
     status, out, err = run(*command, *(one.format(tmp_path) for one in outputs))
     assert (status, out) == (1, "")
     assert f"{outputs[-2][2:]}: got {outputs[-1].format(tmp_path)}, want a file in a folder" in err
+
+
+@pytest.mark.parametrize(
+    ("outputs", "other"),
+    [(["--report", "{0}/teacher.h5"], "MODEL"), (["--samples", "{0}/data.h5"], "data"),
+     (["--teacher", "{0}/t.h5", "--report", "{0}/./t.h5"], "teacher"),
+     (["--report", "{0}/x", "--samples", "{0}/x"], "report"),
+     (["--attacks", "autoattack", "--samples", "{0}/x", "--state", "{0}/x"], "samples")],
+)  # fmt: skip
+def test_outputs_take_no_other_files_place(
+    run: Run, job: list[object], hdf5_data: Path, tmp_path: Path, outputs: list[str], other: str
+) -> None:
+    (tmp_path / "t.h5").write_bytes((tmp_path / "teacher.h5").read_bytes())
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.h5")}
+    command = ["evaluate", tmp_path / "teacher.h5", "--data", f"hdf5:{hdf5_data},test/images,test/labels"]
+    status, out, err = run(*command, *(one.format(tmp_path) for one in outputs))
+    assert (status, out) == (2, "")
+    assert f"which is {other} too, want a file of its own" in err
+    assert {path: path.read_bytes() for path in tmp_path.glob("*.h5")} == before
+    assert not (tmp_path / "x").exists()
 
 
 def test_h5py_is_looked_for_before_the_work(

@@ -341,9 +341,11 @@ def _setting(text: str) -> tuple[str, float]:
 
 
 def _evaluate(given: argparse.Namespace) -> None:
-    for name in ("report", "samples", "state"):
-        if getattr(given, name) is not None:
-            require_writable(name, Path(getattr(given, name)))
+    data_file = given.data.rpartition(":")[2].partition(",")[0]
+    _require_outputs(
+        given, ("report", "samples", "state"),
+        {"MODEL": given.model, "data": data_file, "teacher": given.teacher, "target": given.target},
+    )  # fmt: skip
     if given.samples is not None:
         required("h5py")
     model = igdm.Model.load(given.model, exact=given.exact)
@@ -354,6 +356,18 @@ def _evaluate(given: argparse.Namespace) -> None:
     _tell(given, result)
     if given.report is not None:
         _write_report(given.report, model, teacher, data, result)
+
+
+def _require_outputs(given: argparse.Namespace, names: Sequence[str], inputs: dict[str, str | None]) -> None:
+    """Refuses files that could not be written, and any that would take the place of another file of the call."""
+    taken = {os.path.realpath(path): name for name, path in inputs.items() if path is not None}
+    for name in names:
+        path = getattr(given, name)
+        if path is None:
+            continue
+        require_writable(name, Path(path))
+        if (other := taken.setdefault(os.path.realpath(path), name)) != name:
+            raise igdm.InvalidArgument(f"{name}: got {path}, which is {other} too, want a file of its own")
 
 
 def _measure(
@@ -379,6 +393,8 @@ def _measure(
 def _array(path: str, argument: str) -> NDArray[Any]:
     try:
         return np.load(path)
+    except FileNotFoundError:
+        raise igdm.NotFoundError(f"{argument}: {path} does not exist") from None
     except ValueError as error:
         raise igdm.InvalidArgument(f"{argument}: got {path}, want an array that numpy.save has written") from error
 

@@ -248,6 +248,9 @@ def benchmark(
     record   what else is known for that file: {"name": ..., "authors": ..., "venue": ..., "link": ...}
     options  as those of autoattack(): state, batch_size, seed, progress, callback, version, attacks
     """
+    for name, instead in (("norm", "threat"), ("count", "n")):
+        if name in options:
+            raise InvalidArgument(f"{name}: got {options[name]!r}, want it as {instead}, as RobustBench has it")
     if threat.lower() not in THREATS:
         raise InvalidArgument(f"threat: got {threat!r}, want one of {', '.join(THREATS)}")
     if n is not None:

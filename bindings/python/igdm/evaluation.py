@@ -142,7 +142,8 @@ def evaluate(
     keep_samples  keep what each attack finds (Evaluation.samples), and see whether it outlives rounding to bytes
     teacher     measure the agreement with this model's input gradients too; not for a HostModel
     progress    True, False, or None = on a terminal
-    callback    called with a Progress after each internal batch; a true result cancels (Cancelled is raised)
+    callback    called with a Progress after each internal batch and four times a second; a true result cancels
+                (Cancelled is raised)
 
     An exception that comes while attacks run (Cancelled, NotFiniteError, what a callback or a HostModel raises) has as
     its attribute `partial` the Evaluation so far: the rows of the attacks that were finished, and as the last that of

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import _structures as structures
 from ._callbacks import Callback
 from ._library import call
+from ._structures import positive
 from .errors import ShapeError
 from .models import Model, require_model
 
@@ -44,9 +45,19 @@ class HostModel:
     """Images (N, C, H, W) in [0,1], read-only and valid during the call, to logits (N, classes)."""
     gradient: Callable[[Floats, Floats], ArrayLike] | None = None
     """Images and a cotangent (N, classes) to the gradient of sum(cotangent * logits) by the images, which are those of
-    the forward() before. None: black-box attacks only (square, spsa, hopskipjump, noise)."""
+    the forward() before. None: black-box attacks only (square, spsa, hopskipjump, noise-*, corruptions)."""
     classes: int = 10
     input_shape: tuple[int, int, int] = (3, 32, 32)
+
+    def __post_init__(self) -> None:
+        for name, function in (("forward", self.forward), ("gradient", self.gradient)):
+            if not callable(function) and not (name == "gradient" and function is None):
+                raise TypeError(f"{name}: got {type(function).__name__}, want a function of arrays")
+        positive("classes", self.classes)
+        if np.shape(self.input_shape) != (3,):
+            raise ShapeError(f"input_shape: got {self.input_shape!r}, want (channels, height, width)")
+        for size in self.input_shape:
+            positive("input_shape", size)
 
 
 @dataclass(frozen=True)
