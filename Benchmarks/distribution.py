@@ -87,8 +87,8 @@ def main() -> int:
     ]  # fmt: skip
     cases = [one for one in every if asked.only in one[0]]
     is_whole = cases == every and (asked.seeds, asked.image_count) == (SEEDS, 1000)
-    comparison = None if asked.show else Comparison(asked.image_count)
-    for seed in range(2 * asked.seeds if comparison else 0):
+    comparisons: dict[str, Comparison] = {}
+    for seed in range(0 if asked.show else 2 * asked.seeds):
         for name, case, norm in cases:
             if seed >= seeds_of(case, norm, asked.seeds):
                 continue
@@ -96,6 +96,9 @@ def main() -> int:
                 key = f"{name}, {side}, seed {seed}"
                 if key in results:
                     continue
+                if case.network not in comparisons:
+                    comparisons[case.network] = Comparison(asked.image_count, case.network)
+                comparison = comparisons[case.network]
                 began = time.monotonic()
                 results[key] = (comparison.ours if side == "igdm" else comparison.theirs)(case, norm, seed)
                 write_json(RESULTS, {"teacher": teacher, "results": results})

@@ -1,9 +1,9 @@
 """Random attacks of igdm and of their authors (pyautoattack, the package of github.com/fra31/auto-attack), or of
 torchattacks and foolbox.
 
-Both attack the teacher in examples/data as igdm computes it, so that what differs is the attack alone. The authors'
-code draws one window of Square for a whole batch; it is given small batches, each with a seed of its own, so that a
-result is not that of a single sequence of windows.
+Both attack the same network (mostly the teacher in examples/data) as igdm computes it, so that what differs is the
+attack alone. The authors' code draws one window of Square for a whole batch; it is given small batches, each with a
+seed of its own, so that a result is not that of a single sequence of windows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import igdm
 import peers
 import torch
 import torchattacks
-from fashion import RADIUS, TEACHER
+from fashion import RADIUS, RADIUS_RESNET18, TEACHER, colourful, resnet18
 from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 from pyautoattack.fab_pt import FABAttack_PT
 from pyautoattack.square import SquareAttack
@@ -58,6 +58,7 @@ class Case:
     radius: Mapping[str, float] = field(default_factory=lambda: RADIUS)
     differs: frozenset[str] = frozenset()
     """Norms in which igdm differs from the authors' code on purpose."""
+    network: str = "small"
     close: frozenset[str] = frozenset()
     """Norms in which three seeds lie so close to the limit that six are taken."""
 
@@ -195,15 +196,25 @@ CASES = [
     Case("hopskipjump", 2, hopskipjump, "foolbox, 2 steps", {}, NEAR, {"linf": 0.15, "l2": 2.0}),
     Case("noise-gaussian", 10, partial(noise, kind="Gaussian"), "foolbox, 10 draws", {}, ("l2",), {"l2": 8.0}),
     Case("noise-uniform", 10, partial(noise, kind="Uniform"), "foolbox, 10 draws", {}, NEAR, {"linf": 0.5, "l2": 8.0}),
+    *(
+        Case(
+            attack, steps, reference, f"ResNet-18, {settings}", options, ("linf",), RADIUS_RESNET18, network="resnet18"
+        )
+        for attack, steps, reference, settings, options in (
+            ("apgd-ce", 20, apgd, "random start, 20 steps", QUIRKS),
+            ("square", 100, square, "100 queries", {}),
+        )
+    ),
 ]
 
 
 class Comparison:
-    """The first so many test images that the teacher classifies correctly."""
+    """The first so many test images that the network classifies correctly."""
 
-    def __init__(self, image_count: int) -> None:
-        self.model = igdm.Model.load(TEACHER)
-        images, labels = igdm.datasets.fashion_mnist().test.read(0, 2 * image_count)
+    def __init__(self, image_count: int, network: str = "small") -> None:
+        self.model = resnet18() if network == "resnet18" else igdm.Model.load(TEACHER)
+        images, labels = igdm.datasets.fashion_mnist().test.read(0, 4 * image_count)
+        images = colourful(images) if network == "resnet18" else images
         right = self.model.predict(images).argmax(1) == labels
         self.images, self.labels = images[right][:image_count].copy(), labels[right][:image_count].copy()
 

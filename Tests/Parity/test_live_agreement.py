@@ -17,7 +17,7 @@ import numpy as np
 import peers
 import pytest
 import torch
-from fashion import RADIUS, TEACHER
+from fashion import RADIUS, RADIUS_RESNET18, TEACHER, colourful, resnet18
 from test_live_peers import PyTorchClassifier, adv_lib_apgd, foolbox, torchattacks
 from test_live_search import ANYWHERE, ORDER, shorten
 from twin import twin
@@ -49,27 +49,12 @@ def subject(model: igdm.Model, images: np.ndarray, labels: np.ndarray, count: in
     )
 
 
-def colourful(images: np.ndarray) -> np.ndarray:
-    """Fashion-MNIST as red, green and blue of different brightness, padded to 32×32."""
-    padded = np.pad(images, ((0, 0), (0, 0), (2, 2), (2, 2)))
-    return np.concatenate([padded, 0.8 * padded, 0.5 + 0.5 * padded], axis=1).astype(np.float32)
-
-
 @pytest.fixture(scope="module")
 def subjects() -> dict[str, Subject]:
-    data = igdm.datasets.fashion_mnist()
-    images, labels = data.train.read(0, 1024)
-    eps = {"linf": 4 / 255, "l2": 0.5, "l1": 12.0}
-    resnet = igdm.Model("resnet18", classes=10, input_shape=(3, 32, 32), seed=0)
-    igdm.distill(
-        resnet, None, igdm.datasets.from_arrays(colourful(images), labels, classes=10), method="pgd-at",
-        eps=eps["linf"], step=eps["linf"], steps=1, epochs=2, batch_size=64, learning_rate=0.05, schedule="onecycle",
-        flip=False, crop_padding=0, progress=False,
-    )  # fmt: skip
-    images, labels = data.test.read(0, 200)
+    images, labels = igdm.datasets.fashion_mnist().test.read(0, 200)
     return {
         "small": subject(igdm.Model.load(TEACHER), images, labels, 48, eps=RADIUS, few=48),
-        "resnet18": subject(resnet, colourful(images), labels, 48, eps=eps, few=16),
+        "resnet18": subject(resnet18(), colourful(images), labels, 48, eps=RADIUS_RESNET18, few=16),
     }
 
 
