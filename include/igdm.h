@@ -958,7 +958,8 @@ typedef struct igdm_autoattack_options {
     const igdm_evaluation *smaller; /* the result of the same call with a smaller epsilon, or NULL (default). What is broken there counts
                                    as broken here, by the same attack and with the same image, and is not attacked again.
                                    The handle may be released after the call */
-    int64_t reserved[3];
+    const igdm_attack_tuning *tuning; /* of the attacks of custom, or NULL (default): see there */
+    int64_t reserved[2];
 } igdm_autoattack_options;
 
 /* Fills in the defaults. */

@@ -54,6 +54,12 @@ public struct AttackOptions {
 
     public init() {}
 
+    /// What authors have settled, as text that is the same for the same values.
+    var tuned: String {
+        "rho \(rho), quirks \(referenceQuirks), large radii \(largeRadii), fab \(fabAlpha) \(fabEta) \(fabBeta), "
+            + "square \(squareShare), momentum \(momentumDecay), \(search)"
+    }
+
     /// The loop's parameters. Throws `invalidArgument`, naming the option, for what is out of range or unknown.
     public func plan() throws -> AttackPlan {
         let definition = try AttackRegistry.named(attack)

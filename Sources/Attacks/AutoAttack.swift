@@ -61,6 +61,8 @@ public struct AutoAttackOptions {
     /// Changes speed and memory only.
     public var batchSize = 128
     public var seed: UInt64 = 0
+    /// Of the attacks of a custom list: what their authors have settled. Its other members are not looked at. nil: the defaults.
+    public var tuning: AttackOptions?
     /// Where to keep how far it has come, to go on after an end of any kind; nil: nowhere.
     public var progressFile: (any AttackProgressFile)?
     /// Seconds between writings.
@@ -72,7 +74,7 @@ public struct AutoAttackOptions {
     ///   - passes: over which gradients are averaged.
     ///   - isRandom: whether the model answers differently each time.
     private func attackOptions(passes: Int, isRandom: Bool) -> AttackOptions {
-        var options = AttackOptions()
+        var options = tuning ?? AttackOptions()
         options.norm = norm
         options.epsilon = epsilon
         options.targets = targets
@@ -100,6 +102,9 @@ public struct AutoAttackOptions {
             }
             guard restarts == 1 else {
                 throw EngineError.invalid("restarts", got: restarts, want: "1 unless version is custom")
+            }
+            guard tuning == nil else {
+                throw EngineError.invalid("tuning", got: "one", want: "none unless version is custom")
             }
             return (try version.stages(common, classes: classes), passes)
         }
@@ -247,11 +252,12 @@ extension Evaluation {
             names == stages.map(\.name) && ensemble.norm == asked.norm && ensemble.version == asked.version
             && (ensemble.restarts, ensemble.targets, ensemble.expectation)
                 == (asked.restarts, asked.targets, asked.expectation)
+            && ensemble.tuning?.tuned == asked.tuning?.tuned
         guard isSame, rows.allSatisfy({ $0.unfinished == 0 }) else {
             throw refuse(
                 "version \(ensemble.version) (\(names.joined(separator: ","))) in \(ensemble.norm)",
                 "one that has finished under \(stages.map(\.name).joined(separator: ",")) in \(asked.norm), with the "
-                    + "restarts, targets and eot asked for")
+                    + "restarts, targets, eot and tuning asked for")
         }
         guard ensemble.epsilon <= asked.epsilon else {
             throw refuse("one at epsilon \(ensemble.epsilon)", "at most \(asked.epsilon), that asked for")
@@ -407,7 +413,7 @@ private struct ProgressKeeper {
             ("restarts", "\(options.restarts)"), ("targets", "\(options.targets)"), ("norm", options.norm),
             ("epsilon", "\(options.epsilon)"), ("eot", "\(options.expectation)"), ("seed", "\(options.seed)"),
             ("cpu", CPUPath.active.rawValue), ("results", "\(Self.generation)"),
-            ("smaller", smaller.map(Self.sum(of:)) ?? "none"),
+            ("tuning", options.tuning?.tuned ?? "none"), ("smaller", smaller.map(Self.sum(of:)) ?? "none"),
         ]
         if let bytes = try file.read() {
             try state.restore(

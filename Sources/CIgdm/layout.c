@@ -258,7 +258,8 @@ AT(igdm_autoattack_options, progress, 104);
 AT(igdm_autoattack_options, user, 112);
 AT(igdm_autoattack_options, cancel, 120);
 AT(igdm_autoattack_options, smaller, 128);
-AT(igdm_autoattack_options, reserved, 136);
+AT(igdm_autoattack_options, tuning, 136);
+AT(igdm_autoattack_options, reserved, 144);
 
 SIZE(igdm_trainer_details, 296);
 AT(igdm_trainer_details, struct_size, 0);

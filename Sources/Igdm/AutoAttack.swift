@@ -80,7 +80,7 @@ private struct AutoAttackCall {
             options, "options", defaults: defaultOptions(), firstSize: FirstSize.autoAttackOptions)
         self.evaluation = try pointer(evaluation, "evaluation")
         let r = given.reserved
-        try checkReserved(r.0, r.1, r.2, argument: "options")
+        try checkReserved(r.0, r.1, argument: "options")
         smaller = try EvaluationHandle.smaller(given.smaller)
         keepsPartial = try flag(Int32(bitPattern: given.keep_partial), "options.keep_partial")
         var chosen = AutoAttackOptions()
@@ -94,6 +94,11 @@ private struct AutoAttackCall {
         chosen.count = Int(given.count)
         chosen.batchSize = try dimension(given.batch_size, "options.batch_size", 1...65536)
         chosen.seed = given.seed
+        if given.tuning != nil {
+            var tuned = AttackOptions()
+            try apply(given.tuning, "options.tuning", to: &tuned)
+            chosen.tuning = tuned
+        }
         if let state = try optionalPointer(given.state, "options.state") {
             chosen.progressFile = StateFile(path: try path(state, "options.state"))
         }

@@ -334,6 +334,12 @@ static int32_t call_autoattack_options(void **p) {
     return igdm_autoattack(model, dataset, &options, p[5]);
 }
 
+static int32_t call_autoattack_tuning(void **p) {
+    igdm_autoattack_options options = *autoattack_options;
+    options.tuning = p[0];
+    return igdm_autoattack(model, dataset, &options, p[1]);
+}
+
 static int32_t call_host_model(void **p) {
     igdm_host_model inner = *host;
     memcpy(&inner.evaluate, &p[0], sizeof inner.evaluate);
@@ -503,6 +509,7 @@ static const struct row *make_table(size_t *count) {
          call_autoattack_options,
          {IN(version, "custom"), IN(attacks, "square-3"), IN(norm, "linf"), IN_OR_NULL(state, state_path),
           IN_OR_NULL(cancel, flag), NEW(evaluation, evaluation)}},
+        {"igdm_autoattack", call_autoattack_tuning, {IN_OR_NULL(tuning, tuning), NEW(evaluation, evaluation)}},
         ROW(igdm_autoattack_host_model, IN(model, host), LIVING(dataset, dataset),
             IN_OR_NULL(options, autoattack_options), NEW(evaluation, evaluation)),
         ROW(igdm_evaluation_warning_count, LIVING(evaluation, ensemble), OUT(count, number)),

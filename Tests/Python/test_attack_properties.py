@@ -373,6 +373,29 @@ def test_more_restarts_and_targets_are_the_same_runs_and_then_some(name: str, no
         broken(7282, 1)
 
 
+def test_tuning_of_a_list(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Any) -> None:
+    options: dict[str, Any] = dict(version="custom", attacks="spsa-3", eps=0.1, count=6, progress=False)
+    few = {"spsa_directions": 2, "spsa_rate": 0.1}
+    result = igdm.autoattack(teacher, data, tuning=few, state=tmp_path / "state", **options)
+    alone = igdm.attack(
+        teacher, *data.read(0, 6), "spsa", eps=0.1, steps=3, tuning=few, early_stop=True, progress=False
+    )
+    np.testing.assert_array_equal(result.samples.images, alone.images)
+    assert result.options["tuning"] == few
+    assert igdm.autoattack(teacher, data, **options).samples.forwards.sum() > result.samples.forwards.sum()
+    with pytest.raises(igdm.InvalidArgument, match=r"; tuning: the file has rho 0\.75.*spsaDirections: 2"):
+        igdm.autoattack(teacher, data, tuning={"spsa_directions": 4}, state=tmp_path / "state", **options)
+    for asked in ({"tuning": {"rho": 2}}, {"tuning": {"spsa_directions": 0}}):
+        with pytest.raises(igdm.InvalidArgument, match=next(iter(asked["tuning"]))):
+            igdm.autoattack(teacher, data, **asked, **{**options, "attacks": "apgd-ce-2"})
+    with pytest.raises(igdm.InvalidArgument, match="tuning: got one, want none unless version is custom"):
+        igdm.autoattack(teacher, data, tuning=few, eps=0.1)
+    swept = igdm.sweep(
+        teacher, data, [0.05, 0.1], attacks="autoattack", version="custom:spsa-3", count=6, tuning=few, progress=False
+    )
+    assert [one.options["tuning"] for one in swept.evaluations] == [few, few]
+
+
 def test_state_files_of_other_runs_say_what_differs(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Any) -> None:
     state = tmp_path / "state"
     options = {"version": "custom", "attacks": "apgd-ce-3,square-5", "eps": 0.1, "count": 8, "progress": False}

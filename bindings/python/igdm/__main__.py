@@ -402,11 +402,12 @@ def _array(path: str, argument: str) -> NDArray[Any]:
 def _measure_ensemble(
     given: argparse.Namespace, model: igdm.Model, teacher: igdm.Model | None, data: Dataset
 ) -> igdm.AutoAttack | igdm.Sweep:
-    for name in ("teacher", "step", "target", "tuning", "loss", "kappa", "random_start"):
+    for name in ("teacher", "step", "target", "loss", "kappa", "random_start"):
         if getattr(given, name) is not None:
             raise igdm.InvalidArgument(f"{name}: got {getattr(given, name)!r}, want none with --attacks autoattack")
     names = ("norm", "count", "batch_size", "seed", "state", "eot", "restarts", "targets")
     options = {name: getattr(given, name) for name in names} | {"progress": not given.quiet}
+    options["tuning"] = None if given.tuning is None else dict(given.tuning)
     with _telling_partial(given):
         if _is_sweep(given):
             radii = given.eps.split(",")

@@ -431,7 +431,8 @@ class AutoAttackOptions(Struct):
         ("user", c_void_p),
         ("cancel", POINTER(c_int32)),
         ("smaller", Evaluation),
-        ("reserved", c_int64 * 3),
+        ("tuning", POINTER(AttackTuning)),
+        ("reserved", c_int64 * 2),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 from collections.abc import Generator, Mapping, Sequence
@@ -17,7 +18,7 @@ from . import _structures as structures
 from ._arrays import pointer
 from ._library import Handle, call, file_path
 from ._structures import positive
-from .attacks import Adversarial, Report, Watcher, watched
+from .attacks import Adversarial, Report, Watcher, as_tuned, tuned, watched
 from .convert.files import require_writable
 from .datasets import Dataset, require_dataset
 from .errors import InvalidArgument
@@ -115,6 +116,7 @@ def autoattack(
     restarts: int | None = None,
     targets: int | None = None,
     eot: int | None = None,
+    tuning: Mapping[str, float] | None = None,
     count: int | None = None,
     batch_size: int | None = None,
     seed: int | None = None,
@@ -132,6 +134,7 @@ def autoattack(
     restarts       of the attacks of "custom"
     targets        of apgd-t and fab-t; 0 = 9
     eot            passes over which gradients are averaged; 0 = the version's
+    tuning         of the attacks of "custom": members of igdm_attack_tuning and igdm_search_tuning by name
     count          the first so many samples; 0 = all
     batch_size     changes speed and memory only
     state          a file that keeps how far the call has come. The same call with the same file goes on from there
@@ -146,8 +149,8 @@ def autoattack(
     """
     with ensembled(
         None, model, data, version=version, attacks=attacks, eps=eps, norm=norm, restarts=restarts, targets=targets,
-        eot=eot, count=count, batch_size=batch_size, seed=seed, state=state, state_seconds=state_seconds,
-        progress=progress, callback=callback,
+        eot=eot, tuning=tuning, count=count, batch_size=batch_size, seed=seed, state=state,
+        state_seconds=state_seconds, progress=progress, callback=callback,
     ) as (result, _):  # fmt: skip
         return result
 
@@ -171,6 +174,7 @@ def ensembled(
     restarts: int | None = None,
     targets: int | None = None,
     eot: int | None = None,
+    tuning: Mapping[str, float] | None = None,
     count: int | None = None,
     batch_size: int | None = None,
     seed: int | None = None,
@@ -194,6 +198,8 @@ def ensembled(
         options.state = file_path("state", state)
         require_writable("state", Path(os.fsdecode(state)))
     options.keep_partial = 1
+    if tuning is not None:
+        options.tuning = ctypes.pointer(tuned(tuning))
     if smaller is not None:
         options.smaller = smaller
     made = structures.Evaluation()
@@ -203,6 +209,8 @@ def ensembled(
         del asked["keep_partial"]
         epsilon = asked.pop("epsilon")
         asked["eps"] = eps if isinstance(eps, str) else epsilon
+        if tuning is not None:
+            asked["tuning"] = as_tuned(options.tuning.contents, tuning)
         rows, correct = read_rows(made)
         images = np.empty((rows[0].count, *data.image_shape), np.float32)
         report = Report(len(images))
