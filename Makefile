@@ -70,7 +70,7 @@ test: $(LIBRARY) $(VENV)/ready $(STAMPS)/test-packages c-programs ## Runs every 
 parity: $(LIBRARY) $(PARITY)/ready ## Compares live with PyTorch (in an environment of its own)
 	@$(PARITY)/bin/python Scripts/run_tests.py parity-live
 
-distribution: $(LIBRARY) $(PARITY)/ready ## Compares random attacks with the authors' code: 1000 images, 3 seeds (an hour; goes on where it stopped)
+distribution: $(LIBRARY) $(PARITY)/ready ## Compares random attacks with the authors' code: 1000 images, 3 or 6 seeds (hours; goes on where it stopped)
 	@$(PARITY)/bin/python Benchmarks/distribution.py $(ARGS)
 
 autoattack: $(LIBRARY) $(PARITY)/ready ## Compares AutoAttack as a whole with the authors' code, image by image (hours; goes on where it stopped)

@@ -1,6 +1,7 @@
-"""Random attacks beside the authors' code, in distribution: robust accuracy on the same 1000 images, three seeds.
+"""Random attacks beside the authors' code, in distribution: robust accuracy on the same 1000 images, three seeds, or
+six where three lie at the limit.
 
-Run by `make distribution`: an hour or more on two idle cores. Each result goes to docs/distribution.json as it comes;
+Run by `make distribution`: hours on two idle cores. Each result goes to docs/distribution.json as it comes;
 what is there is not measured again, so that another machine goes on from the committed file. The table of
 docs/attacks.md is written after each seed of a case, with what there is. --show only writes it.
 See Tests/Parity/random_attacks.py.
@@ -80,7 +81,9 @@ def main() -> int:
     # Results on another teacher count for nothing.
     teacher = igdm.Model.load(TEACHER).digest()
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    results: dict[str, float] = kept["results"] if kept.get("teacher") == teacher else {}
+    is_same = kept.get("networks", {}).get("small") == teacher
+    networks: dict[str, str] = kept["networks"] if is_same else {"small": teacher}
+    results: dict[str, float] = kept["results"] if is_same else {}
     every = [
         (f"{case.attack} ({case.settings}), {norm} {case.radius[norm]}, {asked.image_count} images", case, norm)
         for case in CASES for norm in case.norms
@@ -97,11 +100,14 @@ def main() -> int:
                 if key in results:
                     continue
                 if case.network not in comparisons:
-                    comparisons[case.network] = Comparison(asked.image_count, case.network)
+                    comparison = comparisons[case.network] = Comparison(asked.image_count, case.network)
+                    trained = networks.setdefault(case.network, comparison.model.digest())
+                    if trained != comparison.model.digest():
+                        raise SystemExit(f"{name}: this machine trains another {case.network} than the results are of")
                 comparison = comparisons[case.network]
                 began = time.monotonic()
                 results[key] = (comparison.ours if side == "igdm" else comparison.theirs)(case, norm, seed)
-                write_json(RESULTS, {"teacher": teacher, "results": results})
+                write_json(RESULTS, {"networks": networks, "results": results})
                 print(f"{key}: {results[key]:.2f} % ({time.monotonic() - began:.0f} s)", flush=True)
             if is_whole:
                 measured.write(DOCUMENT, "distribution", table(results, cases, asked.seeds)[0])

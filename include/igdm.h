@@ -600,7 +600,8 @@ typedef struct igdm_progress {
     int64_t reserved[2];
 } igdm_progress;
 
-/* Called after each internal batch, and four times a second in between, on the thread of the call. Non-zero cancels. */
+/* Called on the thread of the call after each internal batch, under attacks in stages after each pass; in long batches of the other
+ * attacks four times a second too. Non-zero cancels. (`cancel` of an option struct is looked at before every pass.) */
 typedef int32_t (*igdm_progress_callback)(const igdm_progress *progress, void *user);
 
 /* What the authors of the attacks that look for the nearest point, and of those without gradients, have settled. */
@@ -674,7 +675,8 @@ typedef struct igdm_attack_options {
     int64_t steps;              /* iterations; 0 (default) = the attack's own: pgd 20, cw 30, bim, mi-fgsm and tpgd 10, square 5000 (queries), deepfool 50,
                                    hopskipjump 64, cw-l2 1000 (for each c), corruptions 5, the others in stages 100 (noise-*: draws). fgsm and
                                    r-fgsm have 1 */
-    int64_t restarts;           /* independent runs, the strongest kept. Default 1 */
+    int64_t restarts;           /* independent runs, the strongest kept. Default 1; at most 65535, of apgd-t and fab-t over the number
+                                   of other classes (1000 at most) */
     double kappa;               /* confidence of the margin loss. Default 50 */
     uint64_t seed;              /* of the random starts. Default 0 */
     int32_t early_stop;         /* 1: a sample rests at its first misclassified iterate; 0 (default): the last iterate counts */
@@ -731,7 +733,9 @@ IGDM_API int32_t igdm_attack_options_init(igdm_attack_options *options);
  * with the first success; first_success of a report counts the passes that the sample had made before that iterate.
  *
  * Those not in stages (fgsm, pgd, cw, bim, mi-fgsm, r-fgsm, tpgd) move every image, one that is misclassified already too, as
- * adversarial training needs it. igdm_evaluate gives all attacks only what is classified correctly.
+ * adversarial training needs it (with early_stop one rests at the first iterate that is misclassified, which can be the image).
+ * With a target "misclassified already" means: taken for the target. igdm_evaluate gives all attacks only what is
+ * classified correctly.
  *
  *   images       (count, channels, height, width)
  *   labels       (count)
@@ -982,7 +986,7 @@ IGDM_API int32_t igdm_autoattack_host_model(const igdm_host_model *model, igdm_d
 
 /* How many warnings an igdm_autoattack has given: gradients that are masked or zero, output that is random or looks like
  * probabilities, fewer classes than an attack is made for, ...; and an igdm_evaluate: gradients that are zero where an attack
- * begins, too few classes. They go to the log callback too. */
+ * begins, output that looks like probabilities, too large an epsilon, too few classes. They go to the log callback too. */
 IGDM_API int32_t igdm_evaluation_warning_count(igdm_evaluation *evaluation, size_t *count);
 
 /* Warning `index`, owned by the evaluation. Errors: INVALID_ARGUMENT (index not below the count). */

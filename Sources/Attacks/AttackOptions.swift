@@ -54,6 +54,13 @@ public struct AttackOptions {
 
     public init() {}
 
+    /// Takes over what authors have settled.
+    mutating func takeTuning(from other: AttackOptions) {
+        (rho, referenceQuirks, largeRadii) = (other.rho, other.referenceQuirks, other.largeRadii)
+        (fabAlpha, fabEta, fabBeta, squareShare) = (other.fabAlpha, other.fabEta, other.fabBeta, other.squareShare)
+        (momentumDecay, search) = (other.momentumDecay, other.search)
+    }
+
     /// What authors have settled, as text that is the same for the same values.
     var tuned: String {
         "rho \(rho), quirks \(referenceQuirks), large radii \(largeRadii), fab \(fabAlpha) \(fabEta) \(fabBeta), "
@@ -147,7 +154,7 @@ public struct AttackOptions {
     private static let mostSteps = 1_000_000
     /// Restarts share a word of the random key with the attack's number.
     static let mostRestarts = 65535
-    private static let mostTargets = 1000
+    static let mostTargets = 1000
 }
 
 /// A validated radius and step, as floats.

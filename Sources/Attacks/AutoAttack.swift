@@ -74,7 +74,8 @@ public struct AutoAttackOptions {
     ///   - passes: over which gradients are averaged.
     ///   - isRandom: whether the model answers differently each time.
     private func attackOptions(passes: Int, isRandom: Bool) -> AttackOptions {
-        var options = tuning ?? AttackOptions()
+        var options = AttackOptions()
+        if let tuning { options.takeTuning(from: tuning) }
         options.norm = norm
         options.epsilon = epsilon
         options.targets = targets
@@ -104,7 +105,8 @@ public struct AutoAttackOptions {
                 throw EngineError.invalid("restarts", got: restarts, want: "1 unless version is custom")
             }
             guard tuning == nil else {
-                throw EngineError.invalid("tuning", got: "one", want: "none unless version is custom")
+                throw EngineError.invalid(
+                    "tuning", got: "one with version \(version.rawValue)", want: "none unless version is custom")
             }
             return (try version.stages(common, classes: classes), passes)
         }
@@ -252,7 +254,7 @@ extension Evaluation {
             names == stages.map(\.name) && ensemble.norm == asked.norm && ensemble.version == asked.version
             && (ensemble.restarts, ensemble.targets, ensemble.expectation)
                 == (asked.restarts, asked.targets, asked.expectation)
-            && ensemble.tuning?.tuned == asked.tuning?.tuned
+            && (ensemble.tuning ?? AttackOptions()).tuned == (asked.tuning ?? AttackOptions()).tuned
         guard isSame, rows.allSatisfy({ $0.unfinished == 0 }) else {
             throw refuse(
                 "version \(ensemble.version) (\(names.joined(separator: ","))) in \(ensemble.norm)",
@@ -413,7 +415,7 @@ private struct ProgressKeeper {
             ("restarts", "\(options.restarts)"), ("targets", "\(options.targets)"), ("norm", options.norm),
             ("epsilon", "\(options.epsilon)"), ("eot", "\(options.expectation)"), ("seed", "\(options.seed)"),
             ("cpu", CPUPath.active.rawValue), ("results", "\(Self.generation)"),
-            ("tuning", options.tuning?.tuned ?? "none"), ("smaller", smaller.map(Self.sum(of:)) ?? "none"),
+            ("tuning", (options.tuning ?? AttackOptions()).tuned), ("smaller", smaller.map(Self.sum(of:)) ?? "none"),
         ]
         if let bytes = try file.read() {
             try state.restore(

@@ -49,7 +49,7 @@ struct AutoAttackChecks {
 
     /// Versions that the authors have not made for L1: "plus" (their code says so too), and "rand".
     private mutating func checkVersion(_ options: AutoAttackOptions) {
-        let isForL1 = ["standard", "custom"].contains(options.version)
+        let isForL1 = [AutoAttackVersion.standard, .custom].map(\.rawValue).contains(options.version)
         if options.norm == ManhattanNorm.name, !isForL1 {
             warn(
                 "version: \(options.version) is made for linf and l2: in l1 it lacks the larger radii from which Auto-PGD "

@@ -23,7 +23,7 @@ public struct RunProgress: Sendable {
 /// How the caller of a long computation watches and stops it. Both closures may throw, which ends the computation
 /// with that error: to cancel, throw an `EngineError` with the code `cancelled`.
 public struct RunMonitor {
-    /// Called after each batch.
+    /// Called after each batch, and within long ones of the loop's attacks.
     public var progress: ((RunProgress) throws -> Void)?
     /// Called before each pass through a model, so that a cancellation waits for one pass at most.
     public var checkpoint: (() throws -> Void)?
@@ -41,12 +41,20 @@ public struct RunMonitor {
         guard let progress else { return checkpoint }
         let began = monotonicSeconds()
         var told = began
+        // When the last batch ended, and what was done then.
+        var (ended, finished) = (began, 0)
         return {
             try checkpoint?()
             let now = monotonicSeconds()
+            if done() != finished { (ended, finished) = (now, done()) }
             guard now - told >= 0.25 else { return }
             told = now
-            try progress(RunProgress(stage: stage, done: done(), total: total, seconds: now - began))
+            var state = RunProgress(stage: stage, done: finished, total: total, seconds: now - began)
+            if finished > 0 {
+                let expected = (ended - began) * Double(total - finished) / Double(finished)
+                state.remaining = max(expected - (now - ended), 0)
+            }
+            try progress(state)
         }
     }
 }

@@ -7,15 +7,16 @@ import Runtime
 /// made, and then some.
 struct TargetedRuns: Sendable {
     let count: Int
+    /// At least 1, also where there are none.
     private let targets: Int
-    /// Classes that can be gone for.
+    /// At least as many as there are targets, whatever was asked for.
     private let rivals: Int
 
     /// Throws `invalidArgument` for more than can be told apart.
     init(_ options: AttackOptions, classes: Int) throws {
-        targets = options.targetCount(classes)
-        rivals = max(classes - 1, 1)
-        count = targets * options.restarts
+        count = options.targetCount(classes) * options.restarts
+        targets = max(options.targetCount(classes), 1)
+        rivals = options.target.isEmpty ? max(min(classes - 1, AttackOptions.mostTargets), 1) : 1
         let most = AttackOptions.mostRestarts / rivals
         guard options.restarts == 1 || options.restarts <= most else {
             throw EngineError.invalid(
@@ -25,11 +26,11 @@ struct TargetedRuns: Sendable {
 
     /// The class of a run.
     func target(_ run: Int, of sample: AttackSample) -> Int {
-        sample.target ?? classOfRank(1 + run % max(targets, 1), sample.logits, sample.classes)
+        sample.target ?? classOfRank(1 + run % targets, sample.logits, sample.classes)
     }
 
     /// What its random numbers are keyed by.
-    func key(_ run: Int) -> Int { run / max(targets, 1) * rivals + run % max(targets, 1) }
+    func key(_ run: Int) -> Int { run / targets * rivals + run % targets }
 
     /// Whether it belongs to a later restart than the first.
     func isRestart(_ run: Int) -> Bool { run >= targets }

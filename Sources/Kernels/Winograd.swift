@@ -4,7 +4,7 @@ import Runtime
 /// worth the stream, few enough for their transforms to stay close.
 private let blockSizes = 16...32
 /// The most tiles whose transforms all threads share at a time.
-private let largestRound = 128
+private let largestRound = 256
 /// Output channels of one piece of work where the filters are there already.
 private let columnsPerPiece = 64
 /// Rows of the filters that are transformed at a time: with 2·laneCount columns half of a second-level cache at most.

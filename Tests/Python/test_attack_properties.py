@@ -388,7 +388,7 @@ def test_tuning_of_a_list(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Any
     for asked in ({"tuning": {"rho": 2}}, {"tuning": {"spsa_directions": 0}}):
         with pytest.raises(igdm.InvalidArgument, match=next(iter(asked["tuning"]))):
             igdm.autoattack(teacher, data, **asked, **{**options, "attacks": "apgd-ce-2"})
-    with pytest.raises(igdm.InvalidArgument, match="tuning: got one, want none unless version is custom"):
+    with pytest.raises(igdm.InvalidArgument, match="tuning: got one with version standard, want none"):
         igdm.autoattack(teacher, data, tuning=few, eps=0.1)
     swept = igdm.sweep(
         teacher, data, [0.05, 0.1], attacks="autoattack", version="custom:spsa-3", count=6, tuning=few, progress=False

@@ -341,11 +341,9 @@ def _setting(text: str) -> tuple[str, float]:
 
 
 def _evaluate(given: argparse.Namespace) -> None:
-    data_file = given.data.rpartition(":")[2].partition(",")[0]
-    _require_outputs(
-        given, ("report", "samples", "state"),
-        {"MODEL": given.model, "data": data_file, "teacher": given.teacher, "target": given.target},
-    )  # fmt: skip
+    inputs = [("MODEL", given.model), ("teacher", given.teacher), ("target", given.target)]
+    inputs += [("data", path) for path in given.data.partition(":")[2].split(",")]
+    _require_outputs(given, ("report", "samples", "state"), inputs)
     if given.samples is not None:
         required("h5py")
     model = igdm.Model.load(given.model, exact=given.exact)
@@ -358,16 +356,19 @@ def _evaluate(given: argparse.Namespace) -> None:
         _write_report(given.report, model, teacher, data, result)
 
 
-def _require_outputs(given: argparse.Namespace, names: Sequence[str], inputs: dict[str, str | None]) -> None:
+def _require_outputs(given: argparse.Namespace, names: Sequence[str], inputs: list[tuple[str, str | None]]) -> None:
     """Refuses files that could not be written, and any that would take the place of another file of the call."""
-    taken = {os.path.realpath(path): name for name, path in inputs.items() if path is not None}
+    taken = {os.path.realpath(path): name for name, path in inputs if path}
     for name in names:
         path = getattr(given, name)
         if path is None:
             continue
         require_writable(name, Path(path))
-        if (other := taken.setdefault(os.path.realpath(path), name)) != name:
-            raise igdm.InvalidArgument(f"{name}: got {path}, which is {other} too, want a file of its own")
+        # Of a sweep each radius has a state file of its own.
+        is_swept = name == "state" and _is_sweep(given)
+        for one in [f"{path}.{i}" for i in range(given.eps.count(",") + 1)] if is_swept else [path]:
+            if (other := taken.setdefault(os.path.realpath(one), name)) != name:
+                raise igdm.InvalidArgument(f"{name}: got {one}, which is {other} too, want a file of its own")
 
 
 def _measure(

@@ -124,12 +124,13 @@ def attack(
     quantise       see whether successes outlive rounding to bytes
     tuning         members of igdm_attack_tuning and igdm_search_tuning by name: rho, fab_alpha, ddn_gamma, ...
     progress       True, False, or None = on a terminal
-    callback       called with a Progress after each internal batch and four times a second; a true result cancels
+    callback       called with a Progress after each internal batch, and in long ones; a true result cancels
                    (Cancelled is raised)
 
-    "pgd", "fgsm", "cw", "bim", "mi-fgsm", "r-fgsm" and "tpgd" move every image, as adversarial training needs it. The
-    others leave images as they are that are misclassified already, or on which they have no success (of corruptions
-    too). evaluate() gives all attacks only the images that are classified correctly.
+    "pgd", "fgsm", "cw", "bim", "mi-fgsm", "r-fgsm" and "tpgd" move every image, as adversarial training needs it (with
+    early_stop not where it is misclassified at the start). The others leave images as they are that are misclassified
+    already (with a target: taken for it), or on which they have no success (of corruptions too). evaluate() gives all
+    attacks only the images that are classified correctly.
 
     An exception that stops the attack on its way (Cancelled, NotFiniteError, what a callback or a HostModel raises) has
     what was found so far as its attribute `partial`, an Adversarial: of a sample whose first run was under way the last

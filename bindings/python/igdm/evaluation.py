@@ -142,7 +142,7 @@ def evaluate(
     keep_samples  keep what each attack finds (Evaluation.samples), and see whether it outlives rounding to bytes
     teacher     measure the agreement with this model's input gradients too; not for a HostModel
     progress    True, False, or None = on a terminal
-    callback    called with a Progress after each internal batch and four times a second; a true result cancels
+    callback    called with a Progress after each internal batch, and in long ones; a true result cancels
                 (Cancelled is raised)
 
     An exception that comes while attacks run (Cancelled, NotFiniteError, what a callback or a HostModel raises) has as

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from . import _structures as structures
 from ._callbacks import Callback
 from ._library import call
 from ._structures import positive
-from .errors import ShapeError
+from .errors import InvalidArgument, ShapeError
 from .models import Model, require_model
 
 Floats = NDArray[np.float32]
@@ -53,8 +53,9 @@ class HostModel:
         for name, function in (("forward", self.forward), ("gradient", self.gradient)):
             if not callable(function) and not (name == "gradient" and function is None):
                 raise TypeError(f"{name}: got {type(function).__name__}, want a function of arrays")
-        positive("classes", self.classes)
-        if np.shape(self.input_shape) != (3,):
+        if positive("classes", self.classes) < 2:
+            raise InvalidArgument(f"classes: got {self.classes}, want at least 2")
+        if not isinstance(self.input_shape, Sequence) or len(self.input_shape) != 3:
             raise ShapeError(f"input_shape: got {self.input_shape!r}, want (channels, height, width)")
         for size in self.input_shape:
             positive("input_shape", size)
