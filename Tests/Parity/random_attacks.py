@@ -195,7 +195,16 @@ CASES = [
     ),
     Case("hopskipjump", 2, hopskipjump, "foolbox, 2 steps", {}, NEAR, {"linf": 0.15, "l2": 2.0}),
     Case("noise-gaussian", 10, partial(noise, kind="Gaussian"), "foolbox, 10 draws", {}, ("l2",), {"l2": 8.0}),
-    Case("noise-uniform", 10, partial(noise, kind="Uniform"), "foolbox, 10 draws", {}, NEAR, {"linf": 0.5, "l2": 8.0}),
+    Case(
+        "noise-uniform",
+        10,
+        partial(noise, kind="Uniform"),
+        "foolbox, 10 draws",
+        {},
+        NEAR,
+        {"linf": 0.5, "l2": 8.0},
+        close=frozenset(NEAR),
+    ),
     *(
         Case(
             attack, steps, reference, f"ResNet-18, {settings}", options, ("linf",), RADIUS_RESNET18, network="resnet18"
