@@ -9,26 +9,14 @@ is written after each case, with what there is. --show only writes it. See Tests
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import time
-from pathlib import Path
 
 import measured
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "bindings" / "python"), str(ROOT / "Tests" / "Parity")]
-
-import igdm  # noqa: E402
-import torch  # noqa: E402
-from fashion import RADIUS, TEACHER  # noqa: E402
-from igdm.runs import write_json  # noqa: E402
-from random_attacks import Comparison  # noqa: E402
-from whole_autoattack import SIDES  # noqa: E402
+from beside_authors import DOCUMENT, ROOT, SYMBOLS, Results
+from fashion import RADIUS
+from whole_autoattack import SIDES
 
 RESULTS = ROOT / "docs" / "autoattack.json"
-DOCUMENT = ROOT / "docs" / "attacks.md"
-SYMBOLS = {"linf": "L∞", "l2": "L2", "l1": "L1"}
 CHUNK = 50
 CASES = [
     ("standard", "linf", 100),
@@ -45,7 +33,7 @@ ATTACKS = {
     "plus": ["apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"],
 }
 
-Results = dict[str, list[str]]
+Breakers = dict[str, list[str]]
 """For each image the attack that broke it, or "": by version, norm, side and images."""
 
 
@@ -53,7 +41,7 @@ def key(version: str, norm: str, side: str, first: int) -> str:
     return f"{version}, {norm} {RADIUS[norm]}, {side}, images {first}-{first + CHUNK - 1}"
 
 
-def row(results: Results, version: str, norm: str, count: int) -> list[str]:
+def row(results: Breakers, version: str, norm: str, count: int) -> list[str]:
     name = f"{version}, {SYMBOLS[norm]}"
     pairs: list[tuple[str, str]] = []
     for first in range(0, count, CHUNK):
@@ -79,7 +67,7 @@ def row(results: Results, version: str, norm: str, count: int) -> list[str]:
     ]
 
 
-def table(results: Results) -> list[str]:
+def table(results: Breakers) -> list[str]:
     return measured.markdown(
         [
             "",
@@ -98,27 +86,21 @@ def main() -> None:
     parser.add_argument("--only", default="", help='cases with this in their name: "standard, l1"')
     parser.add_argument("--show", action="store_true", help="measure nothing")
     asked = parser.parse_args()
-    # The passes are igdm's, which uses all cores; what is left for PyTorch is too little to share.
-    torch.set_num_threads(1)
-    # Results on another teacher count for nothing.
-    teacher = igdm.Model.load(TEACHER).digest()
-    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    results: Results = kept["results"] if kept.get("teacher") == teacher else {}
+    results = Results(RESULTS)
     if not asked.show:
-        comparison = Comparison(max(count for _, _, count in CASES))
+        comparison = results.comparison(max(count for _, _, count in CASES))
         for version, norm, count in CASES:
             for first in range(0, count, CHUNK):
                 for side, run in SIDES.items():
                     name = key(version, norm, side, first)
-                    if name in results or asked.only not in name:
+                    if name in results.values or asked.only not in name:
                         continue
                     began = time.monotonic()
                     verdicts = run(comparison, first, first + CHUNK, version, norm)
-                    results[name] = [verdict or "" for verdict in verdicts]
-                    write_json(RESULTS, {"teacher": teacher, "results": results})
+                    results.keep(name, [verdict or "" for verdict in verdicts])
                     print(f"{name}: {verdicts.count(None)} left ({time.monotonic() - began:.0f} s)", flush=True)
-                measured.write(DOCUMENT, "autoattack", table(results))
-    lines = table(results)
+                measured.write(DOCUMENT, "autoattack", table(results.values))
+    lines = table(results.values)
     print(*lines, sep="\n")
     measured.write(DOCUMENT, "autoattack", lines)
 

@@ -10,26 +10,15 @@ See Tests/Parity/random_attacks.py.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
-from pathlib import Path
 from statistics import fmean, stdev
 
 import measured
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "bindings" / "python"), str(ROOT / "Tests" / "Parity")]
-
-import igdm  # noqa: E402
-import torch  # noqa: E402
-from fashion import TEACHER  # noqa: E402
-from igdm.runs import write_json  # noqa: E402
-from random_attacks import CASES, Case, Comparison  # noqa: E402
+from beside_authors import DOCUMENT, ROOT, SYMBOLS, Results
+from random_attacks import CASES, Case
 
 RESULTS = ROOT / "docs" / "distribution.json"
-DOCUMENT = ROOT / "docs" / "attacks.md"
-SYMBOLS = {"linf": "L∞", "l2": "L2", "l1": "L1"}
 SEEDS = 3
 ALLOWED = 0.5
 """Percentage points between the means."""
@@ -76,42 +65,28 @@ def main() -> int:
     parser.add_argument("--image-count", type=int, default=1000)
     parser.add_argument("--show", action="store_true", help="measure nothing")
     asked = parser.parse_args()
-    # The passes are igdm's, which uses all cores; what is left for PyTorch is too little to share.
-    torch.set_num_threads(1)
-    # Results on another teacher count for nothing.
-    teacher = igdm.Model.load(TEACHER).digest()
-    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    is_same = kept.get("networks", {}).get("small") == teacher
-    networks: dict[str, str] = kept["networks"] if is_same else {"small": teacher}
-    results: dict[str, float] = kept["results"] if is_same else {}
+    results = Results(RESULTS)
     every = [
         (f"{case.attack} ({case.settings}), {norm} {case.radius[norm]}, {asked.image_count} images", case, norm)
         for case in CASES for norm in case.norms
     ]  # fmt: skip
     cases = [one for one in every if asked.only in one[0]]
     is_whole = cases == every and (asked.seeds, asked.image_count) == (SEEDS, 1000)
-    comparisons: dict[str, Comparison] = {}
     for seed in range(0 if asked.show else 2 * asked.seeds):
         for name, case, norm in cases:
             if seed >= seeds_of(case, norm, asked.seeds):
                 continue
             for side in ("igdm", "authors"):
                 key = f"{name}, {side}, seed {seed}"
-                if key in results:
+                if key in results.values:
                     continue
-                if case.network not in comparisons:
-                    comparison = comparisons[case.network] = Comparison(asked.image_count, case.network)
-                    trained = networks.setdefault(case.network, comparison.model.digest())
-                    if trained != comparison.model.digest():
-                        raise SystemExit(f"{name}: this machine trains another {case.network} than the results are of")
-                comparison = comparisons[case.network]
+                comparison = results.comparison(asked.image_count, case.network)
                 began = time.monotonic()
-                results[key] = (comparison.ours if side == "igdm" else comparison.theirs)(case, norm, seed)
-                write_json(RESULTS, {"networks": networks, "results": results})
-                print(f"{key}: {results[key]:.2f} % ({time.monotonic() - began:.0f} s)", flush=True)
+                results.keep(key, (comparison.ours if side == "igdm" else comparison.theirs)(case, norm, seed))
+                print(f"{key}: {results.values[key]:.2f} % ({time.monotonic() - began:.0f} s)", flush=True)
             if is_whole:
-                measured.write(DOCUMENT, "distribution", table(results, cases, asked.seeds)[0])
-    lines, failures = table(results, cases, asked.seeds)
+                measured.write(DOCUMENT, "distribution", table(results.values, cases, asked.seeds)[0])
+    lines, failures = table(results.values, cases, asked.seeds)
     print(*lines, *failures, sep="\n")
     if is_whole:
         measured.write(DOCUMENT, "distribution", lines)

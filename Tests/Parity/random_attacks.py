@@ -59,6 +59,7 @@ class Case:
     differs: frozenset[str] = frozenset()
     """Norms in which igdm differs from the authors' code on purpose."""
     network: str = "small"
+    """The teacher in examples/data, or "resnet18"."""
     close: frozenset[str] = frozenset()
     """Norms in which three seeds lie so close to the limit that six are taken."""
 
