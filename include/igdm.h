@@ -828,6 +828,24 @@ IGDM_API int32_t igdm_attack_host_model(const igdm_host_model *model, const floa
                                         size_t count, const igdm_attack_options *options, float *adversarial,
                                         igdm_attack_report *report);
 
+/* A common corruption of images, without a model: for data like CIFAR-10-C of images of one's own.
+ *
+ *   images     (count, channels, height, width) float32 in [0,1], of any size
+ *   name       "gaussian_noise", ..., one of the fifteen of igdm_attack
+ *   severity   1 ... 5
+ *   seed       of the random ones
+ *   indices    (count) places of the samples in their dataset, each at least 0; NULL = 0, 1, 2, ... With its seed a sample's index
+ *              decides the random numbers: they are those of igdm_attack, which looks at this image, but gives it back only
+ *              where the model misclassifies it
+ *   corrupted  like images, written; may be the same memory
+ *
+ * Accuracy on what this writes counts every image, as RobustBench does; under igdm_evaluate an image that is misclassified
+ * clean is misclassified under each corruption too.
+ * Errors: INVALID_ARGUMENT (a name, severity, index or value out of range), NOT_FINITE, OUT_OF_MEMORY. */
+IGDM_API int32_t igdm_corrupt(const float *images, size_t count, int64_t channels, int64_t height, int64_t width,
+                              const char *name, int64_t severity, uint64_t seed, const int64_t *indices,
+                              float *corrupted);
+
 /* ------------------------------------------------------------------------------------------------------------------
  * 5. Evaluation
  * --------------------------------------------------------------------------------------------------------------- */

@@ -81,8 +81,11 @@ public struct AttackStage: Sendable {
 extension AttackPlan {
     /// The random numbers of one run on one sample.
     func random(_ sample: AttackSample, run: Int, stream: RandomStream = .attackStart) -> CounterRandom {
-        CounterRandom(
-            seed: seed, stream: stream, index: sample.key,
-            sub: attackNumber << 16 | UInt32(truncatingIfNeeded: run))
+        attackRandom(seed: seed, attack: attackNumber, key: sample.key, run: run, stream: stream)
     }
+}
+
+/// The random numbers of one run of an attack on the sample with that key.
+func attackRandom(seed: UInt64, attack: UInt32, key: UInt64, run: Int, stream: RandomStream) -> CounterRandom {
+    CounterRandom(seed: seed, stream: stream, index: key, sub: attack << 16 | UInt32(truncatingIfNeeded: run))
 }

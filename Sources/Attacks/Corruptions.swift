@@ -7,12 +7,12 @@ extension AttackDefinition {
     /// perturbations") with the constants of CIFAR-10-C. `steps` is the severity, 1 ... 5; the radius has no meaning.
     static let corruptions = Corruption.all.map { corruption in
         AttackDefinition(name: corruption.name, number: corruption.number, steps: 5) { plan, options, _ in
-            guard plan.steps <= 5 else {
+            guard Corruption.severities.contains(plan.steps) else {
                 throw EngineError.invalid(
                     "steps", got: plan.steps, want: "the severity, 1 ... 5, for \(corruption.name)")
             }
             return AttackStage(
-                name: corruption.name, runs: plan.restarts, usesGradient: false, planes: CorruptionRun.planes,
+                name: corruption.name, runs: plan.restarts, usesGradient: false, planes: Corruption.planes,
                 passes: 1,
                 fallback: nil, keepsGoing: true
             ) { sample, run, memory in
@@ -28,25 +28,40 @@ struct Corruption: Sendable {
     /// That of the attack.
     let number: UInt32
     /// Changes the image; the severity counts from 0.
-    let apply: @Sendable (inout Canvas, _ severity: Int) -> Void
+    let change: @Sendable (inout Canvas, _ severity: Int) -> Void
+
+    /// Images that `write` needs room for.
+    static let planes = 5
+    static let severities = 1...5
+
+    /// The corrupted image at the beginning of `memory`, which has room for `planes` images.
+    func write(
+        to memory: UnsafeMutablePointer<Float>, _ image: UnsafePointer<Float>, _ shape: ImageShape, severity: Int,
+        random: CounterRandom
+    ) {
+        memory.update(from: image, count: shape.count)
+        var canvas = Canvas(image: memory, spare: memory + shape.count, shape: shape, random: random)
+        change(&canvas, severity - Self.severities.lowerBound)
+        for i in 0..<shape.count { memory[i] = min(max(memory[i], 0), 1) }
+    }
 
     /// In the order of the paper's figure 1. Numbers are never changed or reused.
     static let all = [
-        Corruption(name: "gaussian_noise", number: 32, apply: addGaussianNoise),
-        Corruption(name: "shot_noise", number: 33, apply: addShotNoise),
-        Corruption(name: "impulse_noise", number: 34, apply: addImpulseNoise),
-        Corruption(name: "defocus_blur", number: 35, apply: blurOutOfFocus),
-        Corruption(name: "glass_blur", number: 36, apply: blurThroughGlass),
-        Corruption(name: "motion_blur", number: 37, apply: blurInMotion),
-        Corruption(name: "zoom_blur", number: 38, apply: blurZooming),
-        Corruption(name: "snow", number: 45, apply: letItSnow),
-        Corruption(name: "frost", number: 46, apply: letItFreeze),
-        Corruption(name: "fog", number: 39, apply: addFog),
-        Corruption(name: "brightness", number: 40, apply: brighten),
-        Corruption(name: "contrast", number: 41, apply: lowerContrast),
-        Corruption(name: "elastic_transform", number: 44, apply: stretch),
-        Corruption(name: "pixelate", number: 42, apply: pixelate),
-        Corruption(name: "jpeg_compression", number: 43, apply: compressAsJPEG),
+        Corruption(name: "gaussian_noise", number: 32, change: addGaussianNoise),
+        Corruption(name: "shot_noise", number: 33, change: addShotNoise),
+        Corruption(name: "impulse_noise", number: 34, change: addImpulseNoise),
+        Corruption(name: "defocus_blur", number: 35, change: blurOutOfFocus),
+        Corruption(name: "glass_blur", number: 36, change: blurThroughGlass),
+        Corruption(name: "motion_blur", number: 37, change: blurInMotion),
+        Corruption(name: "zoom_blur", number: 38, change: blurZooming),
+        Corruption(name: "snow", number: 45, change: letItSnow),
+        Corruption(name: "frost", number: 46, change: letItFreeze),
+        Corruption(name: "fog", number: 39, change: addFog),
+        Corruption(name: "brightness", number: 40, change: brighten),
+        Corruption(name: "contrast", number: 41, change: lowerContrast),
+        Corruption(name: "elastic_transform", number: 44, change: stretch),
+        Corruption(name: "pixelate", number: 42, change: pixelate),
+        Corruption(name: "jpeg_compression", number: 43, change: compressAsJPEG),
     ]
 
     /// An image that is being changed, and what for.
@@ -64,10 +79,33 @@ struct Corruption: Sendable {
     }
 }
 
+/// Corrupts images, (count, `shape`), each by the random numbers that the attack of that name has for its index with the same
+/// seed in its first run. Throws `invalidArgument` for an unknown name or severity, and as `checkImages` does.
+public func corrupt(
+    _ corrupted: UnsafeMutablePointer<Float>, _ images: UnsafePointer<Float>, count: Int, shape: ImageShape,
+    name: String, severity: Int, seed: UInt64, indices: SampleIndices
+) throws {
+    guard let corruption = Corruption.all.first(where: { $0.name == name }) else {
+        throw EngineError.unknownName("name", got: name, known: Corruption.all.map(\.name))
+    }
+    guard Corruption.severities.contains(severity) else {
+        throw EngineError.invalid("severity", got: severity, want: "1 ... 5")
+    }
+    try Validation.checkImages(images, count: count, shape: shape, argument: "images")
+    // A piece of work has no way to fail for lack of memory.
+    _ = try FloatBuffer(Corruption.planes * shape.count * WorkerPool.threads)
+    WorkerPool.parallelFor(count) { sample in
+        let memory = Scratch.floats(Corruption.planes * shape.count)
+        corruption.write(
+            to: memory, images + sample * shape.count, shape, severity: severity,
+            random: attackRandom(
+                seed: seed, attack: corruption.number, key: UInt64(indices[sample]), run: 0, stream: .search))
+        (corrupted + sample * shape.count).update(from: memory, count: shape.count)
+    }
+}
+
 /// A run: the corrupted image is looked at once.
 final class CorruptionRun: AttackRun {
-    static let planes = 5
-
     private let sample: AttackSample
     private let candidate: UnsafeMutablePointer<Float>
     private var succeeded = false
@@ -79,12 +117,9 @@ final class CorruptionRun: AttackRun {
     ) {
         self.sample = sample
         candidate = memory
-        candidate.update(from: sample.clean, count: sample.shape.count)
-        var canvas = Corruption.Canvas(
-            image: candidate, spare: memory + sample.shape.count, shape: sample.shape,
+        corruption.write(
+            to: candidate, sample.clean, sample.shape, severity: plan.steps,
             random: plan.random(sample, run: run, stream: .search))
-        corruption.apply(&canvas, plan.steps - 1)
-        for i in 0..<sample.shape.count { candidate[i] = min(max(candidate[i], 0), 1) }
     }
 
     var query: UnsafePointer<Float> { UnsafePointer(candidate) }

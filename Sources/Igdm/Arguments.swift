@@ -79,6 +79,13 @@ func dimension(_ value: Int64, _ argument: String, _ range: ClosedRange<Int>) th
     return Int(value)
 }
 
+/// The shape of images that come as arrays.
+func imageShape(_ channels: Int64, _ height: Int64, _ width: Int64) throws -> ImageShape {
+    ImageShape(
+        try dimension(channels, "channels", 1...4096), try dimension(height, "height", 1...16384),
+        try dimension(width, "width", 1...16384))
+}
+
 /// The host's index into a list of `count` `things`. size_t arrives as a signed Int.
 func checkIndex(_ index: Int, _ count: Int, _ things: String) throws {
     guard (0..<count).contains(index) else {

@@ -170,10 +170,7 @@ private struct AttackCall {
             guard given.first_index == 0 else {
                 throw EngineError.invalid("options.first_index", got: given.first_index, want: "0 with indices")
             }
-            for i in 0..<self.count where each[i] < 0 {
-                throw EngineError.invalid("options.indices[\(i)]", got: each[i], want: "at least 0")
-            }
-            indices = .each(each)
+            indices = try checkedIndices(each, self.count, "options.indices")
         } else {
             indices = .from(Int(given.first_index))
         }
@@ -184,6 +181,31 @@ private struct AttackCall {
         try runAttack(
             on: model, images: images, labels: labels, count: count, targetLogits: target, options: options,
             indices: indices, batchSize: ModelHandle.batchSize, monitor: monitor, outputs: outputs)
+    }
+}
+
+private func checkedIndices(_ each: UnsafePointer<Int64>, _ count: Int, _ argument: String) throws -> SampleIndices {
+    for i in 0..<count where each[i] < 0 {
+        throw EngineError.invalid("\(argument)[\(i)]", got: each[i], want: "at least 0")
+    }
+    return .each(each)
+}
+
+@_cdecl("igdm_corrupt") @implementation
+public func igdm_corrupt(
+    _ images: UnsafePointer<Float>!, _ count: Int, _ channels: Int64, _ height: Int64, _ width: Int64,
+    _ name: UnsafePointer<CChar>!, _ severity: Int64, _ seed: UInt64, _ indices: UnsafePointer<Int64>!,
+    _ corrupted: UnsafeMutablePointer<Float>!
+) -> Int32 {
+    guarded {
+        let images = try pointer(images, "images")
+        let shape = try imageShape(channels, height, width)
+        let count = try sampleCount(count, floatsPerSample: shape.count)
+        let name = try text(name, "name")
+        let each = try optionalPointer(indices, "indices").map { try checkedIndices($0, count, "indices") }
+        try corrupt(
+            try pointer(corrupted, "corrupted"), images, count: count, shape: shape, name: name,
+            severity: try dimension(severity, "severity", 1...5), seed: seed, indices: each ?? .from(0))
     }
 }
 

@@ -25,12 +25,6 @@ private func classCount(_ classes: Int64, atLeast: Int = 2) throws -> Int {
     try dimension(classes, "classes", atLeast...1_000_000)
 }
 
-private func imageShape(_ channels: Int64, _ height: Int64, _ width: Int64) throws -> ImageShape {
-    ImageShape(
-        try dimension(channels, "channels", 1...4096), try dimension(height, "height", 1...16384),
-        try dimension(width, "width", 1...16384))
-}
-
 @_cdecl("igdm_dataset_from_floats") @implementation
 public func igdm_dataset_from_floats(
     _ images: UnsafePointer<Float>!, _ labels: UnsafePointer<Int64>!, _ count: Int, _ channels: Int64,

@@ -14,7 +14,7 @@ import Testing
         var options = AttackOptions()
         (options.attack, options.steps) = (name, severity)
         let plan = try options.plan()
-        let memory = try FloatBuffer(CorruptionRun.planes * shape.count)
+        let memory = try FloatBuffer(Corruption.planes * shape.count)
         return try image.withUnsafeBufferPointer { clean in
             let start = try #require(clean.baseAddress)
             let sample = AttackSample(clean: start, logits: start, label: 0, key: key, shape: shape, classes: 2)

@@ -247,6 +247,7 @@ CALL(igdm_attack_with_report, p[0], p[1], p[2], COUNT, p[3], p[4], p[5])
 CALL(igdm_attack_tuning_init, p[0])
 CALL(igdm_search_tuning_init, p[0])
 CALL(igdm_host_model_init, p[0])
+CALL(igdm_corrupt, p[0], COUNT, 1, SIDE, SIDE, p[1], 3, 0, p[2], p[3])
 CALL(igdm_attack_host_model, p[0], p[1], p[2], COUNT, p[3], p[4], p[5])
 CALL(igdm_autoattack_options_init, p[0])
 CALL(igdm_autoattack, p[0], p[1], p[2], p[3])
@@ -499,6 +500,7 @@ static const struct row *make_table(size_t *count) {
         ROW(igdm_attack_tuning_init, OUT(tuning, tuning)),
         ROW(igdm_search_tuning_init, OUT(tuning, search)),
         ROW(igdm_host_model_init, OUT(model, host)),
+        ROW(igdm_corrupt, IN(images, images), IN(name, "fog"), IN_OR_NULL(indices, labels), OUT(corrupted, floats[0])),
         ROW(igdm_attack_host_model, IN(model, host), IN(images, images), IN(labels, labels),
             IN_OR_NULL(options, attack_options), OUT(adversarial, floats[0]), OUT_OR_NULL(report, attack_report)),
         {"igdm_attack_host_model", call_host_model, {{"evaluate", *(void **)&host->evaluate, 0, 1, 0, NULL}}},

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import igdm
 import numpy as np
@@ -27,16 +32,134 @@ def make_bytes(count: int, shape: tuple[int, int, int], seed: int = 0) -> np.nda
     return np.clip(images, 0, 255).astype(np.uint8)
 
 
-def corrupted(images: np.ndarray, name: str, severity: int, seed: int = 0) -> np.ndarray:
-    """The corrupted images, whatever they are: the model takes only the clean ones for what they are."""
+@pytest.mark.parametrize("name", igdm.corruptions.NAMES)
+def test_corrupt_gives_what_the_attack_of_that_name_looks_at(name: str) -> None:
+    """On a model that takes only clean images for what they are, every corrupted image is a success."""
+    images = make_bytes(6, (3, 9, 12)) / np.float32(255)
     clean = {image.tobytes() for image in images}
 
     def forward(batch: np.ndarray) -> np.ndarray:
         changed = np.array([image.tobytes() not in clean for image in batch], np.float32)
         return np.stack([1 - changed, changed], axis=1)
 
-    host = igdm.HostModel(forward, None, classes=2, input_shape=images.shape[1:])
-    return igdm.attack(host, images, np.zeros(len(images), np.int64), name, steps=severity, seed=seed).images
+    host = igdm.HostModel(forward, None, classes=2, input_shape=(3, 9, 12))
+    places = np.array([7, 0, 3, 1000, 2, 5])
+    for severity in (1, 5):
+        found = igdm.attack(host, images, np.zeros(6, np.int64), name, steps=severity, seed=3, indices=places)
+        alone = igdm.corrupt(images, name, severity, seed=3, indices=places)
+        np.testing.assert_array_equal(alone, found.images)
+        np.testing.assert_array_equal(alone[::-1], igdm.corrupt(images[::-1].copy(), name, severity, seed=3,
+                                                                indices=places[::-1].copy()))  # fmt: skip
+    assert name == "defocus_blur" or np.any(igdm.corrupt(images, name, 5) != images)
+
+
+BAD = [
+    (dict(severity=0), igdm.InvalidArgument, "severity: got 0, want 1 ... 5"),
+    (dict(severity=6), igdm.InvalidArgument, "severity: got 6, want 1 ... 5"),
+    (dict(severity=2.5), TypeError, "severity: got float, want an integer"),
+    (dict(name="mist"), igdm.InvalidArgument, 'name: got "mist", want one of gaussian_noise'),
+    (dict(name="pgd"), igdm.InvalidArgument, 'name: got "pgd"'),
+    (dict(name=3), TypeError, "name: got int"),
+    (dict(seed=-1), igdm.InvalidArgument, "seed: got -1"),
+    (dict(seed=2**64), igdm.InvalidArgument, "seed: got 18446744073709551616"),
+    (dict(indices=[0]), igdm.IgdmError, "indices"),
+    (dict(indices=[0, -1]), igdm.InvalidArgument, "indices[1]: got -1, want at least 0"),
+    (dict(images=np.zeros((3, 4, 4), np.float32)), igdm.ShapeError, "want (N, C, H, W); add the batch axis"),
+    (dict(images=np.zeros((2, 3, 4, 4))), TypeError, "images: got dtype float64, want float32"),
+    (dict(images=np.full((2, 3, 4, 4), 1.5, np.float32)), igdm.InvalidArgument, "images: sample 0, value 0: got 1.5"),
+    (dict(images=np.full((2, 3, 4, 4), np.nan, np.float32)), igdm.NotFiniteError, "images: sample 0, value 0"),
+    (dict(images=np.zeros((2, 0, 4, 4), np.float32)), igdm.InvalidArgument, "channels: got 0"),
+]
+
+
+@pytest.mark.parametrize(("given", "kind", "message"), BAD)
+def test_bad_arguments_of_corrupt(given: dict, kind: type[Exception], message: str) -> None:
+    good = dict(images=np.zeros((2, 3, 4, 4), np.float32), name="fog")
+    with pytest.raises(kind, match=re.escape(message)):
+        igdm.corrupt(**good | given)
+
+
+def test_no_images_are_no_error() -> None:
+    assert igdm.corrupt(np.zeros((0, 3, 4, 4), np.float32), "fog").shape == (0, 3, 4, 4)
+
+
+def test_accuracy_under_corruptions_is_of_all_images(teacher: igdm.Model, data: igdm.Dataset) -> None:
+    told: list[igdm.Progress] = []
+    names = ["contrast", "fog", "gaussian_noise"]
+    # Labels that the model gives in the fog, which are not all those that it gives without.
+    images = data.read(0, 40)[0]
+    labels = np.argmax(teacher.predict(igdm.corrupt(images, "fog", 5, seed=4)), axis=1)
+    data = igdm.datasets.from_arrays(images, labels, classes=data.classes)
+    result = igdm.evaluate_corruptions(
+        teacher, data, names=names, severities=(2, 5), count=40, batch_size=16, seed=4, callback=told.append
+    )
+    clean = np.argmax(teacher.predict(images), axis=1) == labels
+    assert not clean.all(), "an image that is misclassified clean is what this test is about"
+    for name in names:
+        for place, severity in enumerate((2, 5)):
+            spoilt = igdm.corrupt(images, name, severity, seed=4)
+            right = np.argmax(teacher.predict(spoilt), axis=1) == labels
+            assert result.accuracy[name][place] == np.mean(right)
+    assert result.accuracy["fog"][1] == 1
+    assert result.clean == np.mean(clean) and result.count == 40
+    assert result.mean == np.mean([*result.accuracy.values()])
+    assert [one.done for one in told] == sorted(one.done for one in told)
+    assert told[-1].done == told[-1].total == 40 * 7
+    lines = str(result).splitlines()
+    assert lines[0].split() == ["severity", "2", "5", "mean"] and lines[-2].startswith("mean")
+    assert f"{100 * result.mean:.2f} %" in lines[-2]
+    json.dumps(result.to_dict())
+    # Whatever the batches; and a function of the host is as good as a model of the library.
+    host = igdm.HostModel(teacher.predict, None, classes=data.classes, input_shape=data.image_shape)
+    other = igdm.evaluate_corruptions(host, data, names=names, severities=(2, 5), count=40, batch_size=7, seed=4)
+    assert other.accuracy == result.accuracy
+
+
+def test_bad_arguments_of_evaluate_corruptions(teacher: igdm.Model, data: igdm.Dataset) -> None:
+    shape, classes = data.image_shape, data.classes
+    broken = igdm.HostModel(lambda x: np.full((len(x), classes), np.nan), None, classes=classes, input_shape=shape)
+    narrow = igdm.HostModel(lambda x: np.zeros((len(x), 2)), None, classes=2, input_shape=shape)
+    other = igdm.HostModel(lambda x: np.zeros((len(x), classes)), None, classes=classes, input_shape=(1, 2, 2))
+    for model, options, kind, message in (
+        (teacher, dict(names=["mist"]), igdm.InvalidArgument, "names: got 'mist'"),
+        (teacher, dict(names="fog"), igdm.InvalidArgument, "names: got 'fog', want a list"),
+        (teacher, dict(severities=[]), igdm.InvalidArgument, "severities: got [], want a list"),
+        (teacher, dict(severities=[7]), igdm.InvalidArgument, "severity: got 7"),
+        (teacher, dict(count=0), igdm.InvalidArgument, "count: got 0"),
+        (teacher, dict(batch_size=0), igdm.InvalidArgument, "batch_size: got 0"),
+        (teacher, dict(callback=lambda _: True), igdm.Cancelled, "the callback asked to stop"),
+        (broken, {}, igdm.NotFiniteError, "forward: sample 0"),
+        (narrow, {}, igdm.InvalidArgument, "the model has 2 classes"),
+        (other, {}, igdm.ShapeError, "which the model takes"),
+        ("teacher", {}, TypeError, "model: got str"),
+    ):
+        with pytest.raises(kind, match=re.escape(message)):
+            igdm.evaluate_corruptions(model, data, **options)
+
+
+def test_benchmark_has_robustbenchs_third_threat(
+    teacher: igdm.Model, data: igdm.Dataset, hdf5_data: Path, tmp_path: Path, python: Callable[..., Any]
+) -> None:
+    path = tmp_path / "record.json"
+    clean, robust = igdm.benchmark(teacher, data, threat="corruptions", n=8, to=path, record={"footnote": "mine"})
+    result = igdm.evaluate_corruptions(teacher, data, count=8)
+    assert list(result.accuracy) == list(igdm.corruptions.NAMES) and result.severities == (1, 2, 3, 4, 5)
+    assert (clean, robust) == (result.clean, result.mean)
+    record = json.loads(path.read_text())
+    assert list(record) == list(igdm.ensemble.RECORD)
+    assert record["corruptions_acc"] == f"{100 * robust:.2f}" and record["clean_acc"] == f"{100 * clean:.2f}"
+    assert record["autoattack_acc"] is None and record["eps"] is None
+    assert record["footnote"] == "mine; corruptions made by igdm, 8 samples"
+    with pytest.raises(igdm.InvalidArgument, match="record: got a field 'corruptions_acc'"):
+        igdm.benchmark(teacher, data, threat="corruptions", n=1, record={"corruptions_acc": "99"})
+    checkpoint = tmp_path / "model.h5"
+    teacher.save(checkpoint)
+    common = ["-m", "igdm", "evaluate", str(checkpoint), "--data", f"hdf5:{hdf5_data},test/images,test/labels"]
+    done = python(*common, "--attacks", "corruptions", "--count", "4", "--json", "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["accuracy"]) == 15
+    refused = python(*common, "--attacks", "corruptions", "--eps", "0.1")
+    assert refused.returncode == 2 and "eps: got '0.1', want none with --attacks corruptions" in refused.stderr
 
 
 def through_pillow(image: np.ndarray, quality: int) -> np.ndarray:
@@ -52,12 +175,12 @@ def test_jpeg_is_pillows(shape: tuple[int, int, int]) -> None:
     images = make_bytes(40, shape)
     floats = images / np.float32(255)
     for severity, quality in enumerate([80, 65, 58, 50, 40], 1):
-        ours = corrupted(floats, "jpeg_compression", severity)
+        ours = igdm.corrupt(floats, "jpeg_compression", severity)
         wanted = np.stack([through_pillow(image, quality) for image in images])
         np.testing.assert_array_equal(ours, wanted / np.float32(255))
     # Values between bytes are rounded first.
     between = np.clip(floats + np.float32(0.4 / 255), 0, 1)
-    np.testing.assert_array_equal(corrupted(between, "jpeg_compression", 5), ours)
+    np.testing.assert_array_equal(igdm.corrupt(between, "jpeg_compression", 5), ours)
 
 
 def philox(seed: int, index: int, number: int, count: int) -> np.ndarray:
@@ -105,7 +228,7 @@ def test_elastic_transform_is_scipys(shape: tuple[int, int, int]) -> None:
     """The same random numbers through map_coordinates and gaussian_filter."""
     floats = make_bytes(10, shape) / np.float32(255)
     for severity in range(1, 6):
-        ours = corrupted(floats, "elastic_transform", severity, seed=7)
+        ours = igdm.corrupt(floats, "elastic_transform", severity, seed=7)
         for index, image in enumerate(floats):
             draws = philox(7, index, 44, 6 + 2 * shape[1] * shape[2])
             wanted = stretched(image.astype(np.float64), severity, draws)
@@ -146,7 +269,7 @@ def test_snow_is_scipys(shape: tuple[int, int, int]) -> None:
     """The same random numbers through zoom and correlate."""
     floats = make_bytes(10, shape) / np.float32(255)
     for severity in range(1, 6):
-        ours = corrupted(floats, "snow", severity, seed=7)
+        ours = igdm.corrupt(floats, "snow", severity, seed=7)
         for index, image in enumerate(floats):
             draws = philox(7, index, 45, (shape[1] * shape[2] + 1) // 2 * 2 + 1)
             np.testing.assert_allclose(ours[index], snowed(image.astype(np.float64), severity, draws), atol=1e-6)
@@ -156,7 +279,7 @@ def test_frost_looks_like_the_photographs() -> None:
     """Over black images: mean colour, contrast, and how alike neighbours are, as measured on the photographs: mean of
     five, two of which are the same."""
     thickness = 0.45
-    panes = corrupted(np.zeros((400, 3, 32, 32), np.float32), "frost", 5) / thickness
+    panes = igdm.corrupt(np.zeros((400, 3, 32, 32), np.float32), "frost", 5) / thickness
     np.testing.assert_allclose(panes.mean((0, 2, 3)), [0.572, 0.656, 0.702], atol=0.03)
     grey = panes.mean(1)
     # Each pane's kind by the whole image: the differences of neighbours know nothing of the mean.
@@ -176,6 +299,6 @@ def test_frost_darkens_and_covers() -> None:
     random = np.random.default_rng(3)
     images = random.random((6, 1, 9, 14), dtype=np.float32) * np.float32(0.5)
     for severity, (kept, thickness) in enumerate([(1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)], 1):
-        pane = corrupted(np.zeros_like(images), "frost", severity, seed=2)
+        pane = igdm.corrupt(np.zeros_like(images), "frost", severity, seed=2)
         assert 0 < pane.max() <= np.float32(thickness)
-        np.testing.assert_allclose(corrupted(images, "frost", severity, seed=2), kept * images + pane, atol=1e-6)
+        np.testing.assert_allclose(igdm.corrupt(images, "frost", severity, seed=2), kept * images + pane, atol=1e-6)

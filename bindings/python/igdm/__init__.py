@@ -31,6 +31,7 @@ from ._library import loaded_path as library_path
 from ._structures import integer as _integer
 from .attacks import Adversarial, attack
 from .checkpoints import Description, describe
+from .corruptions import Corruptions, corrupt, evaluate_corruptions
 from .convert import export_onnx
 from .datasets import Dataset, TrainTest
 from .distillation import FitEvent, Position, Run, StepReport, Trainer, default_options, distill, methods
@@ -88,6 +89,7 @@ __all__ = [
     "AutoAttack",
     "BusyError",
     "Cancelled",
+    "Corruptions",
     "Dataset",
     "Description",
     "Evaluation",
@@ -125,12 +127,14 @@ __all__ = [
     "benchmark",
     "build_info",
     "convert",
+    "corrupt",
     "datasets",
     "default_options",
     "describe",
     "distill",
     "errors",
     "evaluate",
+    "evaluate_corruptions",
     "export_onnx",
     "get_threads",
     "library_path",

@@ -289,7 +289,8 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument(
         "--attacks",
         metavar="LIST",
-        help='such as fgsm,pgd-20,cw or apgd-ce,square-1000; "" = clean only; autoattack alone: its table and warnings',
+        help='such as fgsm,pgd-20,cw or apgd-ce,square-1000; "" = clean only; autoattack alone: its table and '
+        "warnings; corruptions alone: all fifteen at five severities, of all images",
     )
     parser.add_argument(
         "--version", metavar="NAME", help="of autoattack: standard, plus, rand or custom:LIST (custom:apgd-ce,square)"
@@ -349,6 +350,9 @@ def _evaluate(given: argparse.Namespace) -> None:
     model = igdm.Model.load(given.model, exact=given.exact)
     teacher = None if given.teacher is None else igdm.Model.load(given.teacher, exact=given.exact)
     data = _part(open_specification(given.data), given.split)
+    if given.attacks == "corruptions":
+        print(_shown(given, _measure_corruptions(given, model, data)))
+        return
     measure = _measure_ensemble if given.attacks == "autoattack" else _measure
     result = measure(given, model, teacher, data)
     _tell(given, result)
@@ -416,6 +420,19 @@ def _measure_ensemble(
         return igdm.autoattack(model, data, eps=given.eps, **version_options(given.version), **options)
 
 
+def _measure_corruptions(given: argparse.Namespace, model: igdm.Model, data: Dataset) -> igdm.Corruptions:
+    others = (
+        "version", "state", "eps", "step", "target", "samples", "report", "norm", "restarts", "random_start", "eot",
+        "loss", "kappa", "targets", "tuning", "teacher",
+    )  # fmt: skip
+    for name in others:
+        if getattr(given, name) is not None:
+            raise igdm.InvalidArgument(f"{name}: got {getattr(given, name)!r}, want none with --attacks corruptions")
+    options = {name: getattr(given, name) for name in ("batch_size", "seed") if getattr(given, name) is not None}
+    # 0 means all, as with other attacks.
+    return igdm.evaluate_corruptions(model, data, count=given.count or None, progress=not given.quiet, **options)
+
+
 def _is_sweep(given: argparse.Namespace) -> bool:
     """Whether there are several radii."""
     if given.eps is None or "," not in given.eps:
@@ -438,9 +455,15 @@ def _telling_partial(given: argparse.Namespace) -> Generator[None, None, None]:
 
 def _tell(given: argparse.Namespace, result: Evaluation | igdm.Sweep | igdm.AutoAttack) -> None:
     """Prints the table and writes the samples."""
-    print(json.dumps(result.to_dict(), indent=2) if given.json else result)
+    print(_shown(given, result))
     if given.samples is not None and not isinstance(result, igdm.Sweep):
         igdm.save_samples(given.samples, result)
+
+
+def _shown(
+    given: argparse.Namespace, result: Evaluation | igdm.Sweep | igdm.AutoAttack | igdm.Corruptions
+) -> object:
+    return json.dumps(result.to_dict(), indent=2) if given.json else result
 
 
 def _write_report(

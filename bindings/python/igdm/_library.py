@@ -7,7 +7,7 @@ import functools
 import logging
 import os
 import weakref
-from ctypes import POINTER, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint8, c_void_p
+from ctypes import POINTER, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint8, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -107,6 +107,10 @@ STATUS_FUNCTIONS: dict[str, list[Any]] = {
     "igdm_attack_host_model": [
         POINTER(_S.HostModel), POINTER(c_float), POINTER(c_int64), c_size_t, POINTER(_S.AttackOptions),
         POINTER(c_float), POINTER(_S.AttackReport),
+    ],
+    "igdm_corrupt": [
+        POINTER(c_float), c_size_t, c_int64, c_int64, c_int64, c_char_p, c_int64, c_uint64, POINTER(c_int64),
+        POINTER(c_float),
     ],
     "igdm_evaluate_options_init": [POINTER(_S.EvaluateOptions)],
     "igdm_evaluate": [

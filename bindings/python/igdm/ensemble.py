@@ -20,6 +20,7 @@ from ._library import Handle, call, file_path
 from ._structures import positive
 from .attacks import Adversarial, Report, Watcher, as_tuned, tuned, watched
 from .convert.files import require_writable
+from .corruptions import evaluate_corruptions
 from .datasets import Dataset, require_dataset
 from .errors import InvalidArgument
 from .evaluation import Row, format_rows, read_rows, read_warnings, told
@@ -246,21 +247,24 @@ def benchmark(
     record: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> tuple[float, float]:
-    """Clean and robust accuracy in [0,1] under standard AutoAttack, as RobustBench measures them.
+    """Clean and robust accuracy in [0,1], as RobustBench measures them: under standard AutoAttack, or, for the threat
+    "corruptions", the mean of 15 common corruptions at 5 severities (evaluate_corruptions()).
 
-    threat   "linf", "l2" or "l1"
+    threat   "linf", "l2", "l1" or "corruptions", which has no eps
     n        the first so many samples of `data`; None = all
     to       a JSON file to write, with the fields of RobustBench's model records: accuracies in percent, two decimals;
              threat, number of samples and warnings are its footnote. Of version "standard" only
     dataset  the name of the data in that file, such as "cifar10"; where left out, the kind of source that `data` has
     record   what else is known for that file: {"name": ..., "authors": ..., "venue": ..., "link": ...}
-    options  as those of autoattack(): state, batch_size, seed, progress, callback, version, attacks
+    options  as those of autoattack(): state, batch_size, seed, progress, callback, version, attacks; with corruptions
+             those of evaluate_corruptions()
     """
     for name, instead in (("norm", "threat"), ("count", "n")):
         if name in options:
             raise InvalidArgument(f"{name}: got {options[name]!r}, want it as {instead}, as RobustBench has it")
-    if threat.lower() not in THREATS:
-        raise InvalidArgument(f"threat: got {threat!r}, want one of {', '.join(THREATS)}")
+    threat = threat.lower()
+    if threat not in (*THREATS, "corruptions"):
+        raise InvalidArgument(f"threat: got {threat!r}, want one of {', '.join(THREATS)}, corruptions")
     if n is not None:
         positive("n", n)
     known = _checked_record(record)
@@ -270,20 +274,24 @@ def benchmark(
             raise InvalidArgument(
                 f"version: got {options['version']!r} with `to`, want 'standard', of which RobustBench keeps records"
             )
-    result = autoattack(model, data, norm=threat.lower(), eps=eps, count=n, **options)
+    if threat == "corruptions":
+        corrupted = evaluate_corruptions(model, data, count=n, **options)
+        clean, robust, notes = corrupted.clean, corrupted.mean, [f"corruptions made by igdm, {corrupted.count} samples"]
+        found = {"corruptions_acc": f"{100 * robust:.2f}"}
+    else:
+        result = autoattack(model, data, norm=threat, eps=eps, count=n, **options)
+        clean, robust, notes = result.clean, result.robust, [f"{THREATS[threat]}, {result.count} samples"]
+        notes += result.warnings
+        found = {"eps": str(eps), "autoattack_acc": f"{100 * robust:.2f}"}
     if to is not None:
-        measured = {
+        measured = found | {
             "dataset": data.source["kind"] if dataset is None else dataset,
             "architecture": model.info.architecture if isinstance(model, Model) else None,
-            "eps": str(eps),
-            "clean_acc": f"{100 * result.clean:.2f}",
-            "autoattack_acc": f"{100 * result.robust:.2f}",
-            "footnote": "; ".join([f"{THREATS[threat.lower()]}, {result.count} samples", *result.warnings]),
+            "clean_acc": f"{100 * clean:.2f}",
+            "footnote": "; ".join([*([known.pop("footnote")] if "footnote" in known else []), *notes]),
         }
-        if "footnote" in known:
-            known["footnote"] = f"{known['footnote']}; {measured['footnote']}"
         write_json(to, dict.fromkeys(RECORD) | measured | known)
-    return result.clean, result.robust
+    return clean, robust
 
 
 def _checked_record(record: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -292,7 +300,7 @@ def _checked_record(record: Mapping[str, Any] | None) -> dict[str, Any]:
         return {}
     if not isinstance(record, Mapping):
         raise InvalidArgument(f"record: got {type(record).__name__}, want a mapping of fields")
-    told = [field for field in RECORD if field not in ("eps", "clean_acc", "autoattack_acc")]
+    told = [field for field in RECORD if field not in ("eps", "clean_acc", "autoattack_acc", "corruptions_acc")]
     for field, value in record.items():
         if field not in told:
             raise InvalidArgument(f"record: got a field {field!r}, want some of {', '.join(told)}")

@@ -15,7 +15,7 @@ from . import _structures as structures
 from ._callbacks import Callback
 from ._library import call
 from ._structures import positive
-from .errors import InvalidArgument, ShapeError
+from .errors import InvalidArgument, NotFiniteError, ShapeError
 from .models import Model, require_model
 
 Floats = NDArray[np.float32]
@@ -108,6 +108,17 @@ def _evaluate(model: HostModel, event: structures.HostPass) -> None:
         _store("forward", model.forward(images), event.logits, logits_shape)
 
 
+def host_logits(model: HostModel, images: Floats) -> Floats:
+    """One forward pass outside the library."""
+    view = images.view()
+    view.flags.writeable = False
+    logits = _checked("forward", model.forward(view), (len(images), model.classes))
+    broken = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if len(broken):
+        raise NotFiniteError(f"forward: sample {broken[0]}: got {logits[broken[0]]}, want finite numbers")
+    return logits
+
+
 def _view(address: Any, shape: tuple[int, ...]) -> Floats:
     return np.ctypeslib.as_array(address, shape)
 
@@ -120,9 +131,13 @@ def _read_only(address: Any, shape: tuple[int, ...]) -> Floats:
 
 
 def _store(name: str, result: ArrayLike, address: Any, shape: tuple[int, ...]) -> None:
+    _view(address, shape)[...] = _checked(name, result, shape)
+
+
+def _checked(name: str, result: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
     array = np.asarray(result)
     if array.shape != shape:
         raise ShapeError(f"{name}: returned shape {array.shape}, want {shape}")
     if array.dtype.kind != "f":
         raise TypeError(f"{name}: returned dtype {array.dtype}, want floats")
-    _view(address, shape)[...] = array
+    return array
