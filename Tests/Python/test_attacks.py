@@ -82,7 +82,7 @@ def test_kl_loss_with_targets(teacher: igdm.Model) -> None:
     ("options", "message"),
     [
         ({"attack": "square root"}, "fgsm, pgd, cw"),
-        ({"eps": -0.1}, "epsilon"),
+        ({"eps": -0.1}, "eps:"),
         ({"eps": 0.1, "step": 0.2}, "step"),
         ({"eps": "8:255"}, '"8:255"'),
         ({"eps": "1/0"}, '"1/0"'),

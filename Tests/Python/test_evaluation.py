@@ -82,7 +82,7 @@ def test_targets_that_fit_no_samples(teacher: igdm.Model, data: igdm.Dataset) ->
         igdm.evaluate(teacher, data, attacks="fgsm", target=targets, count=4)
     with pytest.raises(TypeError, match="target: got dtype float64"):
         igdm.evaluate(teacher, data, attacks="fgsm", target=targets + 0.5)
-    with pytest.raises(igdm.InvalidArgument, match="target_labels: sample 0: got 3"):
+    with pytest.raises(igdm.InvalidArgument, match="target: sample 0: got 3"):
         igdm.evaluate(teacher, data, attacks="fgsm", target=targets + data.classes)
     with pytest.raises(igdm.InvalidArgument, match="target_labels"):
         igdm.evaluate(teacher, data, attacks="fgsm", target="labels")

@@ -71,6 +71,15 @@ def test_what_a_smaller_radius_has_broken_is_not_attacked_again(
     assert accuracies == sorted(accuracies, reverse=True) and accuracies[-1] < accuracies[0]
 
 
+def test_a_teachers_gradients_are_in_the_table_once(teacher: igdm.Model, data: igdm.Dataset) -> None:
+    """They are compared on clean images: the same for every radius."""
+    options = dict(attacks="fgsm", count=6, teacher=teacher)
+    swept = igdm.sweep(teacher, data, [0.1, 0.2], **options)  # type: ignore[arg-type]
+    line = str(igdm.evaluate(teacher, data, eps=0.2, **options)).splitlines()[-1]  # type: ignore[arg-type]
+    assert line.startswith("input gradients against the teacher's: cosine 1.000")
+    assert str(swept).count("input gradients") == 1 and line in str(swept).splitlines()
+
+
 def test_autoattack_over_radii(teacher: igdm.Model, data: igdm.Dataset, tmp_path: Path) -> None:
     """What the smaller radius has broken keeps its attack and image; the others are as under an AutoAttack alone."""
     options = {"version": "custom:apgd-ce-3,square-20", "seed": 2}

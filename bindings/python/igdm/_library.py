@@ -190,12 +190,17 @@ def load() -> ctypes.CDLL:
     return library
 
 
+RENAMED = {"epsilon": "eps", "target_labels": "target"}
+"""Arguments that have another name in Python, as messages begin with them."""
+
+
 def call(name: str, *arguments: Any) -> None:
     """Calls a function that returns a status; a failure becomes an exception with the library's message."""
     library = load()
     status = getattr(library, name)(*arguments)
     if status != 0:
-        raise from_status(status, library.igdm_last_error().decode(errors="replace"))
+        argument, separator, rest = library.igdm_last_error().decode(errors="replace").partition(":")
+        raise from_status(status, RENAMED.get(argument, argument) + separator + rest)
 
 
 def ask(name: str, *arguments: Any) -> Any:

@@ -150,7 +150,8 @@ def attack(
             )  # fmt: skip
             if target is not None:
                 name, wanted_classes = as_target(target, len(batch))
-                truth = truth if wanted_classes is None else wanted_classes
+                if wanted_classes is not None:
+                    truth = _in_range("target", wanted_classes, under.classes)
                 options.assign(target=name)
             if indices is not None:
                 places = arrays.labels("indices", indices, len(batch))
@@ -184,6 +185,14 @@ def as_target(target: str | int | ArrayLike, count: int) -> tuple[str, arrays.La
     if isinstance(target, numbers.Integral):
         return str(int(target)), None
     return "labels", arrays.labels("target", target, count)
+
+
+def _in_range(name: str, values: arrays.Labels, classes: int) -> arrays.Labels:
+    """Classes that the library calls labels."""
+    wrong = np.flatnonzero((values < 0) | (values >= classes))
+    if len(wrong):
+        raise InvalidArgument(f"{name}: sample {wrong[0]}: got {values[wrong[0]]}, want 0 ... {classes - 1}")
+    return values
 
 
 def tuned(tuning: Mapping[str, float]) -> structures.AttackTuning:

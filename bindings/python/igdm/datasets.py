@@ -268,6 +268,8 @@ def from_arrays(
         raise ShapeError(
             f"images: got shape {pixels.shape}, want (N, C, H, W); (N, H, W) becomes it by images[:, None]"
         )
+    if not len(pixels):
+        raise InvalidArgument(f"images: got none, of shape {pixels.shape}, want at least one")
     if arrays.is_soft(labels):
         width = np.shape(labels)[1] if classes is None else integer("classes", classes)
         rows = arrays.soft_labels("labels", labels, len(pixels), max(width, 2))

@@ -90,12 +90,7 @@ class Evaluation:
         if len(self.rows) > 2:
             lines.insert(1, f"under all of them {100 * self.worst.mean():.2f} %")
         lines += stopped(self.rows)
-        if self.gradient_cosine is not None:
-            lines.append(
-                f"input gradients against the teacher's: cosine {self.gradient_cosine:.3f}, "
-                f"distance {self.gradient_distance:.3f}"
-            )
-        return "\n".join([*lines, *told(self.warnings)])
+        return "\n".join([*lines, *agreement(self), *told(self.warnings)])
 
 
 def evaluate(
@@ -250,6 +245,16 @@ def measured(
         raise
     with Handle(made, "igdm_evaluation_release"):
         yield result(has_agreement=teacher is not None), made
+
+
+def agreement(evaluation: Evaluation) -> list[str]:
+    """A line about the gradients, where there was a teacher."""
+    if evaluation.gradient_cosine is None:
+        return []
+    return [
+        f"input gradients against the teacher's: cosine {evaluation.gradient_cosine:.3f}, "
+        f"distance {evaluation.gradient_distance:.3f}"
+    ]
 
 
 def told(warnings: Sequence[str]) -> list[str]:

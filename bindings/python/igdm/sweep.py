@@ -13,7 +13,7 @@ from ._structures import number
 from .datasets import Dataset
 from .ensemble import AutoAttack, ensembled, version_options
 from .errors import InvalidArgument
-from .evaluation import Evaluation, format_table, measured, stopped, told
+from .evaluation import Evaluation, agreement, format_table, measured, stopped, told
 from .hosts import HostModel
 from .models import Model
 
@@ -62,7 +62,9 @@ class Sweep:
         judged = zip(self.eps, self.evaluations, strict=False)
         doubts = [f"eps {eps}: {doubt}" for eps, one in judged for doubt in one.warnings]
         table = format_table(["eps", *curves], rows)
-        return "\n".join([table, about, *stopped(self.evaluations[-1].rows), *told(doubts)])
+        # Of clean images: the same for every radius.
+        gradients = agreement(first) if isinstance(first, Evaluation) else []
+        return "\n".join([table, about, *gradients, *stopped(self.evaluations[-1].rows), *told(doubts)])
 
 
 def sweep(model: Model | HostModel, data: Dataset, eps: Sequence[float | str], **options: Any) -> Sweep:
