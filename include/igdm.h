@@ -11,7 +11,7 @@
  *   1. Library        version, build, errors, threads, logging
  *   2. Models         create (by name or from a layer graph), load, save, exact arithmetic, predict, gradients, weights by name
  *   3. Datasets       arrays, IDX, CIFAR and HDF5 files
- *   4. Attacks        FGSM, PGD, C&W-inf, Auto-PGD, FAB, Square, DeepFool, DDN, FMN, C&W-L2, SPSA, HopSkipJump; on the library's models and on those of the host
+ *   4. Attacks        FGSM, PGD, C&W-inf, Auto-PGD, FAB, Square, DeepFool, DDN, FMN, C&W-L2, SPSA, HopSkipJump, corruptions; on the library's models and on those of the host
  *   5. Evaluation     a table of accuracies under a list of attacks, gradient agreement with a teacher, AutoAttack
  *   6. Distillation   PGD-AT, TRADES, ARD, IAD, AKD, RSLAD, AdaAD, AdaIAD, MTARD, DGAD, SAAD, each with and without IGDM
  *
@@ -837,10 +837,10 @@ IGDM_API int32_t igdm_attack_host_model(const igdm_host_model *model, const floa
  *   indices    (count) places of the samples in their dataset, each at least 0; NULL = 0, 1, 2, ... With its seed a sample's index
  *              decides the random numbers: they are those of igdm_attack, which looks at this image, but gives it back only
  *              where the model misclassifies it
- *   corrupted  like images, written; may be the same memory
+ *   corrupted  like images, written; may be the same memory, but not overlap otherwise
  *
  * Accuracy on what this writes counts every image, as RobustBench does; under igdm_evaluate an image that is misclassified
- * clean is misclassified under each corruption too.
+ * clean counts as misclassified under each corruption.
  * Errors: INVALID_ARGUMENT (a name, severity, index or value out of range), NOT_FINITE, OUT_OF_MEMORY. */
 IGDM_API int32_t igdm_corrupt(const float *images, size_t count, int64_t channels, int64_t height, int64_t width,
                               const char *name, int64_t severity, uint64_t seed, const int64_t *indices,

@@ -425,7 +425,7 @@ private struct ProgressKeeper {
     }
 
     /// Counts up with each change to the attacks that gives other results.
-    private static let generation = 4
+    private static let generation = 5
 
     mutating func saveWhenDue() throws {
         if monotonicSeconds() - saved >= interval { try save() }

@@ -34,6 +34,11 @@ struct Corruption: Sendable {
     static let planes = 5
     static let severities = 1...5
 
+    /// Bytes of the arrays that a corruption keeps at a time, at most: JPEG's planes of integers, frost's knots.
+    static func largestArrays(_ shape: ImageShape) -> Int {
+        (shape.height + 16) * (shape.width + 16) * (2 * shape.channels + 12) * MemoryLayout<Int>.stride
+    }
+
     /// The corrupted image at the beginning of `memory`, which has room for `planes` images.
     func write(
         to memory: UnsafeMutablePointer<Float>, _ image: UnsafePointer<Float>, _ shape: ImageShape, severity: Int,
@@ -92,15 +97,19 @@ public func corrupt(
         throw EngineError.invalid("severity", got: severity, want: "1 ... 5")
     }
     try Validation.checkImages(images, count: count, shape: shape, argument: "images")
-    // A piece of work has no way to fail for lack of memory.
-    _ = try FloatBuffer(Corruption.planes * shape.count * WorkerPool.threads)
-    WorkerPool.parallelFor(count) { sample in
-        let memory = Scratch.floats(Corruption.planes * shape.count)
-        corruption.write(
-            to: memory, images + sample * shape.count, shape, severity: severity,
-            random: attackRandom(
-                seed: seed, attack: corruption.number, key: UInt64(indices[sample]), run: 0, stream: .search))
-        (corrupted + sample * shape.count).update(from: memory, count: shape.count)
+    let parts = min(count, WorkerPool.threads)
+    let memory = try FloatBuffer(parts * Corruption.planes * shape.count)
+    // Some keep arrays, which end the process where memory runs out: with this much left it does not.
+    _ = try Buffer<UInt8>(parts * Corruption.largestArrays(shape))
+    WorkerPool.parallelFor(parts) { part in
+        let own = memory.pointer + part * Corruption.planes * shape.count
+        for sample in stride(from: part, to: count, by: parts) {
+            corruption.write(
+                to: own, images + sample * shape.count, shape, severity: severity,
+                random: attackRandom(
+                    seed: seed, attack: corruption.number, key: UInt64(indices[sample]), run: 0, stream: .search))
+            (corrupted + sample * shape.count).update(from: own, count: shape.count)
+        }
     }
 }
 
@@ -170,7 +179,8 @@ extension Corruption {
             let brighter = min(value + more, 1)
             for c in 0..<channels {
                 let old = canvas.image[c * area + i]
-                canvas.image[c * area + i] = value > 0 ? old * (brighter / value) : brighter
+                // The quotient first: that of a small value would be beyond all numbers.
+                canvas.image[c * area + i] = value > 0 ? old / value * brighter : brighter
             }
         }
     }

@@ -205,7 +205,7 @@ public func igdm_corrupt(
         let each = try optionalPointer(indices, "indices").map { try checkedIndices($0, count, "indices") }
         try corrupt(
             try pointer(corrupted, "corrupted"), images, count: count, shape: shape, name: name,
-            severity: try dimension(severity, "severity", 1...5), seed: seed, indices: each ?? .from(0))
+            severity: Int(severity), seed: seed, indices: each ?? .from(0))
     }
 }
 

@@ -101,6 +101,10 @@ def test_bad_arguments(teacher: igdm.Model) -> None:
     images, labels = make_arrays(4)
     with pytest.raises(igdm.InvalidArgument, match="label"):
         igdm.attack(teacher, images, labels + 5)
+    with pytest.raises(igdm.InvalidArgument, match=r"^target: sample 1: got 9, want 0 \.\.\. 2"):
+        igdm.attack(teacher, images, labels, "fgsm", target=[0, 9, 1, 1])
+    with pytest.raises(igdm.InvalidArgument, match=r"^first_index: got -1"):
+        igdm.attack(teacher, images, labels, "fgsm", first_index=-1)
     with pytest.raises(igdm.ShapeError, match="labels"):
         igdm.attack(teacher, images, labels[:2])
     with pytest.raises(TypeError, match=r"igdm\.Model"):

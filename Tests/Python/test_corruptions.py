@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import json
 import re
@@ -12,6 +13,7 @@ from typing import Any
 import igdm
 import numpy as np
 import pytest
+from igdm._library import call
 from PIL import Image
 from scipy import ndimage
 
@@ -60,9 +62,10 @@ BAD = [
     (dict(name="mist"), igdm.InvalidArgument, 'name: got "mist", want one of gaussian_noise'),
     (dict(name="pgd"), igdm.InvalidArgument, 'name: got "pgd"'),
     (dict(name=3), TypeError, "name: got int"),
+    (dict(name="fog\0x"), igdm.InvalidArgument, "name: got 'fog\\x00x'"),
     (dict(seed=-1), igdm.InvalidArgument, "seed: got -1"),
     (dict(seed=2**64), igdm.InvalidArgument, "seed: got 18446744073709551616"),
-    (dict(indices=[0]), igdm.IgdmError, "indices"),
+    (dict(indices=[0]), igdm.ShapeError, "indices: got shape (1,), want (2,)"),
     (dict(indices=[0, -1]), igdm.InvalidArgument, "indices[1]: got -1, want at least 0"),
     (dict(images=np.zeros((3, 4, 4), np.float32)), igdm.ShapeError, "want (N, C, H, W); add the batch axis"),
     (dict(images=np.zeros((2, 3, 4, 4))), TypeError, "images: got dtype float64, want float32"),
@@ -103,12 +106,14 @@ def test_accuracy_under_corruptions_is_of_all_images(teacher: igdm.Model, data: 
     assert result.accuracy["fog"][1] == 1
     assert result.clean == np.mean(clean) and result.count == 40
     assert result.mean == np.mean([*result.accuracy.values()])
-    assert [one.done for one in told] == sorted(one.done for one in told)
-    assert told[-1].done == told[-1].total == 40 * 7
+    stages = ["clean", *(f"{name}-{severity}" for name in names for severity in (2, 5))]
+    assert [(one.stage, one.done, one.total) for one in told] == [(s, n, 40) for s in stages for n in (16, 32, 40)]
     lines = str(result).splitlines()
     assert lines[0].split() == ["severity", "2", "5", "mean"] and lines[-2].startswith("mean")
     assert f"{100 * result.mean:.2f} %" in lines[-2]
-    json.dumps(result.to_dict())
+    typed = igdm.evaluate_corruptions(teacher, data, names=np.array(names), severities=np.array([2, 5]), count=0,
+                                      seed=np.int64(4))  # fmt: skip
+    assert json.loads(json.dumps(typed.to_dict()))["accuracy"] == {k: list(v) for k, v in result.accuracy.items()}
     # Whatever the batches; and a function of the host is as good as a model of the library.
     host = igdm.HostModel(teacher.predict, None, classes=data.classes, input_shape=data.image_shape)
     other = igdm.evaluate_corruptions(host, data, names=names, severities=(2, 5), count=40, batch_size=7, seed=4)
@@ -118,23 +123,106 @@ def test_accuracy_under_corruptions_is_of_all_images(teacher: igdm.Model, data: 
 def test_bad_arguments_of_evaluate_corruptions(teacher: igdm.Model, data: igdm.Dataset) -> None:
     shape, classes = data.image_shape, data.classes
     broken = igdm.HostModel(lambda x: np.full((len(x), classes), np.nan), None, classes=classes, input_shape=shape)
+    seven = data.read(7, 1)[0]
+    large = igdm.HostModel(  # beyond float32 for one image
+        lambda x: np.repeat(np.where((x == seven).all(axis=(1, 2, 3)), 1e300, 0.0)[:, None], classes, axis=1), None,
+        classes=classes, input_shape=list(shape),  # type: ignore[arg-type]
+    )  # fmt: skip
     narrow = igdm.HostModel(lambda x: np.zeros((len(x), 2)), None, classes=2, input_shape=shape)
     other = igdm.HostModel(lambda x: np.zeros((len(x), classes)), None, classes=classes, input_shape=(1, 2, 2))
     for model, options, kind, message in (
         (teacher, dict(names=["mist"]), igdm.InvalidArgument, "names: got 'mist'"),
-        (teacher, dict(names="fog"), igdm.InvalidArgument, "names: got 'fog', want a list"),
-        (teacher, dict(severities=[]), igdm.InvalidArgument, "severities: got [], want a list"),
-        (teacher, dict(severities=[7]), igdm.InvalidArgument, "severity: got 7"),
-        (teacher, dict(count=0), igdm.InvalidArgument, "count: got 0"),
+        (teacher, dict(names="fog"), TypeError, "names: got 'fog', want a list"),
+        (teacher, dict(names=[3]), TypeError, "names: got int"),
+        (teacher, dict(names=["fog", "snow", "fog"]), igdm.InvalidArgument, "names: got 'fog' twice"),
+        (teacher, dict(severities=3), TypeError, "severities: got 3, want a list"),
+        (teacher, dict(severities=[]), igdm.InvalidArgument, "severities: got none"),
+        (teacher, dict(severities=[1, 7]), igdm.InvalidArgument, "severities: got 7"),
+        (teacher, dict(severities=[1, 1]), igdm.InvalidArgument, "severities: got 1 twice"),
+        (teacher, dict(severities=[True]), TypeError, "severities: got True"),
+        (teacher, dict(seed=-1), igdm.InvalidArgument, "seed: got -1"),
+        (teacher, dict(count=-1), igdm.InvalidArgument, "count: got -1, want 0 (all) ... 48"),
+        (teacher, dict(count=49), igdm.InvalidArgument, "count: got 49, want 0 (all) ... 48"),
         (teacher, dict(batch_size=0), igdm.InvalidArgument, "batch_size: got 0"),
         (teacher, dict(callback=lambda _: True), igdm.Cancelled, "the callback asked to stop"),
         (broken, {}, igdm.NotFiniteError, "forward: sample 0"),
-        (narrow, {}, igdm.InvalidArgument, "the model has 2 classes"),
-        (other, {}, igdm.ShapeError, "which the model takes"),
+        (large, dict(batch_size=5), igdm.NotFiniteError, "forward: sample 7"),
+        (narrow, {}, igdm.ShapeError, "in 2 classes, the dataset has"),
+        (other, {}, igdm.ShapeError, "model: takes images (1, 2, 2)"),
         ("teacher", {}, TypeError, "model: got str"),
     ):
         with pytest.raises(kind, match=re.escape(message)):
             igdm.evaluate_corruptions(model, data, **options)
+
+
+def test_what_was_measured_before_an_exception_is_kept(teacher: igdm.Model, data: igdm.Dataset) -> None:
+    def stop(progress: igdm.Progress) -> None:
+        if progress.stage == "snow-3":
+            raise RuntimeError("enough")
+
+    options = dict(names=["fog", "frost", "snow"], severities=(2, 3), count=12)
+    with pytest.raises(RuntimeError, match="enough") as stopped:
+        igdm.evaluate_corruptions(teacher, data, callback=stop, **options)  # type: ignore[arg-type]
+    whole = igdm.evaluate_corruptions(teacher, data, **options)  # type: ignore[arg-type]
+    found = stopped.value.partial  # type: ignore[attr-defined]
+    assert list(found.accuracy) == ["fog", "frost"] and found.clean == whole.clean
+    assert all(found.accuracy[name] == whole.accuracy[name] for name in found.accuracy)
+    assert "frost" in str(found)
+
+
+def test_corrupted_in_place_and_on_any_number_of_threads() -> None:
+    images = make_bytes(3, (3, 11, 17)) / np.float32(255)
+    before = igdm.get_threads()
+    try:
+        for name in igdm.corruptions.NAMES:
+            wanted = igdm.corrupt(images, name, 4, seed=9)
+            for threads in (1, 3):
+                igdm.set_threads(threads)
+                np.testing.assert_array_equal(igdm.corrupt(images, name, 4, seed=9), wanted)
+            own = images.copy()
+            shape = own.shape
+            place = own.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+            call("igdm_corrupt", place, shape[0], *shape[1:], name.encode(), 4, 9, None, place)
+            np.testing.assert_array_equal(own, wanted)
+    finally:
+        igdm.set_threads(before)
+
+
+def test_names_are_those_of_the_attacks() -> None:
+    assert set(igdm.corruptions.NAMES) == {name for name in igdm.attacks.names() if "_" in name} | {
+        "snow", "frost", "fog", "brightness", "contrast", "pixelate",
+    }  # fmt: skip
+
+
+def test_almost_black_images_can_be_brightened() -> None:
+    images = np.zeros((1, 3, 2, 2), np.float32)
+    images[:, 0] = 1e-40
+    for severity, more in enumerate([0.05, 0.1, 0.15, 0.2, 0.3], 1):
+        brighter = igdm.corrupt(images, "brightness", severity)
+        np.testing.assert_allclose(brighter[:, 0], more, rtol=1e-4)
+        assert not brighter[:, 1:].any()
+
+
+def test_images_that_do_not_fit_the_memory(python: Callable[..., Any]) -> None:
+    """An error, where arrays would end the process."""
+    code = """
+import resource, numpy as np, igdm
+images = np.zeros((1, 3, 700, 700), np.float32)
+igdm.corrupt(images[:, :, :20, :20].copy(), "fog")
+used = int(open("/proc/self/statm").read().split()[0]) * 4096
+told = set()
+for room in range(4, 200, 12):
+    resource.setrlimit(resource.RLIMIT_AS, (used + (room << 20), -1))
+    for name in ("jpeg_compression", "frost", "elastic_transform"):
+        try:
+            igdm.corrupt(images, name)
+            told.add("done")
+        except (igdm.OutOfMemory, MemoryError):
+            told.add("refused")
+print(*sorted(told))
+"""
+    done = python("-c", code, OPENBLAS_NUM_THREADS="1")
+    assert (done.returncode, done.stdout.split()) == (0, ["done", "refused"]), done.stderr
 
 
 def test_benchmark_has_robustbenchs_third_threat(
@@ -150,6 +238,13 @@ def test_benchmark_has_robustbenchs_third_threat(
     assert record["corruptions_acc"] == f"{100 * robust:.2f}" and record["clean_acc"] == f"{100 * clean:.2f}"
     assert record["autoattack_acc"] is None and record["eps"] is None
     assert record["footnote"] == "mine; corruptions made by igdm, 8 samples"
+    for options, message in (
+        (dict(eps="8/255"), "eps: got '8/255', want none with corruptions"),
+        (dict(names=["fog"]), "names: got ['fog'], want none"),
+        (dict(version="plus"), "version: got 'plus', want none"),
+    ):
+        with pytest.raises(igdm.InvalidArgument, match=re.escape(message)):
+            igdm.benchmark(teacher, data, threat="corruptions", n=1, to=path, **options)  # type: ignore[arg-type]
     with pytest.raises(igdm.InvalidArgument, match="record: got a field 'corruptions_acc'"):
         igdm.benchmark(teacher, data, threat="corruptions", n=1, record={"corruptions_acc": "99"})
     checkpoint = tmp_path / "model.h5"
@@ -158,6 +253,7 @@ def test_benchmark_has_robustbenchs_third_threat(
     done = python(*common, "--attacks", "corruptions", "--count", "4", "--json", "--quiet")
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["accuracy"]) == 15
+    common[3] = "nowhere.h5"  # the options come first
     refused = python(*common, "--attacks", "corruptions", "--eps", "0.1")
     assert refused.returncode == 2 and "eps: got '0.1', want none with --attacks corruptions" in refused.stderr
 

@@ -127,6 +127,8 @@ def test_bad_arrays() -> None:
         datasets.from_arrays(images.astype(np.float64), labels)
     with pytest.raises(igdm.ShapeError, match=r"images\[:, None\]"):
         datasets.from_arrays(images[:, 0], labels)
+    with pytest.raises(igdm.InvalidArgument, match="images: got none, of shape"):
+        datasets.from_arrays(images[:0], labels[:0])
     with pytest.raises(igdm.ShapeError, match="one for each image"):
         datasets.from_arrays(images, labels[:3])
     with pytest.raises(TypeError, match="integers"):

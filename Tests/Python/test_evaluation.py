@@ -84,7 +84,7 @@ def test_targets_that_fit_no_samples(teacher: igdm.Model, data: igdm.Dataset) ->
         igdm.evaluate(teacher, data, attacks="fgsm", target=targets + 0.5)
     with pytest.raises(igdm.InvalidArgument, match="target: sample 0: got 3"):
         igdm.evaluate(teacher, data, attacks="fgsm", target=targets + data.classes)
-    with pytest.raises(igdm.InvalidArgument, match="target_labels"):
+    with pytest.raises(igdm.InvalidArgument, match="target: got 'labels', want an array"):
         igdm.evaluate(teacher, data, attacks="fgsm", target="labels")
 
 

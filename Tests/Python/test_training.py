@@ -98,7 +98,7 @@ def test_milestones(teacher: igdm.Model, data: igdm.Dataset) -> None:
         ),
         ({"mirror": "glass"}, igdm.InvalidArgument, "paper"),
         ({"step": 0.2}, igdm.InvalidArgument, "step"),
-        ({"eps": -1}, igdm.InvalidArgument, "epsilon"),
+        ({"eps": -1}, igdm.InvalidArgument, "eps: got -1"),
         ({"epochs": 0}, igdm.InvalidArgument, "epochs"),
         ({"epochs": 2**80}, igdm.InvalidArgument, "64 bits"),
         ({"epochs": "5"}, TypeError, "epochs"),

@@ -31,8 +31,8 @@ from ._library import loaded_path as library_path
 from ._structures import integer as _integer
 from .attacks import Adversarial, attack
 from .checkpoints import Description, describe
-from .corruptions import Corruptions, corrupt, evaluate_corruptions
 from .convert import export_onnx
+from .corruptions import Corruptions, corrupt, evaluate_corruptions
 from .datasets import Dataset, TrainTest
 from .distillation import FitEvent, Position, Run, StepReport, Trainer, default_options, distill, methods
 from .ensemble import AutoAttack, autoattack, benchmark

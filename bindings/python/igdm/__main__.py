@@ -311,7 +311,7 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("--restarts", type=int, metavar="N", help="independent runs of each attack")
     parser.add_argument("--count", type=int, metavar="N", help="the first N samples; 0 = all")
     parser.add_argument("--batch-size", type=int, metavar="N", help="changes speed and memory only")
-    parser.add_argument("--seed", type=int, metavar="N", help="of the random starts")
+    parser.add_argument("--seed", type=int, metavar="N", help="of the random starts, of corruptions")
     parser.add_argument(
         "--random-start", action=argparse.BooleanOptionalAction, default=None, help="begin at random in the ball"
     )
@@ -342,6 +342,8 @@ def _setting(text: str) -> tuple[str, float]:
 
 
 def _evaluate(given: argparse.Namespace) -> None:
+    if given.attacks == "corruptions":
+        _refuse_with_corruptions(given)
     inputs = [("MODEL", given.model), ("teacher", given.teacher), ("target", given.target)]
     inputs += [("data", path) for path in given.data.partition(":")[2].split(",")]
     _require_outputs(given, ("report", "samples", "state"), inputs)
@@ -351,7 +353,7 @@ def _evaluate(given: argparse.Namespace) -> None:
     teacher = None if given.teacher is None else igdm.Model.load(given.teacher, exact=given.exact)
     data = _part(open_specification(given.data), given.split)
     if given.attacks == "corruptions":
-        print(_shown(given, _measure_corruptions(given, model, data)))
+        _tell(given, _measure_corruptions(given, model, data))
         return
     measure = _measure_ensemble if given.attacks == "autoattack" else _measure
     result = measure(given, model, teacher, data)
@@ -420,7 +422,7 @@ def _measure_ensemble(
         return igdm.autoattack(model, data, eps=given.eps, **version_options(given.version), **options)
 
 
-def _measure_corruptions(given: argparse.Namespace, model: igdm.Model, data: Dataset) -> igdm.Corruptions:
+def _refuse_with_corruptions(given: argparse.Namespace) -> None:
     others = (
         "version", "state", "eps", "step", "target", "samples", "report", "norm", "restarts", "random_start", "eot",
         "loss", "kappa", "targets", "tuning", "teacher",
@@ -428,9 +430,12 @@ def _measure_corruptions(given: argparse.Namespace, model: igdm.Model, data: Dat
     for name in others:
         if getattr(given, name) is not None:
             raise igdm.InvalidArgument(f"{name}: got {getattr(given, name)!r}, want none with --attacks corruptions")
+
+
+def _measure_corruptions(given: argparse.Namespace, model: igdm.Model, data: Dataset) -> igdm.Corruptions:
     options = {name: getattr(given, name) for name in ("batch_size", "seed") if getattr(given, name) is not None}
-    # 0 means all, as with other attacks.
-    return igdm.evaluate_corruptions(model, data, count=given.count or None, progress=not given.quiet, **options)
+    with _telling_partial(given):
+        return igdm.evaluate_corruptions(model, data, count=given.count, progress=not given.quiet, **options)
 
 
 def _is_sweep(given: argparse.Namespace) -> bool:
@@ -453,17 +458,11 @@ def _telling_partial(given: argparse.Namespace) -> Generator[None, None, None]:
         raise
 
 
-def _tell(given: argparse.Namespace, result: Evaluation | igdm.Sweep | igdm.AutoAttack) -> None:
+def _tell(given: argparse.Namespace, result: Evaluation | igdm.Sweep | igdm.AutoAttack | igdm.Corruptions) -> None:
     """Prints the table and writes the samples."""
-    print(_shown(given, result))
-    if given.samples is not None and not isinstance(result, igdm.Sweep):
+    print(json.dumps(result.to_dict(), indent=2) if given.json else result)
+    if given.samples is not None and not isinstance(result, igdm.Sweep | igdm.Corruptions):
         igdm.save_samples(given.samples, result)
-
-
-def _shown(
-    given: argparse.Namespace, result: Evaluation | igdm.Sweep | igdm.AutoAttack | igdm.Corruptions
-) -> object:
-    return json.dumps(result.to_dict(), indent=2) if given.json else result
 
 
 def _write_report(

@@ -190,8 +190,13 @@ def load() -> ctypes.CDLL:
     return library
 
 
-RENAMED = {"epsilon": "eps", "target_labels": "target"}
-"""Arguments that have another name in Python, as messages begin with them."""
+_RENAMED = {"epsilon": "eps", "target_labels": "target", "base_width": "width"}
+
+
+def in_python(message: str) -> str:
+    """A message of the library, which begins with an argument's name, with the name that it has in Python."""
+    argument, separator, rest = message.removeprefix("options.").partition(":")
+    return _RENAMED.get(argument, argument) + separator + rest
 
 
 def call(name: str, *arguments: Any) -> None:
@@ -199,8 +204,7 @@ def call(name: str, *arguments: Any) -> None:
     library = load()
     status = getattr(library, name)(*arguments)
     if status != 0:
-        argument, separator, rest = library.igdm_last_error().decode(errors="replace").partition(":")
-        raise from_status(status, RENAMED.get(argument, argument) + separator + rest)
+        raise from_status(status, in_python(library.igdm_last_error().decode(errors="replace")))
 
 
 def ask(name: str, *arguments: Any) -> Any:

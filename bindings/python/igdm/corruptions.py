@@ -1,10 +1,10 @@
-"""Common corruptions (Hendrycks and Dietterich 2019, arXiv 1903.12261): images with them, and accuracy on such images."""
+"""Common corruptions (Hendrycks and Dietterich 2019, arXiv 1903.12261): images with them, accuracy on such images."""
 
 from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _arrays as arrays
-from ._arrays import Floats, pointer
+from ._arrays import Floats, Labels, pointer
 from ._library import call
-from ._structures import integer, positive
+from ._structures import integer, positive, text
 from .attacks import Watcher
 from .datasets import Dataset, require_dataset
 from .errors import Cancelled, InvalidArgument, ShapeError
@@ -42,18 +42,16 @@ def corrupt(
     name      one of the fifteen: "fog", "jpeg_compression", ...
     severity  1 ... 5
     seed      of the random ones
-    indices   (N) places of the samples in their dataset, which with the seed decide the random numbers; None = 0, 1, ...
+    indices   (N) places of the samples in their dataset, which with the seed decide random numbers; None = 0, 1, ...
     """
     batch = arrays.pixels("images", images)
     if batch.ndim != 4:
         hint = "; add the batch axis with images[None]" if batch.ndim == 3 else ""
         raise ShapeError(f"images: got shape {batch.shape}, want (N, C, H, W){hint}")
-    if not isinstance(name, str):
-        raise TypeError(f"name: got {type(name).__name__}, want the name of a corruption")
     places = None if indices is None else arrays.labels("indices", indices, len(batch))
     corrupted = np.empty_like(batch)
     call(
-        "igdm_corrupt", pointer(batch), len(batch), *batch.shape[1:], name.encode(), integer("severity", severity),
+        "igdm_corrupt", pointer(batch), len(batch), *batch.shape[1:], text("name", name), integer("severity", severity),
         integer("seed", seed, ctypes.c_uint64), None if places is None else pointer(places), pointer(corrupted),
     )  # fmt: skip
     return corrupted
@@ -75,12 +73,12 @@ class Corruptions:
 
     @property
     def mean(self) -> float:
-        """Over all corruptions and severities: RobustBench's accuracy for the threat "corruptions"."""
-        return float(np.mean([value for values in self.accuracy.values() for value in values]))
+        """Over all corruptions and severities."""
+        return float(np.mean(list(self.accuracy.values())))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for json.dump()."""
-        return {**asdict(self), "severities": list(self.severities), "mean": self.mean}
+        return asdict(self) | {"mean": self.mean}
 
     def __str__(self) -> str:
         def cells(name: str, values: Sequence[float]) -> list[str]:
@@ -96,68 +94,112 @@ def evaluate_corruptions(
     model: Model | HostModel,
     data: Dataset,
     *,
-    names: Sequence[str] = NAMES,
-    severities: Sequence[int] = SEVERITIES,
+    names: Iterable[str] = NAMES,
+    severities: Iterable[int] = SEVERITIES,
     count: int | None = None,
     batch_size: int = 128,
     seed: int = 0,
     progress: bool | None = None,
     callback: Watcher | None = None,
 ) -> Corruptions:
-    """Measures accuracy on images with each corruption at each severity, as on CIFAR-10-C: of all images, whether or
-    not they are classified correctly clean. (evaluate(attacks="fog-3") counts those as misclassified.)
+    """Measures accuracy on images with each corruption at each severity: of all images, as on CIFAR-10-C, whether or
+    not they are classified correctly clean. (evaluate(attacks="fog-3") counts those that are not as misclassified.)
 
-    count       the first so many samples; None = all. They are numbered from 0, in `data` as it is given
+    names       some of the fifteen
+    severities  some of 1 ... 5
+    count       the first so many samples; None or 0 = all
     batch_size  changes speed and memory only
+    seed        of the random ones. With it a sample's number in `data` as given decides: parts do not keep the
+                numbers of the whole here
     progress    True, False, or None = on a terminal
-    callback    called with a Progress after each batch; a true result stops, and Cancelled is raised
+    callback    called with a Progress after each batch of each corruption and severity, whose stage is "fog-3"; a true
+                result stops, and Cancelled is raised
+
+    An exception that comes on the way has as its attribute `partial` the Corruptions so far: those that are through
+    all severities.
     """
     require_dataset("data", data)
-    count = len(data) if count is None else min(positive("count", count), len(data))
-    positive("batch_size", batch_size)
-    for name, values in (("names", names), ("severities", severities)):
-        if isinstance(values, str) or not len(values):
-            raise InvalidArgument(f"{name}: got {values!r}, want a list")
-    for name in names:
-        if name not in NAMES:
-            raise InvalidArgument(f"names: got {name!r}, want some of {', '.join(NAMES)}")
+    chosen = tuple(_each("names", names, _name))
+    levels = tuple(_each("severities", severities, _severity))
+    count = integer("count", 0 if count is None else count)
+    if not 0 <= count <= len(data):
+        raise InvalidArgument(f"count: got {count}, want 0 (all) ... {len(data)}")
+    count = count or len(data)
+    size = positive("batch_size", batch_size)
+    seed = integer("seed", seed, ctypes.c_uint64)
     predict = _prediction(model, data)
     began = time.monotonic()
-    labels = data.labels[:count]
-    stages = [("clean", None, 0), *((f"{name}-{s}", name, s) for name in names for s in severities)]
-    correct = dict.fromkeys((stage for stage, _, _ in stages), 0)
+    clean, accuracy = 0.0, dict[str, tuple[float, ...]]()
+
+    def result() -> Corruptions:
+        return Corruptions(clean, accuracy, levels, count, seed, time.monotonic() - began)
+
     with Display(progress) as display:
-        for first in range(0, count, batch_size):
-            images = data.read(first, min(batch_size, count - first))[0]
-            places = np.arange(first, first + len(images))
-            for number, (stage, name, severity) in enumerate(stages):
-                inputs = images if name is None else corrupt(images, name, severity, seed=seed, indices=places)
-                found = np.argmax(predict(inputs), axis=1)
-                correct[stage] += int(np.sum(found == labels[first : first + len(images)]))
-                done = first * len(stages) + (number + 1) * len(images)
-                display.update("corruptions", done, count * len(stages))
-                _tell(callback, done, count * len(stages), time.monotonic() - began)
-        seconds = time.monotonic() - began
-        display.line(f"corruptions: {len(stages) - 1} of {count} samples, {seconds:.1f} s")
-    accuracy = {name: tuple(correct[f"{name}-{s}"] / count for s in severities) for name in names}
-    return Corruptions(correct["clean"] / count, accuracy, tuple(severities), count, seed, seconds)
+
+        def measure(stage: str, change: Callable[[Floats, Labels], Floats]) -> float:
+            correct, start = 0, time.monotonic()
+            for first in range(0, count, size):
+                images, labels = data.read(first, min(size, count - first))
+                logits = predict(change(images, np.arange(first, first + len(images))), first)
+                correct += int(np.sum(np.argmax(logits, axis=1) == labels))
+                done, seconds = first + len(images), time.monotonic() - start
+                display.update(stage, done, count)
+                if callback and callback(Progress(stage, done, count, seconds, seconds / done * (count - done))):
+                    raise Cancelled(f"the callback asked to stop after {done} of {count} samples of {stage}")
+            return correct / count
+
+        try:
+            clean = measure("clean", lambda images, _: images)
+            for name in chosen:
+                start = time.monotonic()
+                accuracy[name] = tuple(
+                    [
+                        measure(f"{name}-{level}", lambda x, i, n=name, s=level: corrupt(x, n, s, seed=seed, indices=i))
+                        for level in levels
+                    ]
+                )
+                display.line(f"{name}: {count} samples, {time.monotonic() - start:.1f} s")
+        except BaseException as error:
+            if accuracy:
+                error.partial = result()  # type: ignore[attr-defined]
+            raise
+    return result()
 
 
-def _prediction(model: Model | HostModel, data: Dataset) -> Callable[[Floats], Floats]:
-    """The model's logits; after a look at whether it fits the data."""
+def _each(argument: str, values: Iterable[Any], checked: Callable[[Any], Any]) -> list[Any]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"{argument}: got {values!r}, want a list")
+    found = [checked(value) for value in values]
+    if not found:
+        raise InvalidArgument(f"{argument}: got none, want at least one")
+    for place, value in enumerate(found):
+        if value in found[:place]:
+            raise InvalidArgument(f"{argument}: got {value!r} twice, want each once")
+    return found
+
+
+def _name(value: Any) -> str:
+    name = text("names", value).decode()
+    if name not in NAMES:
+        raise InvalidArgument(f"names: got {name!r}, want some of {', '.join(NAMES)}")
+    return name
+
+
+def _severity(value: Any) -> int:
+    level = positive("severities", value)
+    if level not in SEVERITIES:
+        raise InvalidArgument(f"severities: got {level}, want some of 1 ... 5")
+    return level
+
+
+def _prediction(model: Model | HostModel, data: Dataset) -> Callable[[Floats, int], Floats]:
+    """Logits of images, of which the first has that number; after a look at whether the model fits the data."""
     with attacked("model", model) as under:
-        classes, shape = under.classes, under.input_shape
-    if data.image_shape != shape:
-        raise ShapeError(f"data: got images of shape {data.image_shape}, want {shape}, which the model takes")
-    largest = int(data.labels.max(initial=0))
-    if largest >= classes:
-        raise InvalidArgument(f"data: got a label {largest}, want 0 ... {classes - 1}: the model has {classes} classes")
-    return model.predict if isinstance(model, Model) else partial(host_logits, model)
-
-
-def _tell(callback: Watcher | None, done: int, total: int, seconds: float) -> None:
-    if callback is None:
-        return
-    rest = seconds / done * (total - done)
-    if callback(Progress("corruptions", done, total, seconds, rest)):
-        raise Cancelled(f"the callback asked to stop after {done} of {total} images")
+        classes, shape = under.classes, tuple(under.input_shape)
+    if (shape, classes) != (data.image_shape, data.classes):
+        raise ShapeError(
+            f"model: takes images {shape} in {classes} classes, the dataset has {data.image_shape} in {data.classes}"
+        )
+    if isinstance(model, HostModel):
+        return partial(host_logits, model)
+    return lambda images, _: model.predict(images)

@@ -239,7 +239,7 @@ def benchmark(
     model: Model | HostModel,
     data: Dataset,
     threat: str = "linf",
-    eps: float | str = "8/255",
+    eps: float | str | None = None,
     n: int | None = None,
     *,
     to: str | os.PathLike[str] | None = None,
@@ -247,17 +247,19 @@ def benchmark(
     record: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> tuple[float, float]:
-    """Clean and robust accuracy in [0,1], as RobustBench measures them: under standard AutoAttack, or, for the threat
-    "corruptions", the mean of 15 common corruptions at 5 severities (evaluate_corruptions()).
+    """Clean and robust accuracy in [0,1], as RobustBench measures them, under standard AutoAttack; or, for the threat
+    "corruptions", the mean of 15 common corruptions at 5 severities. RobustBench takes the files of CIFAR-10-C there;
+    these are made here (evaluate_corruptions()), with the differences that docs/attacks.md names.
 
-    threat   "linf", "l2", "l1" or "corruptions", which has no eps
+    threat   "linf", "l2", "l1" or "corruptions"
+    eps      None = 8/255; none with corruptions
     n        the first so many samples of `data`; None = all
     to       a JSON file to write, with the fields of RobustBench's model records: accuracies in percent, two decimals;
              threat, number of samples and warnings are its footnote. Of version "standard" only
     dataset  the name of the data in that file, such as "cifar10"; where left out, the kind of source that `data` has
     record   what else is known for that file: {"name": ..., "authors": ..., "venue": ..., "link": ...}
     options  as those of autoattack(): state, batch_size, seed, progress, callback, version, attacks; with corruptions
-             those of evaluate_corruptions()
+             batch_size, seed, progress, callback
     """
     for name, instead in (("norm", "threat"), ("count", "n")):
         if name in options:
@@ -270,15 +272,20 @@ def benchmark(
     known = _checked_record(record)
     if to is not None:
         require_writable("to", Path(to))
-        if options.get("version") not in (None, "standard"):
+        if threat != "corruptions" and options.get("version") not in (None, "standard"):
             raise InvalidArgument(
                 f"version: got {options['version']!r} with `to`, want 'standard', of which RobustBench keeps records"
             )
     if threat == "corruptions":
+        if eps is not None:
+            raise InvalidArgument(f"eps: got {eps!r}, want none with corruptions")
+        for name in options.keys() - {"batch_size", "seed", "progress", "callback"}:
+            raise InvalidArgument(f"{name}: got {options[name]!r}, want none with corruptions")
         corrupted = evaluate_corruptions(model, data, count=n, **options)
         clean, robust, notes = corrupted.clean, corrupted.mean, [f"corruptions made by igdm, {corrupted.count} samples"]
         found = {"corruptions_acc": f"{100 * robust:.2f}"}
     else:
+        eps = "8/255" if eps is None else eps
         result = autoattack(model, data, norm=threat, eps=eps, count=n, **options)
         clean, robust, notes = result.clean, result.robust, [f"{THREATS[threat]}, {result.count} samples"]
         notes += result.warnings

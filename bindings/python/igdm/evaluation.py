@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _structures as structures
 from ._arrays import pointer
-from ._library import Handle, call
+from ._library import Handle, call, in_python
 from .attacks import Adversarial, Report, Watcher, as_target, as_tuned, tuned, watched
 from .datasets import Dataset, require_dataset
 from .errors import InvalidArgument
@@ -197,6 +197,8 @@ def measured(
     classes = None
     if target is not None:
         # A count that is none is the library's to refuse.
+        if isinstance(target, str) and target == "labels":
+            raise InvalidArgument("target: got 'labels', want an array of classes, one for each sample")
         name, classes = as_target(target, options.count if 0 < options.count <= len(data) else len(data))
         options.assign(target=name)
     if classes is not None:
@@ -270,7 +272,7 @@ def read_warnings(evaluation: Any) -> tuple[str, ...]:
     for index in range(count.value):
         text = ctypes.c_char_p()
         call("igdm_evaluation_get_warning", evaluation, index, text)
-        found.append((text.value or b"").decode())
+        found.append(in_python((text.value or b"").decode()))
     return tuple(found)
 
 

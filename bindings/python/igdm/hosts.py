@@ -108,14 +108,15 @@ def _evaluate(model: HostModel, event: structures.HostPass) -> None:
         _store("forward", model.forward(images), event.logits, logits_shape)
 
 
-def host_logits(model: HostModel, images: Floats) -> Floats:
-    """One forward pass outside the library."""
+def host_logits(model: HostModel, images: Floats, first: int) -> Floats:
+    """One forward pass outside the library, of images of which the first has that number."""
     view = images.view()
     view.flags.writeable = False
-    logits = _checked("forward", model.forward(view), (len(images), model.classes))
+    with np.errstate(over="ignore"):
+        logits = _checked("forward", model.forward(view), (len(images), model.classes)).astype(np.float32)
     broken = np.flatnonzero(~np.isfinite(logits).all(axis=1))
     if len(broken):
-        raise NotFiniteError(f"forward: sample {broken[0]}: got {logits[broken[0]]}, want finite numbers")
+        raise NotFiniteError(f"forward: sample {first + broken[0]}: got {logits[broken[0]]}, want finite numbers")
     return logits
 
 
