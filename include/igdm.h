@@ -809,7 +809,7 @@ typedef int32_t (*igdm_host_callback)(const igdm_host_pass *pass, void *user);
 typedef struct igdm_host_model {
     uint32_t struct_size;       /* set by igdm_host_model_init */
     int32_t has_gradient;       /* 1 (default); 0: only attacks without gradients are possible: square,
-                                   spsa, hopskipjump, noise-* */
+                                   spsa, hopskipjump, noise-*, corruptions */
     int64_t classes;            /* >= 2. Default 10 */
     int64_t channels;           /* Default 3 */
     int64_t height;             /* Default 32 */

@@ -103,7 +103,10 @@ extension Corruption {
         for c in 0..<canvas.shape.channels {
             let channel = canvas.channel(c)
             canvas.spare.update(from: channel, count: canvas.area)
-            for n in 0..<number { enlarge(canvas, 1 + 0.01 * Double(n)) { channel[$0] += $1 } }
+            // numpy's arange goes on by the difference of its first two numbers: where a size times the factor lies between
+            // two pixels, that decides.
+            let step = (1 + 0.01) - 1
+            for n in 0..<number { enlarge(canvas, 1 + step * Double(n)) { channel[$0] += $1 } }
             for i in 0..<canvas.area { channel[i] /= Float(number + 1) }
         }
     }

@@ -68,6 +68,7 @@ BAD = [
     (dict(indices=[0]), igdm.ShapeError, "indices: got shape (1,), want (2,)"),
     (dict(indices=[0, -1]), igdm.InvalidArgument, "indices[1]: got -1, want at least 0"),
     (dict(images=np.zeros((3, 4, 4), np.float32)), igdm.ShapeError, "want (N, C, H, W); add the batch axis"),
+    (dict(images=igdm.datasets.from_arrays(np.zeros((2, 1, 2, 2), np.uint8), [0, 1])), TypeError, "got a Dataset"),
     (dict(images=np.zeros((2, 3, 4, 4))), TypeError, "images: got dtype float64, want float32"),
     (dict(images=np.full((2, 3, 4, 4), 1.5, np.float32)), igdm.InvalidArgument, "images: sample 0, value 0: got 1.5"),
     (dict(images=np.full((2, 3, 4, 4), np.nan, np.float32)), igdm.NotFiniteError, "images: sample 0, value 0"),
@@ -155,6 +156,12 @@ def test_bad_arguments_of_evaluate_corruptions(teacher: igdm.Model, data: igdm.D
             igdm.evaluate_corruptions(model, data, **options)
 
 
+@pytest.mark.parametrize("attacks", ["corruptions", "fgsm, corruptions", ["fgsm", "corruptions"]])
+def test_lists_say_where_all_corruptions_are(teacher: igdm.Model, data: igdm.Dataset, attacks: Any) -> None:
+    with pytest.raises(igdm.InvalidArgument, match=r"want single ones, such as fog-3; .*evaluate_corruptions\(\)"):
+        igdm.evaluate(teacher, data, attacks=attacks)
+
+
 def test_what_was_measured_before_an_exception_is_kept(teacher: igdm.Model, data: igdm.Dataset) -> None:
     def stop(progress: igdm.Progress) -> None:
         if progress.stage == "snow-3":
@@ -237,7 +244,7 @@ def test_benchmark_has_robustbenchs_third_threat(
     assert list(record) == list(igdm.ensemble.RECORD)
     assert record["corruptions_acc"] == f"{100 * robust:.2f}" and record["clean_acc"] == f"{100 * clean:.2f}"
     assert record["autoattack_acc"] is None and record["eps"] is None
-    assert record["footnote"] == "mine; corruptions made by igdm, 8 samples"
+    assert record["footnote"] == "mine; made by igdm, seed 0, 8 samples"
     for options, message in (
         (dict(eps="8/255"), "eps: got '8/255', want none with corruptions"),
         (dict(names=["fog"]), "names: got ['fog'], want none"),
@@ -330,6 +337,25 @@ def test_elastic_transform_is_scipys(shape: tuple[int, int, int]) -> None:
             wanted = stretched(image.astype(np.float64), severity, draws)
             np.testing.assert_allclose(ours[index], wanted, atol=1e-6)
             assert np.abs(ours[index] - image).max() > 0.01
+
+
+@pytest.mark.parametrize("side", [28, 32, 40, 62])
+def test_zoom_blur_is_scipys(side: int) -> None:
+    """At 32 and 62 the last factor decides between two sizes: it is numpy's sum, and not 1.25."""
+    floats = make_bytes(4, (3, side, side)) / np.float32(255)
+    for severity, end in enumerate([1.06, 1.11, 1.16, 1.21, 1.26], 1):
+        factors = np.arange(1, end, 0.01)
+        ours = igdm.corrupt(floats, "zoom_blur", severity)
+        for found, image in zip(ours, floats.astype(np.float64), strict=True):
+            total = image.copy()
+            for factor in factors:
+                part = int(np.ceil(side / factor))
+                top = (side - part) // 2
+                middle = image[:, top : top + part, top : top + part]
+                large = np.stack([ndimage.zoom(channel, factor, order=1) for channel in middle])
+                top = (large.shape[1] - side) // 2
+                total += large[:, top : top + side, top : top + side]
+            np.testing.assert_allclose(found, np.clip(total / (len(factors) + 1), 0, 1), atol=1e-6)
 
 
 def snowed(image: np.ndarray, severity: int, draws: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from .errors import Cancelled, InvalidArgument, ShapeError
 from .evaluation import format_table
 from .hosts import HostModel, attacked, host_logits
 from .models import Model
-from .progress import Display, Progress
+from .progress import Display, Progress, duration
 
 NAMES = (
     "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "snow",
@@ -44,6 +44,8 @@ def corrupt(
     seed      of the random ones
     indices   (N) places of the samples in their dataset, which with the seed decide random numbers; None = 0, 1, ...
     """
+    if isinstance(images, Dataset):
+        raise TypeError("images: got a Dataset, want an array: read()[0] or images of it")
     batch = arrays.pixels("images", images)
     if batch.ndim != 4:
         hint = "; add the batch axis with images[None]" if batch.ndim == 3 else ""
@@ -134,18 +136,24 @@ def evaluate_corruptions(
     def result() -> Corruptions:
         return Corruptions(clean, accuracy, levels, count, seed, time.monotonic() - began)
 
+    stages = 1 + len(chosen) * len(levels)
+    ended = 0
     with Display(progress) as display:
 
         def measure(stage: str, change: Callable[[Floats, Labels], Floats]) -> float:
+            nonlocal ended
             correct, start = 0, time.monotonic()
             for first in range(0, count, size):
                 images, labels = data.read(first, min(size, count - first))
                 logits = predict(change(images, np.arange(first, first + len(images))), first)
                 correct += int(np.sum(np.argmax(logits, axis=1) == labels))
                 done, seconds = first + len(images), time.monotonic() - start
-                display.update(stage, done, count)
+                whole = (ended + done / count) / stages
+                left = (time.monotonic() - began) / whole * (1 - whole)
+                display.update(stage, done, count, f"{ended + 1} of {stages}, {duration(left)} left")
                 if callback and callback(Progress(stage, done, count, seconds, seconds / done * (count - done))):
                     raise Cancelled(f"the callback asked to stop after {done} of {count} samples of {stage}")
+            ended += 1
             return correct / count
 
         try:

@@ -186,6 +186,11 @@ def measured(
     call("igdm_evaluate_options_init", options)
     if attacks is not None and not isinstance(attacks, str):
         attacks = ",".join(attacks)
+    if attacks is not None and "corruptions" in map(str.strip, attacks.split(",")):
+        raise InvalidArgument(
+            f"attacks: got {attacks!r}, want single ones, such as fog-3; all of them, of all images, are "
+            "evaluate_corruptions(), on the command line --attacks corruptions with nothing beside it"
+        )
     options.assign(
         attacks=attacks, epsilon=eps, step=step, norm=norm, restarts=restarts, count=count, batch_size=batch_size,
         seed=seed, keep_samples=int(keep_samples), eot=eot, loss=loss, kappa=kappa,

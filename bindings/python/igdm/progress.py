@@ -21,7 +21,7 @@ except ImportError:
 
 @dataclass(frozen=True)
 class Progress:
-    """An event of attack(), evaluate() and autoattack()."""
+    """An event of attack(), evaluate(), autoattack() and evaluate_corruptions()."""
 
     stage: str
     """What is being done: "clean", "pgd-20", ..."""
