@@ -11,6 +11,28 @@ public enum Doubts {
             + "if it is on the 0-255 scale, divide it by 255"
     }
 
+    /// What the caller has changed and none of the attacks has a use for, an option each. Throws `invalidArgument` for an unknown
+    /// attack.
+    static func unused(_ options: AttackOptions, step: Double = 0, by attacks: [String]) throws -> [String] {
+        let defaults = AttackOptions()
+        let loops = try attacks.filter { if case .loop = try AttackRegistry.named($0).kind { true } else { false } }
+        let ofAnyLoss = attacks.filter { ["pgd", "fgsm", "bim", "mi-fgsm", "r-fgsm"].contains($0) }
+        let ofMargin = attacks.filter { $0 == "cw" } + (options.loss == "margin" ? ofAnyLoss : [])
+        let targeted = attacks.filter { ["apgd-t", "fab-t", "autoattack"].contains($0) }
+        let startingAtRandom = attacks.filter { ["pgd", "cw", "tpgd"].contains($0) }
+        let changed = [
+            ("loss", "\"\(options.loss)\"", options.loss != defaults.loss, ofAnyLoss),
+            ("kappa", "\(options.kappa)", options.kappa != defaults.kappa, ofMargin),
+            ("targets", "\(options.targets)", options.targets != defaults.targets, targeted),
+            ("random_start", "0", !options.randomStart, startingAtRandom),
+            ("step", "\(step)", step != 0, loops),
+        ]
+        guard !attacks.isEmpty else { return [] }
+        return changed.filter { $0.2 && $0.3.isEmpty }.map { name, value, _, _ in
+            "\(name): \(value) changes nothing, \(attacks.joined(separator: ",")) \(attacks.count == 1 ? "has" : "have") no use for it"
+        }
+    }
+
     static func rounded(_ value: Double) -> String { "\((value * 1e4).rounded() / 1e4)" }
 }
 

@@ -189,7 +189,8 @@ public func evaluate(
     options: EvaluationOptions, after smaller: Evaluation? = nil, monitor: RunMonitor = RunMonitor(),
     interrupted: ((Evaluation) -> Void)? = nil
 ) throws -> Evaluation {
-    let attacks = try AttackRegistry.parse(list: options.attacks).map {
+    let list = try AttackRegistry.parse(list: options.attacks)
+    let attacks = try list.map {
         try options.attack($0.name, $0.attack, steps: $0.steps, classes: model.classes)
     }
     guard (0...source.count).contains(options.count) else {
@@ -213,7 +214,8 @@ public func evaluate(
         model, reader, clean: rows[0].flags, goal: goal, options, monitor, smaller: smaller)
     if !attacks.isEmpty {
         let radius = try Doubts.radius(options.epsilon, norm: options.norm, pixels: model.shape.count)
-        for doubt in [radius, probabilities.doubt].compactMap({ $0 }) { attacked.warn(doubt) }
+        let unused = try Doubts.unused(options.attack, step: options.step, by: list.map(\.attack))
+        for doubt in [radius, probabilities.doubt].compactMap({ $0 }) + unused { attacked.warn(doubt) }
     }
     do {
         for attack in attacks {

@@ -23,6 +23,7 @@ public func runAttack(
     if let doubt = try Doubts.radius(options.epsilon, norm: options.norm, pixels: classifier.shape.count) {
         Log.warning("\(options.attack): \(doubt)")
     }
+    for doubt in try Doubts.unused(options, by: [options.attack]) { Log.warning("\(options.attack): \(doubt)") }
     let goal = try options.goal(classes: classifier.classes)
     let (shape, classes, pixels) = (classifier.shape, classifier.classes, classifier.shape.count)
     try Validation.checkImages(images, count: count, shape: shape, argument: "images")

@@ -147,4 +147,27 @@ import Testing
         #expect(labels([0, 3])?.message == "labels: sample 1: got 3, want 0 ... 2")
         #expect(labels([-1])?.code == .invalidArgument)
     }
+
+    @Test func optionsThatNoAttackHasAUseForAreNamed() throws {
+        func names(_ attacks: [String], step: Double = 0, _ change: (inout AttackOptions) -> Void) throws -> [String] {
+            var options = AttackOptions()
+            change(&options)
+            return try Doubts.unused(options, step: step, by: attacks).map { String($0.prefix { $0 != ":" }) }
+        }
+        let every = { (options: inout AttackOptions) in
+            (options.loss, options.kappa, options.targets, options.randomStart) = ("dlr", 3, 2, false)
+        }
+        #expect(try names(AttackRegistry.names) { _ in }.isEmpty)
+        #expect(try names([], step: 0.1, every).isEmpty)
+        #expect(try names(AttackRegistry.names, step: 0.1, every).isEmpty)
+        #expect(
+            try names(["apgd-ce", "square"], step: 0.1, every) == ["loss", "kappa", "targets", "random_start", "step"])
+        #expect(try names(["pgd"], step: 0.1, every) == ["kappa", "targets"])
+        #expect(try names(["pgd"]) { ($0.loss, $0.kappa) = ("margin", 3) }.isEmpty)
+        #expect(try names(["cw", "fgsm"]) { $0.kappa = 3 }.isEmpty)
+        #expect(try names(["tpgd"]) { $0.loss = "margin" } == ["loss"])
+        #expect(try names(["fab-t"], every) == ["loss", "kappa", "random_start"])
+        #expect(try names(["fgsm"]) { $0.randomStart = false } == ["random_start"])
+        #expect(try names(["tpgd"]) { $0.randomStart = false }.isEmpty)
+    }
 }

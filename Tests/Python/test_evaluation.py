@@ -88,6 +88,19 @@ def test_targets_that_fit_no_samples(teacher: igdm.Model, data: igdm.Dataset) ->
         igdm.evaluate(teacher, data, attacks="fgsm", target="labels")
 
 
+def test_options_that_change_nothing_are_warned_of(
+    teacher: igdm.Model, data: igdm.Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = igdm.evaluate(teacher, data, attacks="apgd-ce-2,square-3", kappa=3, targets=2, step=0.01, count=4)
+    assert [warning.partition(":")[0] for warning in found.warnings] == ["kappa", "targets", "step"]
+    assert "kappa: 3.0 changes nothing, apgd-ce,square have no use for it" in str(found)
+    used = igdm.evaluate(teacher, data, attacks="fgsm,cw-2,apgd-t-2", kappa=3, targets=2, step=0.01, count=4)
+    assert "changes nothing" not in str(used)
+    caplog.clear()
+    igdm.attack(teacher, *data.read(0, 2), "fgsm", loss="dlr", kappa=3)
+    assert "fgsm: kappa: 3.0 changes nothing, fgsm has no use for it" in caplog.text
+
+
 def test_printed_and_as_dictionary(teacher: igdm.Model, data: igdm.Dataset) -> None:
     result = igdm.evaluate(teacher, data, attacks=["fgsm"], eps="8/255", teacher=teacher)
     printed = str(result)
