@@ -1,7 +1,8 @@
-import Attacks
 import Kernels
 import Runtime
 import Testing
+
+@testable import Attacks
 
 @Suite struct AttackOptionsTests {
     private func plan(_ change: (inout AttackOptions) -> Void) throws -> AttackPlan {

@@ -231,7 +231,7 @@ def test_what_targets_cannot_be(teacher: igdm.Model, data: igdm.Dataset) -> None
     for target in ("nearest", 3, -1):
         with pytest.raises(igdm.InvalidArgument, match="target"):
             igdm.attack(teacher, images, labels, target=target)
-    with pytest.raises(igdm.InvalidArgument, match="labels: sample 1"):
+    with pytest.raises(igdm.InvalidArgument, match="target: sample 1"):
         igdm.attack(teacher, images, labels, target=[0, 7, 0])
     with pytest.raises(igdm.ShapeError, match="target"):
         igdm.attack(teacher, images, labels, target=[0, 1])
