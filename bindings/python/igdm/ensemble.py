@@ -282,7 +282,8 @@ def benchmark(
         for name in options.keys() - {"batch_size", "seed", "progress", "callback"}:
             raise InvalidArgument(f"{name}: got {options[name]!r}, want none with corruptions")
         corrupted = evaluate_corruptions(model, data, count=n, **options)
-        clean, robust, notes = corrupted.clean, corrupted.mean, [f"made by igdm, seed {corrupted.seed}, {corrupted.count} samples"]
+        clean, robust = corrupted.clean, corrupted.mean
+        notes = [f"made by igdm, seed {corrupted.seed}, {corrupted.count} samples"]
         found = {"corruptions_acc": f"{100 * robust:.2f}"}
     else:
         eps = "8/255" if eps is None else eps
