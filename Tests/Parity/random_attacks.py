@@ -74,8 +74,8 @@ def fab(predict: Predict, norm: str, eps: float, seed: int, steps: int) -> Any:
     )
 
 
-def fab_restarted(predict: Predict, norm: str, eps: float, seed: int, steps: int) -> Any:
-    return FABAttack_PT(predict, norm=norm, eps=eps, n_iter=steps, n_restarts=2, seed=seed, device="cpu")
+def fab_restarted(predict: Predict, norm: str, eps: float, seed: int, steps: int, restarts: int = 2) -> Any:
+    return FABAttack_PT(predict, norm=norm, eps=eps, n_iter=steps, n_restarts=restarts, seed=seed, device="cpu")
 
 
 def square(
@@ -182,6 +182,7 @@ CASES = [
     Case("square", 200, partial(square, kind=SquareEverywhere), "200 queries, windows everywhere", {}, ("l1",)),
     Case("apgd-ce", 20, apgd, "random start, 20 steps", QUIRKS, close=frozenset({"l2"})),
     Case("fab", 10, fab_restarted, "2 restarts, 10 steps", {"restarts": 2}, differs=frozenset({"l1"})),
+    Case("fab", 10, partial(fab_restarted, restarts=1), "from the image alone, 10 steps", {}, ("l1",)),
     Case("fab-t", 20, fab, "3 targets, 20 steps", {"targets": 3}),
     Case("apgd-dlr", 20, partial(apgd, loss="dlr"), "random start, 20 steps", QUIRKS, close=frozenset({"l1"})),
     Case("apgd-t", 20, targeted, "3 targets, random start, 20 steps", {"targets": 3, **QUIRKS}),
