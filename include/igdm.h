@@ -1004,7 +1004,8 @@ IGDM_API int32_t igdm_autoattack_host_model(const igdm_host_model *model, igdm_d
 
 /* How many warnings an igdm_autoattack has given: gradients that are masked or zero, output that is random or looks like
  * probabilities, fewer classes than an attack is made for, ...; and an igdm_evaluate: gradients that are zero where an attack
- * begins, output that looks like probabilities, too large an epsilon, too few classes. They go to the log callback too. */
+ * begins, output that looks like probabilities, too large an epsilon, too few classes, options that no attack has a use for.
+ * They go to the log callback too. */
 IGDM_API int32_t igdm_evaluation_warning_count(igdm_evaluation *evaluation, size_t *count);
 
 /* Warning `index`, owned by the evaluation. Errors: INVALID_ARGUMENT (index not below the count). */

@@ -151,7 +151,7 @@ def attack(
             if target is not None:
                 name, wanted_classes = as_target(target, len(batch))
                 if wanted_classes is not None:
-                    truth = _in_range("target", wanted_classes, under.classes)
+                    truth = _checked_targets(wanted_classes, under.classes)
                 options.assign(target=name)
             if indices is not None:
                 places = arrays.labels("indices", indices, len(batch))
@@ -187,12 +187,12 @@ def as_target(target: str | int | ArrayLike, count: int) -> tuple[str, arrays.La
     return "labels", arrays.labels("target", target, count)
 
 
-def _in_range(name: str, values: arrays.Labels, classes: int) -> arrays.Labels:
-    """Classes that the library calls labels."""
-    wrong = np.flatnonzero((values < 0) | (values >= classes))
+def _checked_targets(targets: arrays.Labels, classes: int) -> arrays.Labels:
+    """Looked at here, because the library takes them as labels, and would call them so."""
+    wrong = np.flatnonzero((targets < 0) | (targets >= classes))
     if len(wrong):
-        raise InvalidArgument(f"{name}: sample {wrong[0]}: got {values[wrong[0]]}, want 0 ... {classes - 1}")
-    return values
+        raise InvalidArgument(f"target: sample {wrong[0]}: got {targets[wrong[0]]}, want 0 ... {classes - 1}")
+    return targets
 
 
 def tuned(tuning: Mapping[str, float]) -> structures.AttackTuning:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _arrays as arrays
-from ._arrays import Floats, Labels, pointer
+from ._arrays import Floats, pointer
 from ._library import call
 from ._structures import integer, positive, text
 from .attacks import Watcher
@@ -140,13 +140,16 @@ def evaluate_corruptions(
     ended = 0
     with Display(progress) as display:
 
-        def measure(stage: str, change: Callable[[Floats, Labels], Floats]) -> float:
+        def measure(name: str, level: int | None) -> float:
             nonlocal ended
+            stage = name if level is None else f"{name}-{level}"
             correct, start = 0, time.monotonic()
             for first in range(0, count, size):
                 images, labels = data.read(first, min(size, count - first))
-                logits = predict(change(images, np.arange(first, first + len(images))), first)
-                correct += int(np.sum(np.argmax(logits, axis=1) == labels))
+                if level is not None:
+                    places = np.arange(first, first + len(images))
+                    images = corrupt(images, name, level, seed=seed, indices=places)
+                correct += int(np.sum(np.argmax(predict(images, first), axis=1) == labels))
                 done, seconds = first + len(images), time.monotonic() - start
                 whole = (ended + done / count) / stages
                 left = (time.monotonic() - began) / whole * (1 - whole)
@@ -157,15 +160,10 @@ def evaluate_corruptions(
             return correct / count
 
         try:
-            clean = measure("clean", lambda images, _: images)
+            clean = measure("clean", None)
             for name in chosen:
                 start = time.monotonic()
-                accuracy[name] = tuple(
-                    [
-                        measure(f"{name}-{level}", lambda x, i, n=name, s=level: corrupt(x, n, s, seed=seed, indices=i))
-                        for level in levels
-                    ]
-                )
+                accuracy[name] = tuple([measure(name, level) for level in levels])
                 display.line(f"{name}: {count} samples, {time.monotonic() - start:.1f} s")
         except BaseException as error:
             if accuracy:

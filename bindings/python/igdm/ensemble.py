@@ -279,8 +279,9 @@ def benchmark(
     if threat == "corruptions":
         if eps is not None:
             raise InvalidArgument(f"eps: got {eps!r}, want none with corruptions")
-        for name in options.keys() - {"batch_size", "seed", "progress", "callback"}:
-            raise InvalidArgument(f"{name}: got {options[name]!r}, want none with corruptions")
+        for name, value in options.items():
+            if name not in ("batch_size", "seed", "progress", "callback"):
+                raise InvalidArgument(f"{name}: got {value!r}, want none with corruptions")
         corrupted = evaluate_corruptions(model, data, count=n, **options)
         clean, robust = corrupted.clean, corrupted.mean
         notes = [f"made by igdm, seed {corrupted.seed}, {corrupted.count} samples"]

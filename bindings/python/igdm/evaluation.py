@@ -56,7 +56,8 @@ class Evaluation:
     """What each attack found, by row name; with ``keep_samples`` only. Samples misclassified clean count as broken,
     unmoved."""
     warnings: tuple[str, ...] = ()
-    """What makes the numbers doubtful: gradients that are zero where an attack begins, too few classes for it."""
+    """What makes the numbers doubtful: gradients that are zero where an attack begins, too few classes for it, options
+    that no attack has a use for, ..."""
 
     @property
     def accuracy(self) -> dict[str, float]:
